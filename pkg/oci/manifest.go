@@ -1,0 +1,153 @@
+package oci
+
+import (
+	"encoding/json"
+	"mime"
+	"strings"
+)
+
+// Media types whose form the registry knows. All others are kept byte for byte
+// and read only for the fields that every manifest shares.
+const (
+	MediaTypeImageManifest  = "application/vnd.oci.image.manifest.v1+json"
+	MediaTypeImageIndex     = "application/vnd.oci.image.index.v1+json"
+	MediaTypeDockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
+	MediaTypeDockerList     = "application/vnd.docker.distribution.manifest.list.v2+json"
+	MediaTypeDockerSchema1  = "application/vnd.docker.distribution.manifest.v1+json"
+	MediaTypeDockerSigned1  = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+	mediaTypeDockerForeign  = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+	nonDistributablePrefix  = "application/vnd.oci.image.layer.nondistributable."
+	maxMediaTypeLength      = 255
+)
+
+// Descriptor points at content (image spec, "Content Descriptors"). Only the
+// fields that the registry reads or writes are here.
+type Descriptor struct {
+	MediaType    string            `json:"mediaType"`
+	Digest       Digest            `json:"digest"`
+	Size         int64             `json:"size"`
+	URLs         []string          `json:"urls,omitempty"`
+	Annotations  map[string]string `json:"annotations,omitempty"`
+	ArtifactType string            `json:"artifactType,omitempty"`
+}
+
+// NonDistributable reports whether the content may live elsewhere, so that the
+// registry must not insist on having it (image spec, "Non-Distributable Layers").
+func (d Descriptor) NonDistributable() bool {
+	return d.MediaType == mediaTypeDockerForeign || strings.HasPrefix(d.MediaType, nonDistributablePrefix)
+}
+
+// Index is the answer of the referrers API (spec, "Listing Referrers").
+type Index struct {
+	SchemaVersion int          `json:"schemaVersion"`
+	MediaType     string       `json:"mediaType"`
+	Manifests     []Descriptor `json:"manifests"`
+}
+
+// Manifest is what the registry has to know of a manifest's bytes.
+type Manifest struct {
+	MediaType string
+	// Blobs are the config and the layers that must be in the repository.
+	Blobs []Descriptor
+	// Manifests are the children of an index.
+	Manifests []Descriptor
+	// Subject is the digest that this manifest refers to, or empty.
+	Subject Digest
+	// ArtifactType is the one that the referrers API shows: the manifest's own,
+	// else the media type of its config.
+	ArtifactType string
+	Annotations  map[string]string
+}
+
+// wireManifest is the union of images, indexes, Docker schema 2 and its lists.
+type wireManifest struct {
+	MediaType    string            `json:"mediaType"`
+	ArtifactType string            `json:"artifactType"`
+	Config       *Descriptor       `json:"config"`
+	Layers       []Descriptor      `json:"layers"`
+	Manifests    []Descriptor      `json:"manifests"`
+	Subject      *Descriptor       `json:"subject"`
+	Annotations  map[string]string `json:"annotations"`
+}
+
+// ParseManifest reads content that was pushed as contentType; parameters of the
+// type are ignored. A content type that is empty is taken from the content's
+// mediaType. The error is MANIFEST_INVALID.
+func ParseManifest(contentType string, content []byte) (Manifest, error) {
+	var w wireManifest
+	if err := json.Unmarshal(content, &w); err != nil {
+		return Manifest{}, NewError(ManifestInvalid, "the manifest is not a JSON object of the expected form: %v", err)
+	}
+	mediaType, err := manifestMediaType(contentType, w.MediaType)
+	if err != nil {
+		return Manifest{}, err
+	}
+	m := Manifest{MediaType: mediaType, ArtifactType: w.ArtifactType, Annotations: w.Annotations}
+	switch mediaType {
+	case MediaTypeDockerSchema1, MediaTypeDockerSigned1:
+		return Manifest{}, NewError(ManifestInvalid, "Docker schema 1 manifests are not accepted: push with a client of 2017 or later")
+	case MediaTypeImageIndex, MediaTypeDockerList:
+		m.Manifests = w.Manifests
+	case MediaTypeImageManifest, MediaTypeDockerManifest:
+		if w.Config == nil {
+			return Manifest{}, NewError(ManifestInvalid, "an image manifest needs a config descriptor")
+		}
+		fallthrough
+	default:
+		m.Manifests = w.Manifests
+		if w.Config != nil {
+			m.Blobs = append(m.Blobs, *w.Config)
+			if m.ArtifactType == "" {
+				m.ArtifactType = w.Config.MediaType
+			}
+		}
+		m.Blobs = append(m.Blobs, w.Layers...)
+	}
+	if w.Subject != nil {
+		m.Subject = w.Subject.Digest
+	}
+	return m, m.check(w.Subject)
+}
+
+// manifestMediaType settles what the manifest is: its Content-Type, which must
+// agree with its mediaType field where both are given.
+func manifestMediaType(contentType, field string) (string, error) {
+	header := contentType
+	if t, _, err := mime.ParseMediaType(contentType); err == nil {
+		header = t
+	}
+	generic := header == "" || header == "application/json" || header == "application/octet-stream" ||
+		strings.HasPrefix(header, "text/plain")
+	switch {
+	case generic && field != "":
+		header = field
+	case generic:
+		return "", NewError(ManifestInvalid, "the manifest's type is unknown: send a Content-Type, or a mediaType in the manifest")
+	case field != "" && !strings.EqualFold(field, header):
+		return "", NewError(ManifestInvalid, "Content-Type %q differs from the manifest's mediaType %q", clip(header), clip(field))
+	}
+	if len(header) > maxMediaTypeLength || strings.ContainsFunc(header, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return "", NewError(ManifestInvalid, "media type %q is malformed", clip(header))
+	}
+	if field != "" {
+		return field, nil // the manifest's own spelling
+	}
+	return header, nil
+}
+
+// check looks at every descriptor, so that no digest reaches storage unchecked.
+func (m Manifest) check(subject *Descriptor) error {
+	all := append(append([]Descriptor{}, m.Blobs...), m.Manifests...)
+	if subject != nil {
+		all = append(all, *subject)
+	}
+	for _, d := range all {
+		if _, err := ParseDigest(string(d.Digest)); err != nil {
+			return NewError(ManifestInvalid, "a descriptor's digest is malformed: %s", clip(string(d.Digest)))
+		}
+		if d.Size < 0 {
+			return NewError(ManifestInvalid, "the size of %s is negative", d.Digest)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,96 @@
+package oci
+
+import "strings"
+
+const (
+	// MaxNameLength is the longest repository name, in bytes. Clients limit
+	// host and name together to 255 characters (spec, "Pulling manifests").
+	MaxNameLength = 255
+	// MaxTagLength is the longest tag, in bytes (spec, "Pulling manifests").
+	MaxTagLength = 128
+)
+
+// CheckName reports whether s is a repository name: components of lower case
+// letters and digits, joined inside by one '.', one or two '_' or any number of
+// '-', separated by '/' (spec, "Pulling manifests"). The error is NAME_INVALID.
+func CheckName(s string) error {
+	if s == "" {
+		return NewError(NameInvalid, "the repository name is empty")
+	}
+	if len(s) > MaxNameLength {
+		return NewError(NameInvalid, "the repository name has %d bytes, the limit is %d", len(s), MaxNameLength)
+	}
+	for component := range strings.SplitSeq(s, "/") {
+		if !validComponent(component) {
+			return NewError(NameInvalid, "repository name component %q must be lower case letters and digits, "+
+				"joined by '.', '_', '__' or dashes", clip(component))
+		}
+	}
+	return nil
+}
+
+// validComponent follows [a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*.
+func validComponent(s string) bool {
+	if s == "" || !isLowerAlnum(s[0]) || !isLowerAlnum(s[len(s)-1]) {
+		return false
+	}
+	for i := 0; i < len(s); {
+		if isLowerAlnum(s[i]) {
+			i++
+			continue
+		}
+		start := i
+		for i < len(s) && s[i] == s[start] {
+			i++
+		}
+		// What follows a run of one separator must be a letter or a digit again.
+		if !isLowerAlnum(s[i]) {
+			return false
+		}
+		run := i - start
+		switch s[start] {
+		case '-':
+		case '_':
+			if run > 2 {
+				return false
+			}
+		case '.':
+			if run > 1 {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+func isLowerAlnum(c byte) bool { return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' }
+
+// CheckTag reports whether s is a tag: a letter, digit or '_', then up to 127 of
+// these, '.' and '-' (spec, "Pulling manifests"). The error is TAG_INVALID.
+func CheckTag(s string) error {
+	if s == "" {
+		return NewError(TagInvalid, "the tag is empty")
+	}
+	if len(s) > MaxTagLength {
+		return NewError(TagInvalid, "the tag has %d bytes, the limit is %d", len(s), MaxTagLength)
+	}
+	for i := range len(s) {
+		c := s[i]
+		word := isLowerAlnum(c) || 'A' <= c && c <= 'Z' || c == '_'
+		if !word && (i == 0 || c != '.' && c != '-') {
+			return NewError(TagInvalid, "tag %q must be letters, digits, '_', '.' and '-', not starting with '.' or '-'", clip(s))
+		}
+	}
+	return nil
+}
+
+// clip keeps what a stranger sent from filling an answer.
+func clip(s string) string {
+	const limit = 64
+	if len(s) <= limit {
+		return s
+	}
+	return s[:limit] + "..."
+}
