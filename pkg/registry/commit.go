@@ -1,0 +1,278 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/pierless/pierless/pkg/oci"
+)
+
+// Finish is the last request of an upload.
+type Finish struct {
+	Digest oci.Digest
+	// Size that the client announces for the whole blob; below 0 it announces none.
+	Size int64
+	// Chunk is the last piece; a Length of 0 where all was sent before.
+	Chunk Chunk
+}
+
+// CompleteUpload turns an upload into a blob of the repository. Asked again after
+// its answer was lost, it succeeds again. Errors: those of AppendUpload,
+// DIGEST_INVALID and SIZE_INVALID, after which the upload stands where it did.
+func (r *Registry) CompleteUpload(ctx context.Context, repo, id string, f Finish) error {
+	s, err := r.claim(ctx, repo, id, f.Chunk)
+	var ended *endedError
+	if errors.As(err, &ended) && ended.digest == f.Digest {
+		return r.drain(f.Chunk)
+	}
+	if err != nil {
+		return err
+	}
+	if s.before.Size == 0 {
+		s.hashes = newHashes(f.Digest.Algorithm())
+	}
+	stored, err := r.store(ctx, s, f.Chunk)
+	if err != nil {
+		return err
+	}
+	computed, err := checkContent(s.hashes, stored.Size, f)
+	if err != nil {
+		r.cleanUp("refused last chunk", s.key, r.blobs.Discard(ctx, s.key, stored, s.before))
+		return err
+	}
+	if err := r.finish(ctx, s, stored, f.Digest, computed); err != nil {
+		return err
+	}
+	return r.commit(ctx, commit{
+		repo: repo, digest: f.Digest, size: stored.Size, key: s.key,
+		keyRow: func(state string) Write {
+			return Write{
+				Key: objectKey(s.key), Op: Put, If: Equal(attrWrite, s.nonce),
+				Attrs: Attrs{attrState: state, attrRepo: repo, attrDigest: string(f.Digest), attrSize: stored.Size},
+			}
+		},
+	})
+}
+
+// drain reads the body of a request that was answered before, so that the
+// connection survives.
+func (r *Registry) drain(c Chunk) error {
+	if c.Body == nil {
+		return nil
+	}
+	if _, err := io.Copy(io.Discard, c.Body); err != nil {
+		return fmt.Errorf("%w (cause: %w)", oci.NewError(oci.BlobUploadInvalid, "the body broke off"), err)
+	}
+	return nil
+}
+
+// checkContent compares what arrived with what was announced. It reports whether
+// the digest could be compared: one of an algorithm that comes as a surprise
+// cannot.
+func checkContent(hs hashes, size int64, f Finish) (computed bool, err error) {
+	if f.Size >= 0 && f.Size != size {
+		return false, oci.NewError(oci.SizeInvalid, "the blob has %d bytes, %d were announced", size, f.Size)
+	}
+	got, running := hs.digest(f.Digest.Algorithm())
+	if running && got != f.Digest {
+		return true, errDigest(got, f.Digest)
+	}
+	return running, nil
+}
+
+func errDigest(got, want oci.Digest) error {
+	return oci.NewError(oci.DigestInvalid, "the content has the digest %s, not %s", got, want)
+}
+
+// finish makes the appended bytes the content of the session's key. Where that
+// happened before, by a request whose answer was lost, or where the digest is
+// still unproven, the content is read once.
+func (r *Registry) finish(ctx context.Context, s session, stored Stored, want oci.Digest, computed bool) error {
+	err := r.blobs.Complete(ctx, s.key, stored)
+	if err != nil && !errors.Is(err, ErrTaken) {
+		return fmt.Errorf("complete upload: %w", err)
+	}
+	if err == nil && computed {
+		return nil
+	}
+	taken := err != nil
+	got, size, err := r.digestOf(ctx, s.key, want.Algorithm())
+	switch {
+	case errors.Is(err, ErrNoContent):
+		return oci.NewError(oci.BlobUploadInvalid, "the upload's bytes are gone: start a new one")
+	case err != nil:
+		return fmt.Errorf("read back upload: %w", err)
+	case got == want && size == stored.Size:
+		return nil
+	}
+	r.spoil(ctx, s)
+	if taken {
+		return oci.NewError(oci.BlobUploadInvalid, "an earlier request completed this upload with other content: start a new one")
+	}
+	return errDigest(got, want)
+}
+
+// digestOf reads the content of a key.
+func (r *Registry) digestOf(ctx context.Context, key string, a oci.Algorithm) (oci.Digest, int64, error) {
+	content, err := r.blobs.Open(ctx, key, 0, -1)
+	if err != nil {
+		return "", 0, err
+	}
+	defer content.Close()
+	h := a.New()
+	n, err := io.Copy(h, content)
+	return a.Digest(h), n, err
+}
+
+// spoil ends a session whose key holds content that nobody can name.
+func (r *Registry) spoil(ctx context.Context, s session) {
+	_, err := r.update(ctx, Write{
+		Key: objectKey(s.key), Op: Put, If: Equal(attrWrite, s.nonce),
+		Attrs: Attrs{attrState: stateDead, attrRepo: s.row.text(attrRepo)},
+	})
+	if err == nil {
+		err = r.blobs.Delete(ctx, s.key)
+	}
+	r.cleanUp("spoiled upload", s.key, err)
+}
+
+// commit is content that is in place and proven, about to become a blob.
+type commit struct {
+	repo   string
+	digest oci.Digest
+	size   int64
+	key    string
+	// keyRow is the write that ends the key's row in a state.
+	keyRow func(state string) Write
+}
+
+// commit names the content. If the digest has a blob already, the repository gets
+// a link to that one and the new object is deleted.
+func (r *Registry) commit(ctx context.Context, c commit) error {
+	for range maxContended {
+		err := r.transact(ctx, append(r.place(c.repo, c.digest, c.key, c.size, Absent()), c.keyRow(stateLive))...)
+		var conflict *Conflict
+		if !errors.As(err, &conflict) {
+			return wrap("commit blob", err)
+		}
+		if old := conflict.old(placeWrites); old != nil {
+			return r.settled(ctx, c, *old)
+		}
+		existing := conflict.old(0)
+		if existing == nil {
+			continue
+		}
+		key := existing.Attrs.text(attrKey)
+		err = r.transact(ctx, append(r.place(c.repo, c.digest, key, c.size, Equal(attrKey, key)), c.keyRow(stateDead))...)
+		if err == nil {
+			r.cleanUp("duplicate blob", c.key, r.blobs.Delete(ctx, c.key))
+			return nil
+		}
+		if !errors.As(err, &conflict) {
+			return wrap("commit blob", err)
+		}
+		if old := conflict.old(placeWrites); old != nil {
+			return r.settled(ctx, c, *old)
+		}
+		// The blob that was there has just gone: ours is the new one.
+	}
+	return fmt.Errorf("commit blob: %w", ErrContended)
+}
+
+// placeWrites is how many writes place returns, the blob item's first.
+const placeWrites = 3
+
+// place writes blob item and link for content under key, and the link's review.
+func (r *Registry) place(repo string, d oci.Digest, key string, size int64, blobItem Cond) []Write {
+	live := func() Attrs {
+		return Attrs{attrState: stateLive, attrKey: key, attrSize: size, attrTouched: r.now()}
+	}
+	return []Write{
+		{Key: blobKey(d), Op: Put, If: blobItem, Attrs: live()},
+		{Key: linkKey(repo, d), Op: Put, Attrs: live()},
+		r.review(reviewLink, string(d), Attrs{attrRepo: repo, attrDigest: string(d)}),
+	}
+}
+
+// settled looks at a key row that is no longer the committer's.
+func (r *Registry) settled(ctx context.Context, c commit, old Row) error {
+	state := old.Attrs.text(attrState)
+	if old.Attrs.digest(attrDigest) == c.digest && (state == stateLive || state == stateDead) {
+		return nil // a twin of this request got there first
+	}
+	if state == stateOpen {
+		return oci.NewError(oci.BlobUploadInvalid, "another request on this upload came later and took it over: ask for its status")
+	}
+	r.cleanUp("cancelled upload", c.key, r.blobs.Delete(ctx, c.key))
+	return oci.NewError(oci.BlobUploadUnknown, "the upload was cancelled")
+}
+
+// PushBlob stores a whole blob that came in one request. length below 0 is
+// unknown. Errors: DIGEST_INVALID, SIZE_INVALID, BLOB_UPLOAD_INVALID.
+func (r *Registry) PushBlob(ctx context.Context, repo string, want oci.Digest, length int64, body io.Reader) error {
+	if length < 0 || length > smallBlob {
+		u, err := r.StartUpload(ctx, repo, want.Algorithm())
+		if err != nil {
+			return err
+		}
+		return r.CompleteUpload(ctx, repo, u.ID, Finish{Digest: want, Size: length, Chunk: Chunk{Offset: 0, Length: length, Body: body}})
+	}
+	var content bytes.Buffer
+	if _, err := io.Copy(&content, body); err != nil {
+		return fmt.Errorf("%w (cause: %w)", oci.NewError(oci.BlobUploadInvalid, "the body broke off"), err)
+	}
+	if int64(content.Len()) != length {
+		return oci.NewError(oci.SizeInvalid, "the body has %d bytes, %d were announced", content.Len(), length)
+	}
+	if got := want.Algorithm().FromBytes(content.Bytes()); got != want {
+		return errDigest(got, want)
+	}
+	return r.pushSmall(ctx, repo, want, content.Bytes())
+}
+
+// pushSmall looks for the blob before it stores anything: the caller has proved
+// that it has the content, so a link is all that may be missing.
+func (r *Registry) pushSmall(ctx context.Context, repo string, d oci.Digest, content []byte) error {
+	size := int64(len(content))
+	rows, err := r.get(ctx, blobKey(d))
+	if err != nil {
+		return fmt.Errorf("look for blob: %w", err)
+	}
+	if existing := rows[0].Attrs; existing != nil {
+		key := existing.text(attrKey)
+		err := r.transact(ctx, r.place(repo, d, key, size, Equal(attrKey, key))...)
+		var conflict *Conflict
+		if !errors.As(err, &conflict) {
+			return wrap("link blob", err)
+		}
+	}
+	_, key := r.newUpload()
+	if err := r.try(ctx, func() error { return r.putOnce(ctx, key, content) }); err != nil {
+		return fmt.Errorf("store blob: %w", err)
+	}
+	return r.commit(ctx, commit{repo: repo, digest: d, size: size, key: key, keyRow: func(state string) Write {
+		return Write{Key: objectKey(key), Op: Put, If: Absent(), Attrs: Attrs{
+			attrState: state, attrRepo: repo, attrDigest: string(d), attrSize: size,
+		}}
+	}})
+}
+
+// putOnce stores content under a key of our own. A key that is taken was taken
+// by an earlier try whose answer was lost: nobody else knows it.
+func (r *Registry) putOnce(ctx context.Context, key string, content []byte) error {
+	if err := r.blobs.Put(ctx, key, content); err != nil && !errors.Is(err, ErrTaken) {
+		return err
+	}
+	return nil
+}
+
+// wrap says what was attempted, and passes success on.
+func wrap(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}

@@ -1,0 +1,144 @@
+package registry
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/pierless/pierless/pkg/oci"
+)
+
+// List is a page of names in byte order.
+type List struct {
+	Names []string
+	More  bool // there are others after the last
+}
+
+// Tags lists at most n tags after last, which need not exist. An n above MaxPage
+// is cut to it. The error is NAME_UNKNOWN where nothing was ever pushed.
+func (r *Registry) Tags(ctx context.Context, repo, last string, n int) (List, error) {
+	list, err := r.list(ctx, tagPartition(repo), last, n)
+	if err != nil || len(list.Names) > 0 {
+		return list, err
+	}
+	rows, err := r.get(ctx, repositoryKey(repo))
+	if err != nil {
+		return List{}, fmt.Errorf("read catalog row: %w", err)
+	}
+	if rows[0].Attrs == nil {
+		return List{}, oci.NewError(oci.NameUnknown, "nothing was ever pushed to repository %s", repo)
+	}
+	return list, nil
+}
+
+// Repositories lists at most n repositories after last, which need not exist. An
+// n above MaxPage is cut to it.
+func (r *Registry) Repositories(ctx context.Context, last string, n int) (List, error) {
+	return r.list(ctx, catalogPartition, last, n)
+}
+
+func (r *Registry) list(ctx context.Context, partition, last string, n int) (List, error) {
+	list := List{Names: []string{}}
+	if n <= 0 {
+		return list, nil
+	}
+	page, err := r.query(ctx, Query{PK: partition, After: last, Limit: min(n, MaxPage)})
+	if err != nil {
+		return List{}, fmt.Errorf("list: %w", err)
+	}
+	for _, row := range page.Rows {
+		list.Names = append(list.Names, row.Key.SK)
+	}
+	list.More = page.More
+	return list, nil
+}
+
+// Referrers is a page of the manifests that refer to a subject.
+type Referrers struct {
+	Index oci.Index
+	// Next is where the next page begins, opaque; empty on the last one.
+	Next string
+}
+
+const (
+	// referrersPage bounds the rows of one answer; with maxDescriptor bytes each it
+	// fits through a Lambda function.
+	referrersPage = 100
+	maxDescriptor = 32 << 10
+	// referrersBytes ends a page early that descriptors of huge manifests fill.
+	referrersBytes = 3 << 20
+)
+
+// Referrers lists what refers to a subject, whether or not that exists, filtered
+// by artifact type unless that is empty, from where an earlier page's Next says.
+func (r *Registry) Referrers(ctx context.Context, repo string, subject oci.Digest, artifactType, from string) (Referrers, error) {
+	after, err := base64.RawURLEncoding.DecodeString(from)
+	if err != nil {
+		return Referrers{}, oci.NewError(oci.PaginationNumberInvalid, "this is no position in a list of referrers: follow the Link header")
+	}
+	q := Query{PK: referrerPartition(repo, subject), After: string(after), Limit: referrersPage}
+	if artifactType != "" {
+		q.Prefix = artifactTypePrefix(artifactType)
+	}
+	page, err := r.query(ctx, q)
+	if err != nil {
+		return Referrers{}, fmt.Errorf("list referrers: %w", err)
+	}
+	answer := Referrers{Index: oci.Index{SchemaVersion: 2, MediaType: oci.MediaTypeImageIndex, Manifests: []oci.Descriptor{}}}
+	size := 0
+	for i, row := range page.Rows {
+		d, weight, err := r.referrer(ctx, repo, row)
+		if err != nil {
+			return Referrers{}, err
+		}
+		if weight > 0 {
+			answer.Index.Manifests = append(answer.Index.Manifests, d)
+		}
+		size += weight
+		last := i == len(page.Rows)-1
+		if !last && size > referrersBytes || last && page.More {
+			answer.Next = base64.RawURLEncoding.EncodeToString([]byte(row.Key.SK))
+			break
+		}
+	}
+	return answer, nil
+}
+
+// referrerAttrs is the descriptor that the referrers API shows. One whose
+// annotations are too many for a row is made from the manifest when it is asked for.
+func referrerAttrs(p manifestPush) Attrs {
+	attrs := Attrs{attrDigest: string(p.digest)}
+	if packed, err := json.Marshal(describe(p.manifest, p.digest, len(p.Content))); err == nil && len(packed) <= maxDescriptor {
+		attrs[attrBytes] = packed
+	}
+	return attrs
+}
+
+func describe(m oci.Manifest, d oci.Digest, size int) oci.Descriptor {
+	return oci.Descriptor{
+		MediaType: m.MediaType, Digest: d, Size: int64(size),
+		ArtifactType: m.ArtifactType, Annotations: m.Annotations,
+	}
+}
+
+// referrer returns the descriptor of a row and its weight in bytes, roughly; 0
+// where the manifest was deleted since the list was read.
+func (r *Registry) referrer(ctx context.Context, repo string, row Row) (d oci.Descriptor, weight int, err error) {
+	if packed, found := row.Attrs[attrBytes].([]byte); found {
+		if err := json.Unmarshal(packed, &d); err != nil {
+			return d, 0, fmt.Errorf("decode referrer: %w", err)
+		}
+		return d, len(packed), nil
+	}
+	m, err := r.FindManifest(ctx, repo, oci.Reference{Digest: row.Attrs.digest(attrDigest)})
+	if errors.Is(err, oci.NewError(oci.ManifestUnknown, "")) {
+		return d, 0, nil
+	}
+	if err != nil {
+		return d, 0, err
+	}
+	parsed, err := oci.ParseManifest(m.MediaType, m.Content)
+	return describe(parsed, m.Digest, len(m.Content)), len(m.Content), err
+}

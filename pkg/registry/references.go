@@ -1,0 +1,148 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pierless/pierless/pkg/oci"
+)
+
+// touchers is how many links are touched at once.
+const touchers = 8
+
+// checkReferences reads, strongly, all that a manifest refers to, and names every
+// fault in one answer. Links that the sweep may want are touched.
+func (r *Registry) checkReferences(ctx context.Context, p manifestPush) error {
+	wanted, keys := r.wanted(p)
+	_, known := r.known.Get(p.repo)
+	if !known {
+		keys = append(keys, repositoryKey(p.repo))
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	rows, err := r.get(ctx, keys...)
+	if err != nil {
+		return fmt.Errorf("read references: %w", err)
+	}
+	if !known {
+		if err := r.catalogue(ctx, rows[len(rows)-1]); err != nil {
+			return err
+		}
+	}
+	rows = rows[:len(wanted)]
+	if faults := referenceFaults(wanted, rows); len(faults) > 0 {
+		return faults
+	}
+	return r.touchStale(ctx, wanted, rows)
+}
+
+// reference is something that must be in the repository.
+type reference struct {
+	oci.Descriptor
+	blob  bool
+	sizes []int64 // announced by further descriptors of the same digest
+}
+
+// wanted lists what must be there, each digest once as a blob and once as a
+// manifest at the most, with the keys of their rows.
+func (r *Registry) wanted(p manifestPush) ([]reference, []Key) {
+	var refs []reference
+	var keys []Key
+	at := map[Key]int{}
+	add := func(d oci.Descriptor, blob bool, key Key) {
+		if i, found := at[key]; found {
+			refs[i].sizes = append(refs[i].sizes, d.Size)
+			return
+		}
+		at[key] = len(refs)
+		refs = append(refs, reference{Descriptor: d, blob: blob, sizes: []int64{d.Size}})
+		keys = append(keys, key)
+	}
+	for _, d := range p.manifest.Blobs {
+		if !d.NonDistributable() {
+			add(d, true, linkKey(p.repo, d.Digest))
+		}
+	}
+	if !r.opts.AllowSparse {
+		for _, d := range p.manifest.Manifests {
+			add(d, false, manifestKey(p.repo, d.Digest))
+		}
+	}
+	return refs, keys
+}
+
+// referenceFaults names what is missing, then what has another size.
+func referenceFaults(wanted []reference, rows []Row) oci.Errors {
+	var unknown, wrong oci.Errors
+	for i, ref := range wanted {
+		row := rows[i].Attrs
+		if row == nil || !ref.blob && row.text(attrState) != stateLive {
+			unknown = append(unknown, unknownReference(ref))
+			continue
+		}
+		have := row.number(attrSize)
+		if at := slices.IndexFunc(ref.sizes, func(size int64) bool { return size != have }); at >= 0 {
+			e := oci.NewError(oci.SizeInvalid, "the manifest gives %s a size of %d bytes, it has %d", ref.Digest, ref.sizes[at], have)
+			e.Detail = map[string]any{"digest": ref.Digest, "size": have}
+			wrong = append(wrong, e)
+		}
+	}
+	return append(unknown, wrong...)
+}
+
+func unknownReference(ref reference) *oci.Error {
+	kind := "manifest"
+	if ref.blob {
+		kind = "blob"
+	}
+	e := oci.NewError(oci.ManifestBlobUnknown, "the repository has no %s %s: push it first", kind, ref.Digest)
+	e.Detail = map[string]any{"digest": ref.Digest}
+	return e
+}
+
+// touchStale renews the leases that are old or condemned. A link that goes at
+// this moment was never ours to rely on.
+func (r *Registry) touchStale(ctx context.Context, wanted []reference, rows []Row) error {
+	gone := make([]bool, len(wanted))
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(touchers)
+	for i, ref := range wanted {
+		if !ref.blob || !r.stale(rows[i].Attrs) {
+			continue
+		}
+		group.Go(func() error {
+			there, err := r.touch(groupCtx, rows[i].Key)
+			gone[i] = !there
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	var faults oci.Errors
+	for i, ref := range wanted {
+		if gone[i] {
+			faults = append(faults, unknownReference(ref))
+		}
+	}
+	if len(faults) > 0 {
+		return faults
+	}
+	return nil
+}
+
+// catalogue writes the repository's catalog row where it is missing. It stays out
+// of the manifest's transaction, in which it would meet every other push.
+func (r *Registry) catalogue(ctx context.Context, row Row) error {
+	if row.Attrs == nil {
+		if _, err := r.update(ctx, Write{Key: row.Key, Op: Set, Attrs: Attrs{attrTouched: r.now()}}); err != nil {
+			return fmt.Errorf("write catalog row: %w", err)
+		}
+	}
+	r.known.Add(row.Key.SK, struct{}{})
+	return nil
+}

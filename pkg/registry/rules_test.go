@@ -1,0 +1,422 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pierless/pierless/pkg/oci"
+)
+
+// client pushes as docker does: it asks for each blob, uploads what is missing in
+// one of the ways there are, and then puts the manifest.
+type client struct {
+	repo, tag string
+	layers    []string
+	way       int
+}
+
+func (c client) manifest() []byte {
+	var layers []string
+	for _, l := range c.layers {
+		layers = append(layers, descriptorJSON([]byte(l)))
+	}
+	return []byte(`{"config":` + descriptorJSON([]byte("config")) + `,"layers":[` + strings.Join(layers, ",") + `]}`)
+}
+
+func descriptorJSON(content []byte) string {
+	return fmt.Sprintf(`{"mediaType":"x/y","digest":"%s","size":%d}`, oci.SHA256.FromBytes(content), len(content))
+}
+
+func (c client) push(ctx context.Context, r *Registry) error {
+	for i, l := range append([]string{"config"}, c.layers...) {
+		d := oci.SHA256.FromBytes([]byte(l))
+		if _, err := r.FindBlob(ctx, c.repo, d, true); err == nil {
+			continue
+		} else if !errors.Is(err, oci.NewError(oci.BlobUnknown, "")) {
+			return err
+		}
+		if err := upload(ctx, r, c.repo, d, []byte(l), c.way+i); err != nil {
+			return err
+		}
+	}
+	_, err := r.PushManifest(ctx, c.repo, ManifestPush{Tags: []string{c.tag}, ContentType: oci.MediaTypeImageManifest, Content: c.manifest()})
+	return err
+}
+
+func upload(ctx context.Context, r *Registry, repo string, d oci.Digest, content []byte, way int) error {
+	if way%4 == 0 {
+		return r.PushBlob(ctx, repo, d, int64(len(content)), bytes.NewReader(content))
+	}
+	if way%4 == 1 {
+		if mounted, err := r.MountBlob(ctx, repo, d, ""); mounted || err != nil {
+			return err
+		}
+	}
+	u, err := r.StartUpload(ctx, repo, "")
+	if err != nil {
+		return err
+	}
+	half := len(content) / 2
+	last := Finish{Digest: d, Size: -1, Chunk: Chunk{Offset: -1, Length: int64(len(content)), Body: bytes.NewReader(content)}}
+	if way%4 >= 2 {
+		c := Chunk{Offset: 0, Length: int64(half), Body: bytes.NewReader(content[:half])}
+		if u, err = r.AppendUpload(ctx, repo, u.ID, c); err != nil {
+			return err
+		}
+		last.Chunk = Chunk{Offset: u.Offset, Length: int64(len(content) - half), Body: bytes.NewReader(content[half:])}
+	}
+	return r.CompleteUpload(ctx, repo, u.ID, last)
+}
+
+// again repeats a push as a user would, until it succeeds or the process is dead.
+func again(c client, tries int) func(context.Context, *Registry) error {
+	return func(ctx context.Context, r *Registry) (err error) {
+		for range tries {
+			if err = c.push(ctx, r); err == nil || errors.Is(err, errCrashed) {
+				return err
+			}
+		}
+		return err
+	}
+}
+
+func (w *world) resolves(repo, tag string, content []byte) bool {
+	d := oci.SHA256.FromBytes(content)
+	row := w.rows[contentKey(repo, d)]
+	return w.rows[tagKey(repo, tag)].digest(attrDigest) == d && row != nil && bytes.Equal(row.bytes(attrBytes), content)
+}
+
+// TestEveryStepIsACrashPoint ends one process at each of its calls, before and
+// after it took effect, and loses each answer once. Another process must then be
+// able to do the same work.
+func TestEveryStepIsACrashPoint(t *testing.T) {
+	c := client{repo: "r", tag: "t", layers: []string{"one", "two", "three", "four"}}
+	jobs := map[string]func(context.Context, *Registry) error{
+		"push": again(c, 1),
+		"delete": func(ctx context.Context, r *Registry) error {
+			return r.DeleteManifest(ctx, "r", oci.SHA256.FromBytes(c.manifest()))
+		},
+		"untag": func(ctx context.Context, r *Registry) error { return r.DeleteTag(ctx, "r", "t") },
+		"cancel": func(ctx context.Context, r *Registry) error {
+			u, err := r.StartUpload(ctx, "r", "")
+			if err != nil {
+				return err
+			}
+			if _, err := r.AppendUpload(ctx, "r", u.ID, Chunk{Offset: -1, Length: -1, Body: strings.NewReader("x")}); err != nil {
+				return err
+			}
+			return r.CancelUpload(ctx, "r", u.ID)
+		},
+	}
+	for name, job := range jobs {
+		for _, f := range []fate{crashBefore, crashAfter, losesAnswer, failsBefore, contends, late} {
+			for at, more := 0, true; more; at++ {
+				synctest.Test(t, func(t *testing.T) { more = crashAt(t, name, c, job, f, at) })
+			}
+		}
+	}
+}
+
+// crashAt runs one job whose call number at has a fate. It reports whether there
+// was such a call.
+func crashAt(t *testing.T, name string, c client, job func(context.Context, *Registry) error, f fate, at int) bool {
+	s := newSim(t, uint64(at))
+	if name != "push" {
+		s.spawn(0, again(c, 1))
+		s.run()
+	}
+	n, met, what := 0, false, ""
+	s.decide = func(p *pending) fate {
+		n++
+		if n-1 != at || f == contends && p.what != "write" || f == late && p.what != "write" {
+			return lives
+		}
+		met, what = true, p.what
+		return f
+	}
+	result := s.spawn(0, job)
+	s.run()
+	// A row's call is repeated, a body cannot be.
+	repeated := what == "get" || what == "query" || what == "write" || what == "put"
+	if f != crashBefore && f != crashAfter && repeated && result() != nil {
+		t.Errorf("%s, fate %d at call %d: %v", name, f, at, result())
+	}
+	s.decide = func(*pending) fate { return lives }
+	redo := s.spawn(0, again(c, 1))
+	s.run()
+	if redo() != nil || !s.world.resolves("r", "t", c.manifest()) {
+		t.Errorf("%s, fate %d at call %d: the work cannot be done again: %v", name, f, at, redo())
+	}
+	return met || n > at
+}
+
+// TestSimulation lets pushers, deleters and sweepers with wrong clocks meet, while
+// calls fail in every way. PIERLESS_SIM_RUNS sets how many runs there are.
+func TestSimulation(t *testing.T) {
+	runs := 300
+	if n, err := strconv.Atoi(os.Getenv("PIERLESS_SIM_RUNS")); err == nil {
+		runs = n
+	}
+	for seed := range uint64(runs) {
+		synctest.Test(t, func(t *testing.T) { simulate(t, seed) })
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+}
+
+func simulate(t *testing.T, seed uint64) {
+	s := newSim(t, seed)
+	rate := []float64{0, 0.02, 0.15}[seed%3]
+	s.decide = func(p *pending) fate {
+		if s.rng.Float64() >= rate {
+			return lives
+		}
+		fates := []fate{failsBefore, losesAnswer, crashBefore, crashAfter}
+		if p.what == "write" {
+			fates = append(fates, contends, contends, late, late)
+		}
+		return fates[s.rng.IntN(len(fates))]
+	}
+	shared := []string{"one", "two", "three"}
+	var pushed []client
+	var results []func() error
+	for i := range 4 {
+		c := client{
+			repo: []string{"r", "q"}[s.rng.IntN(2)], tag: fmt.Sprint("v", i), way: s.rng.IntN(4),
+			layers: append([]string{shared[s.rng.IntN(3)]}, shared[s.rng.IntN(3)]),
+		}
+		pushed = append(pushed, c)
+		results = append(results, s.spawn(skew(s), again(c, 5)))
+	}
+	sweeping := seed%2 == 1
+	if sweeping {
+		for range 2 {
+			s.spawn(skew(s), sweeper{s}.sweep)
+		}
+	}
+	deleting := seed%5 == 4
+	if deleting {
+		victim := pushed[0]
+		s.spawn(skew(s), func(ctx context.Context, r *Registry) error {
+			return r.DeleteManifest(ctx, victim.repo, oci.SHA256.FromBytes(victim.manifest()))
+		})
+	}
+	s.run()
+	for i, result := range results {
+		err := result()
+		if err == nil && !deleting && !s.world.resolves(pushed[i].repo, pushed[i].tag, pushed[i].manifest()) {
+			t.Errorf("push %d was answered with success and is lost", i)
+		}
+		if err != nil && rate == 0 && !sweeping && !deleting {
+			t.Errorf("push %d failed without a fault: %v", i, err)
+		}
+	}
+}
+
+// TestDeleteMeetsPushes: one manifest, pushed under several tags while it is deleted.
+func TestDeleteMeetsPushes(t *testing.T) {
+	for seed := range uint64(400) {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSim(t, seed)
+			c := client{repo: "r", tag: "first", layers: []string{"one"}}
+			s.spawn(0, again(c, 1))
+			s.run()
+			for i := range 3 {
+				c.tag = fmt.Sprint("t", i)
+				s.spawn(0, again(c, 3))
+			}
+			s.spawn(0, func(ctx context.Context, r *Registry) error {
+				return r.DeleteManifest(ctx, "r", oci.SHA256.FromBytes(c.manifest()))
+			})
+			s.run()
+		})
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+}
+
+// TestFightOverAnUpload: several requests with other bytes of the same length on
+// one upload, and one that cancels it. Whatever wins, no digest gets wrong bytes,
+// and who was answered with success has its blob.
+func TestFightOverAnUpload(t *testing.T) {
+	for seed := range uint64(600) {
+		synctest.Test(t, func(t *testing.T) { fight(t, seed) })
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+}
+
+func fight(t *testing.T, seed uint64) {
+	s := newSim(t, seed)
+	var u Upload
+	s.spawn(0, func(ctx context.Context, r *Registry) (err error) {
+		if u, err = r.StartUpload(ctx, "r", ""); err != nil || seed%2 == 0 {
+			return err
+		}
+		u, err = r.AppendUpload(ctx, "r", u.ID, Chunk{Offset: -1, Length: 2, Body: strings.NewReader("ab")})
+		return err
+	})
+	s.run()
+	before := "ab"[:u.Offset]
+	s.decide = func(p *pending) fate {
+		if s.rng.IntN(12) > 0 {
+			return lives
+		}
+		return []fate{losesAnswer, failsBefore, crashAfter, crashBefore}[s.rng.IntN(4)]
+	}
+	bodies := []string{"one", "two", "two", "six"}
+	var results []func() error
+	for _, body := range bodies {
+		finish := Finish{Digest: oci.SHA256.FromBytes([]byte(before + body)), Size: -1}
+		results = append(results, s.spawn(0, func(ctx context.Context, r *Registry) (err error) {
+			for range 3 {
+				finish.Chunk = Chunk{Offset: u.Offset, Length: 3, Body: strings.NewReader(body)}
+				if err = r.CompleteUpload(ctx, "r", u.ID, finish); err == nil {
+					return nil
+				}
+			}
+			return err
+		}))
+	}
+	if seed%3 == 0 {
+		s.spawn(0, func(ctx context.Context, r *Registry) error { return r.CancelUpload(ctx, "r", u.ID) })
+	}
+	s.run()
+	for i, result := range results {
+		d := oci.SHA256.FromBytes([]byte(before + bodies[i]))
+		if result() == nil && s.world.rows[linkKey("r", d)] == nil {
+			t.Errorf("%q was accepted and is not there", bodies[i])
+		}
+	}
+}
+
+// skew is a clock's error: mostly small, at times more than the grace.
+func skew(s *sim) time.Duration {
+	if s.rng.IntN(4) == 0 {
+		return time.Duration(s.rng.IntN(6)-3) * simGrace
+	}
+	return time.Duration(s.rng.IntN(2000)-1000) * time.Millisecond
+}
+
+// sweeper is the least sweep that follows docs/design.md: the rules of the pushing
+// side are worth nothing without one to withstand.
+type sweeper struct{ s *sim }
+
+func (sw sweeper) sweep(ctx context.Context, r *Registry) error {
+	for range 12 {
+		if err := sw.pass(ctx, r); errors.Is(err, errCrashed) {
+			return err
+		}
+		sw.s.clock = sw.s.clock.Add(time.Duration(sw.s.rng.Int64N(int64(2 * simGrace))))
+	}
+	return nil
+}
+
+func (sw sweeper) pass(ctx context.Context, r *Registry) error {
+	for _, name := range []string{"config", "one", "two", "three"} {
+		d := oci.SHA256.FromBytes([]byte(name))
+		page, err := r.query(ctx, Query{PK: blobPartition(d), Limit: MaxPage})
+		if err != nil {
+			return err
+		}
+		for _, row := range page.Rows {
+			if err := sw.candidate(ctx, r, d, row); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// candidate condemns, looks, and then deletes or restores.
+func (sw sweeper) candidate(ctx context.Context, r *Registry, d oci.Digest, row Row) error {
+	old := All(Equal(attrState, stateLive), Less(attrTouched, r.now()-simGrace.Milliseconds()))
+	condemned, err := r.update(ctx, Write{Key: row.Key, Op: Set, If: old, Attrs: Attrs{attrState: stateCondemned}})
+	var conflict *Conflict
+	if errors.As(err, &conflict) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	mine := All(Equal(attrState, stateCondemned), Equal(attrWrite, condemned.Attrs.text(attrWrite)))
+	if row.Key.SK == "B" {
+		return sw.blob(ctx, r, d, row, mine)
+	}
+	needed, err := sw.needed(ctx, r, row.Key.SK[len(linkPrefix):], d)
+	if err != nil {
+		return err
+	}
+	w := Write{Key: row.Key, Op: Delete, If: mine}
+	if needed {
+		w = Write{Key: row.Key, Op: Set, If: mine, Attrs: Attrs{attrState: stateLive}}
+	}
+	_, err = r.update(ctx, w)
+	return ignoreConflict(err)
+}
+
+// needed asks the manifests of a repository; pending ones count while fresh.
+func (sw sweeper) needed(ctx context.Context, r *Registry, repo string, d oci.Digest) (bool, error) {
+	page, err := r.query(ctx, Query{PK: manifestKey(repo, d).PK, Limit: MaxPage})
+	if err != nil {
+		return false, err
+	}
+	for _, row := range page.Rows {
+		refs, err := unpackDigests(row.Attrs.bytes(attrRefs))
+		if err != nil {
+			return false, err
+		}
+		for _, ref := range refs {
+			if ref != d {
+				continue
+			}
+			stale := row.Attrs.text(attrState) == statePending && row.Attrs.number(attrTouched) < r.now()-simGrace.Milliseconds()
+			if !stale {
+				return true, nil
+			}
+			_, err := r.update(ctx, Write{Key: row.Key, Op: Delete, If: Equal(attrWrite, row.Attrs.text(attrWrite))})
+			if err != nil {
+				return true, ignoreConflict(err) // not dropped: it counts
+			}
+		}
+	}
+	return false, nil
+}
+
+func (sw sweeper) blob(ctx context.Context, r *Registry, d oci.Digest, row Row, mine Cond) error {
+	links, err := r.query(ctx, Query{PK: row.Key.PK, Prefix: linkPrefix, Limit: 1})
+	if err != nil {
+		return err
+	}
+	if len(links.Rows) > 0 {
+		_, err := r.update(ctx, Write{Key: row.Key, Op: Set, If: mine, Attrs: Attrs{attrState: stateLive}})
+		return ignoreConflict(err)
+	}
+	key := row.Attrs.text(attrKey)
+	err = r.transact(ctx,
+		Write{Key: row.Key, Op: Delete, If: All(mine, Equal(attrKey, key))},
+		Write{Key: objectKey(key), Op: Put, Attrs: Attrs{attrState: stateDead}})
+	if err != nil {
+		return ignoreConflict(err)
+	}
+	return r.blobs.Delete(ctx, key)
+}
+
+func ignoreConflict(err error) error {
+	var conflict *Conflict
+	if errors.As(err, &conflict) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,266 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pierless/pierless/pkg/oci"
+)
+
+// The simulation runs the rules as they are over a world in memory. A scheduler
+// with a seed decides whose call comes next and what becomes of it; after each
+// call the whole world is checked. The same seed gives the same run.
+
+var (
+	errCrashed  = errors.New("this process is dead")
+	errInjected = errors.New("no answer came")
+)
+
+// fate is what becomes of one call.
+type fate int
+
+const (
+	lives       fate = iota
+	failsBefore      // not applied, no answer
+	losesAnswer      // applied, no answer
+	contends         // not applied, ErrContended
+	crashBefore      // not applied, and the process dies
+	crashAfter       // applied, and the process dies
+	late             // no answer now, applied at some later time
+)
+
+type pending struct {
+	actor *actor
+	what  string
+	call  func() error
+	told  chan error
+}
+
+type actor struct {
+	id      int
+	skew    time.Duration // its clock is wrong by this
+	crashed bool
+}
+
+type sim struct {
+	t       *testing.T
+	world   *world
+	rng     *rand.Rand
+	clock   time.Time
+	decide  func(p *pending) fate
+	mu      sync.Mutex
+	queue   []*pending
+	late    []func() error
+	active  int
+	steps   int
+	actors  int
+	failure string
+}
+
+const simGrace = time.Hour
+
+func newSim(t *testing.T, seed uint64) *sim {
+	s := &sim{t: t, rng: rand.New(rand.NewPCG(seed, 1)), clock: time.Unix(1_000_000, 0), decide: func(*pending) fate { return lives }}
+	s.world = newWorld(s.fault)
+	return s
+}
+
+func (s *sim) fault(format string, args ...any) {
+	if s.failure == "" {
+		s.failure = fmt.Sprintf("step %d: ", s.steps) + fmt.Sprintf(format, args...)
+	}
+}
+
+// spawn starts an actor with a registry of its own, as another function would be.
+func (s *sim) spawn(skew time.Duration, act func(context.Context, *Registry) error) (result func() error) {
+	a := &actor{id: s.actors, skew: skew}
+	s.actors++
+	turn := func(what string, call func() error) error {
+		s.mu.Lock()
+		if a.crashed {
+			s.mu.Unlock()
+			return errCrashed
+		}
+		p := &pending{a, what, call, make(chan error, 1)}
+		s.queue = append(s.queue, p)
+		s.mu.Unlock()
+		return <-p.told
+	}
+	r := New(simNames{s.world, turn}, simBlobs{s.world, turn}, Options{
+		Grace: simGrace,
+		Log:   slog.New(slog.DiscardHandler),
+		Now:   func() time.Time { return s.clock.Add(a.skew) },
+		Rand:  randReader{rand.New(rand.NewPCG(s.rng.Uint64(), 2))},
+		Sleep: func(context.Context, time.Duration) error {
+			return turn("sleep", func() error { return nil })
+		},
+	})
+	var err error
+	s.active++
+	go func() {
+		e := act(context.Background(), r)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		err = e
+		s.active--
+	}()
+	return func() error { return err }
+}
+
+type randReader struct{ *rand.Rand }
+
+func (r randReader) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = byte(r.Uint64())
+	}
+	return len(p), nil
+}
+
+// run lets the actors act until all have ended. Time passes with each step.
+func (s *sim) run() {
+	for {
+		synctest.Wait()
+		if len(s.queue) == 0 {
+			break
+		}
+		slices.SortStableFunc(s.queue, func(a, b *pending) int { return a.actor.id - b.actor.id })
+		i := s.rng.IntN(len(s.queue))
+		p := s.queue[i]
+		s.queue = slices.Delete(s.queue, i, i+1)
+		s.runOne(p)
+		s.clock = s.clock.Add(time.Duration(s.rng.IntN(1000)) * time.Millisecond)
+		s.steps++
+		if s.world.check(s.fault); s.failure != "" {
+			s.drain()
+			s.t.Fatal(s.failure)
+		}
+		if s.steps > 200_000 {
+			s.drain()
+			s.t.Fatal("no end")
+		}
+	}
+	if s.active != 0 {
+		s.t.Fatalf("%d actors hang", s.active)
+	}
+}
+
+// drain ends all actors, so that the bubble can end.
+func (s *sim) drain() {
+	for s.active > 0 {
+		for _, p := range s.queue {
+			p.actor.crashed = true
+			p.told <- errCrashed
+		}
+		s.queue = nil
+		synctest.Wait()
+	}
+}
+
+func (s *sim) runOne(p *pending) {
+	if p.actor.crashed {
+		p.told <- errCrashed
+		return
+	}
+	if len(s.late) > 0 && s.rng.IntN(4) == 0 {
+		_ = s.late[0]() // nobody hears of it
+		s.late = s.late[1:]
+		s.world.check(s.fault)
+	}
+	var told error
+	f := lives
+	if p.what != "sleep" {
+		f = s.decide(p)
+	}
+	switch f {
+	case lives:
+		told = p.call()
+	case failsBefore:
+		told = errInjected
+	case contends:
+		told = ErrContended
+	case losesAnswer:
+		if told = p.call(); told == nil {
+			told = errInjected
+		}
+	case late:
+		s.late = append(s.late, p.call)
+		told = errInjected
+	case crashBefore:
+		p.actor.crashed, told = true, errCrashed
+	case crashAfter:
+		_ = p.call()
+		p.actor.crashed, told = true, errCrashed
+	}
+	p.told <- told
+}
+
+// check holds what must be true between any two calls.
+func (w *world) check(fault func(string, ...any)) {
+	for key, attrs := range w.rows {
+		switch key.PK[0] {
+		case 'C': // a visible manifest
+			repo, d := splitKey(key.PK)
+			thin := w.rows[manifestKey(repo, d)]
+			if thin.text(attrState) != stateLive {
+				fault("manifest %.12s is visible, its row is %q", d, thin.text(attrState))
+			}
+			refs, err := unpackDigests(thin.bytes(attrRefs))
+			if err != nil {
+				fault("%v", err)
+			}
+			for _, ref := range refs {
+				w.checkBlob(fault, repo, ref)
+			}
+		case 'B':
+			if key.SK != "B" {
+				_, d := splitKey("B##" + key.PK[2:])
+				if w.rows[blobKey(d)].text(attrKey) != attrs.text(attrKey) {
+					fault("a link of %.16s names another key than the blob", d)
+				}
+			} else if w.rows[objectKey(attrs.text(attrKey))].text(attrState) != stateLive {
+				fault("blob %.16s has a key that is not live", key.PK)
+			} else if d := oci.SHA256.FromBytes(w.content[attrs.text(attrKey)]); blobKey(d) != key {
+				fault("blob %.16s holds the bytes of %.16s", key.PK, d)
+			}
+		case 'T':
+			d := attrs.digest(attrDigest)
+			if w.rows[edgeKey(key.PK[2:], d, key.SK)] == nil {
+				fault("tag %s has no edge", key.SK)
+			}
+			if w.rows[manifestKey(key.PK[2:], d)] == nil {
+				fault("tag %s points at nothing", key.SK)
+			}
+		}
+	}
+}
+
+func splitKey(pk string) (repo string, d oci.Digest) {
+	rest := pk[2:]
+	for i := range rest {
+		if rest[i] == '#' {
+			return rest[:i], oci.Digest(rest[i+1:])
+		}
+	}
+	return rest, ""
+}
+
+// checkBlob holds that a blob which a manifest needs can be pulled, and is right.
+func (w *world) checkBlob(fault func(string, ...any), repo string, d oci.Digest) {
+	link := w.rows[linkKey(repo, d)]
+	if link == nil {
+		fault("a visible manifest lacks the link of %.16s", d)
+		return
+	}
+	content, there := w.content[link.text(attrKey)]
+	if !there || oci.SHA256.FromBytes(content) != d {
+		fault("a visible manifest lacks the bytes of %.16s (there: %t)", d, there)
+	}
+}

@@ -1,0 +1,266 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/pierless/pierless/pkg/oci"
+)
+
+// Upload is where an upload session stands.
+type Upload struct {
+	ID     string
+	Offset int64 // bytes that are stored
+}
+
+// Chunk is the body of one request of an upload.
+type Chunk struct {
+	// Offset is where the client says that the body begins; below 0 it does not
+	// say, and the body is appended.
+	Offset int64
+	// Length of the body in bytes; below 0 it is not known before the body ends.
+	Length int64
+	// Body may be nil when Length is 0.
+	Body io.Reader
+}
+
+// OffsetError says that a chunk does not begin where the upload stands. It
+// carries the code RANGE_INVALID.
+type OffsetError struct{ Upload Upload }
+
+// Error names the offset.
+func (e *OffsetError) Error() string { return e.Unwrap().Error() }
+
+// Unwrap returns the *oci.Error for the client.
+func (e *OffsetError) Unwrap() error {
+	return oci.NewError(oci.RangeInvalid, "the next chunk must begin at byte %d", e.Upload.Offset)
+}
+
+// unknownLengthParts is how many part numbers a claim takes for a body of unknown
+// length, knownLengthPart the least size of a part of a body whose length is known.
+const (
+	unknownLengthParts = 2000
+	knownLengthPart    = 5 << 20
+)
+
+// StartUpload opens a session. An algorithm other than sha256 that is announced
+// here is computed while the bytes arrive; an empty one means sha256.
+func (r *Registry) StartUpload(ctx context.Context, repo string, algorithm oci.Algorithm) (Upload, error) {
+	id, key := r.newUpload()
+	expires := r.now() + sessionLife.Milliseconds()
+	attrs := Attrs{attrState: stateOpen, attrRepo: repo, attrExpires: expires, attrOffset: int64(0), attrNext: int64(0)}
+	if err := newHashes(algorithm).save(attrs); err != nil {
+		return Upload{}, err
+	}
+	err := r.transact(ctx,
+		Write{Key: objectKey(key), Op: Put, If: Absent(), Attrs: attrs},
+		r.reviewAt(expires, reviewSession, key, Attrs{attrKey: key}))
+	if err != nil {
+		return Upload{}, fmt.Errorf("open upload session: %w", err)
+	}
+	return Upload{ID: id}, nil
+}
+
+// UploadStatus says how far an upload has come. The error is BLOB_UPLOAD_UNKNOWN.
+func (r *Registry) UploadStatus(ctx context.Context, repo, id string) (Upload, error) {
+	rows, err := r.get(ctx, objectKey(uploadKey(id)))
+	if err != nil {
+		return Upload{}, fmt.Errorf("read upload session: %w", err)
+	}
+	if err := r.checkOpen(rows[0].Attrs, repo); err != nil {
+		return Upload{}, err
+	}
+	return Upload{ID: id, Offset: rows[0].Attrs.number(attrOffset)}, nil
+}
+
+// checkOpen says why a session cannot be used, in one answer for all reasons: a
+// stranger learns nothing of other repositories' uploads.
+func (r *Registry) checkOpen(attrs Attrs, repo string) error {
+	if attrs.text(attrState) != stateOpen || attrs.text(attrRepo) != repo || attrs.number(attrExpires) <= r.now() {
+		return oci.NewError(oci.BlobUploadUnknown, "this upload was not started in this repository, has ended, or has expired: start a new one")
+	}
+	return nil
+}
+
+// AppendUpload stores a chunk behind what the upload has. Nothing of the chunk
+// counts unless all of it arrived. Errors: BLOB_UPLOAD_UNKNOWN, an *OffsetError,
+// BLOB_UPLOAD_INVALID where the body broke off or another request took over,
+// SIZE_INVALID.
+func (r *Registry) AppendUpload(ctx context.Context, repo, id string, c Chunk) (Upload, error) {
+	s, err := r.claim(ctx, repo, id, c)
+	if err != nil {
+		return Upload{}, err
+	}
+	stored, err := r.store(ctx, s, c)
+	if err != nil {
+		return Upload{}, err
+	}
+	attrs := Attrs{
+		attrOffset: stored.Size, attrNext: s.row.number(attrNext), attrStored: stored.State,
+		attrExpires: r.now() + sessionLife.Milliseconds(),
+	}
+	if err := s.hashes.save(attrs); err != nil {
+		return Upload{}, err
+	}
+	_, err = r.update(ctx, Write{Key: objectKey(s.key), Op: Set, If: Equal(attrWrite, s.nonce), Attrs: attrs})
+	var conflict *Conflict
+	if errors.As(err, &conflict) {
+		r.cleanUp("chunk that lost its upload", s.key, r.blobs.Discard(ctx, s.key, stored, s.before))
+		return Upload{}, r.lostClaim(conflict, repo)
+	}
+	if err != nil {
+		return Upload{}, fmt.Errorf("record chunk: %w", err)
+	}
+	return Upload{ID: id, Offset: stored.Size}, nil
+}
+
+// session is a claimed upload.
+type session struct {
+	id, key string
+	nonce   string // of the claim: the row's generation
+	row     Attrs
+	before  Stored
+	claim   Claim
+	hashes  hashes
+}
+
+// claim takes an upload over: whoever claimed it before can no longer record
+// anything, and gets no part numbers in common with this claim. So a request
+// that hangs, or was given up by its client, blocks nobody.
+func (r *Registry) claim(ctx context.Context, repo, id string, c Chunk) (session, error) {
+	s := session{id: id, key: uploadKey(id), nonce: r.nonce()}
+	parts := int64(unknownLengthParts)
+	if c.Length >= 0 {
+		parts = c.Length/knownLengthPart + 1
+	}
+	conds := []Cond{Equal(attrState, stateOpen), Equal(attrRepo, repo), Greater(attrExpires, r.now())}
+	if c.Offset >= 0 {
+		conds = append(conds, Equal(attrOffset, c.Offset))
+	}
+	row, err := r.updateAs(ctx, s.nonce, Write{
+		Key: objectKey(s.key), Op: Set, If: All(conds...), Add: map[string]int64{attrNext: parts},
+	})
+	var conflict *Conflict
+	if errors.As(err, &conflict) {
+		return session{}, r.refuseClaim(conflict, repo, id)
+	}
+	if err != nil {
+		return session{}, fmt.Errorf("claim upload session: %w", err)
+	}
+	s.row = row.Attrs
+	s.before = Stored{Size: row.Attrs.number(attrOffset), State: row.Attrs.bytes(attrStored)}
+	s.claim = Claim{Nonce: s.nonce, First: row.Attrs.number(attrNext) - parts, Count: parts}
+	s.hashes, err = loadHashes(row.Attrs)
+	return s, err
+}
+
+// endedError is a refused claim on a session that was completed before. It
+// carries what the client may be asking for again.
+type endedError struct {
+	digest oci.Digest
+	error
+}
+
+func (e *endedError) Unwrap() error { return e.error }
+
+func (r *Registry) refuseClaim(conflict *Conflict, repo, id string) error {
+	old := conflict.old(0).Attrs
+	if err := r.checkOpen(old, repo); err != nil {
+		if done := old.digest(attrDigest); done != "" && old.text(attrRepo) == repo {
+			return &endedError{digest: done, error: err}
+		}
+		return err
+	}
+	return &OffsetError{Upload{ID: id, Offset: old.number(attrOffset)}}
+}
+
+// lostClaim says what became of a session while this request held a claim on it.
+func (r *Registry) lostClaim(conflict *Conflict, repo string) error {
+	if old := conflict.old(0); old != nil {
+		if err := r.checkOpen(old.Attrs, repo); err != nil {
+			return err
+		}
+	}
+	return oci.NewError(oci.BlobUploadInvalid, "another request on this upload came later and took it over: ask for its status")
+}
+
+// store appends the chunk's body and hashes it. After an error nothing of it is
+// left to be recorded.
+func (r *Registry) store(ctx context.Context, s session, c Chunk) (Stored, error) {
+	if c.Length == 0 || c.Body == nil {
+		return s.before, nil
+	}
+	body := &bodyReader{r: c.Body, hashes: s.hashes}
+	stored, err := r.blobs.Append(ctx, s.key, s.claim, s.before, body)
+	switch {
+	case body.err != nil:
+		if err == nil {
+			r.cleanUp("broken chunk", s.key, r.blobs.Discard(ctx, s.key, stored, s.before))
+		}
+		return Stored{}, fmt.Errorf("%w (cause: %w)",
+			oci.NewError(oci.BlobUploadInvalid, "the body broke off after %d bytes; none of them counts", body.n), body.err)
+	case errors.Is(err, ErrTooLarge):
+		return Stored{}, oci.NewError(oci.SizeInvalid, "the blob is larger than the store can hold")
+	case err != nil:
+		return Stored{}, fmt.Errorf("append to upload: %w", err)
+	}
+	if c.Length >= 0 && body.n != c.Length {
+		r.cleanUp("chunk of wrong length", s.key, r.blobs.Discard(ctx, s.key, stored, s.before))
+		return Stored{}, oci.NewError(oci.SizeInvalid, "the body has %d bytes, %d were announced", body.n, c.Length)
+	}
+	return stored, nil
+}
+
+// bodyReader hashes what is read and remembers why reading ended, so that the
+// client's faults are told from the store's.
+type bodyReader struct {
+	r      io.Reader
+	hashes hashes
+	n      int64
+	err    error
+}
+
+// Read implements io.Reader.
+func (b *bodyReader) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	b.hashes.Write(p[:n])
+	b.n += int64(n)
+	if err != nil && !errors.Is(err, io.EOF) {
+		b.err = err
+	}
+	return n, err
+}
+
+// CancelUpload ends a session and drops its bytes. The error is
+// BLOB_UPLOAD_UNKNOWN; a completion that was faster is not undone.
+func (r *Registry) CancelUpload(ctx context.Context, repo, id string) error {
+	key := uploadKey(id)
+	rows, err := r.get(ctx, objectKey(key))
+	if err != nil {
+		return fmt.Errorf("read upload session: %w", err)
+	}
+	for range maxContended {
+		before := rows[0].Attrs
+		if err := r.checkOpen(before, repo); err != nil {
+			return err
+		}
+		_, err := r.update(ctx, Write{
+			Key: objectKey(key), Op: Put, If: Equal(attrWrite, before.text(attrWrite)),
+			Attrs: Attrs{attrState: stateDead, attrRepo: repo},
+		})
+		var conflict *Conflict
+		if errors.As(err, &conflict) {
+			rows[0] = *conflict.old(0)
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("cancel upload: %w", err)
+		}
+		stored := Stored{Size: before.number(attrOffset), State: before.bytes(attrStored)}
+		r.cleanUp("cancelled upload", key, r.blobs.Discard(ctx, key, stored, Stored{}))
+		return nil
+	}
+	return fmt.Errorf("cancel upload: %w", ErrContended)
+}
