@@ -1,0 +1,172 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/pierless/pierless/pkg/registry"
+)
+
+// copyBuffer is the memory that one Append takes, in bytes.
+const copyBuffer = 1 << 20
+
+// blobs is registry.Blobs on files. A file is written under uploads/, synced, and
+// only then linked to its name under blobs/: link refuses a name that is taken,
+// so of many writers one wins, and no reader ever sees half a file.
+type blobs struct {
+	content string
+	uploads string
+	buffers sync.Pool
+}
+
+func newBlobs(content, uploads string) *blobs {
+	return &blobs{content: content, uploads: uploads, buffers: sync.Pool{
+		New: func() any { return new([copyBuffer]byte) },
+	}}
+}
+
+// createFolders makes a folder for each first byte of a key, so that no folder
+// grows without bound and none has to be made durable in the middle of a push.
+func (b *blobs) createFolders() error {
+	for i := range 256 {
+		if err := os.MkdirAll(filepath.Join(b.content, fmt.Sprintf("%02x", i)), 0o700); err != nil {
+			return err
+		}
+	}
+	return syncDir(b.content)
+}
+
+// path returns the file of a key's content. Because anything else than 64 lower
+// case hexadecimal digits is refused, no key leads out of the folder.
+func (b *blobs) path(key string) (string, error) {
+	if len(key) != 64 {
+		return "", fmt.Errorf("%w: content key of %d bytes", errInvalid, len(key))
+	}
+	for _, c := range []byte(key) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return "", fmt.Errorf("%w: content key %q", errInvalid, key)
+		}
+	}
+	return filepath.Join(b.content, key[:2], key), nil
+}
+
+// enter is what each method begins with.
+func (b *blobs) enter(ctx context.Context, key string) (path string, err error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	return b.path(key)
+}
+
+// Put implements registry.Blobs.
+func (b *blobs) Put(ctx context.Context, key string, content []byte) error {
+	path, err := b.enter(ctx, key)
+	if err != nil {
+		return err
+	}
+	return b.create(key, path, func(f *os.File) error {
+		_, err := f.Write(content)
+		return err
+	})
+}
+
+// create publishes a file that fill writes, and leaves no trace of it elsewhere.
+func (b *blobs) create(key, path string, fill func(*os.File) error) error {
+	id, err := b.write(key, fill)
+	if err != nil {
+		return err
+	}
+	staged := id.path(b.uploads, key)
+	defer os.Remove(staged) //nolint:errcheck // what stays is removed by a later Open
+	return publish(staged, path)
+}
+
+// write makes a durable file of its own under uploads/. Where fill or the disk
+// fails, nothing stays behind and the error comes back as it is.
+func (b *blobs) write(key string, fill func(*os.File) error) (fileID, error) {
+	id := newFileID()
+	path := id.path(b.uploads, key)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return id, err
+	}
+	err = fill(f)
+	if err == nil {
+		err = f.Sync()
+	}
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	if err == nil {
+		err = syncDir(b.uploads)
+	}
+	if err != nil {
+		os.Remove(path) //nolint:errcheck // what stays is removed by a later Open
+	}
+	return id, err
+}
+
+// publish gives a staged file its name as content, durably, if that is free.
+// ErrTaken, too, where the staged file is gone: another Complete was here.
+func publish(staged, path string) error {
+	err := os.Link(staged, path)
+	if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
+		return registry.ErrTaken
+	}
+	if err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// Open implements registry.Blobs. What it returns hands its file to the kernel
+// when io.Copy sends it to a TCP connection.
+func (b *blobs) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	path, err := b.enter(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, registry.ErrNoContent
+	}
+	if err != nil {
+		return nil, err
+	}
+	if _, err := f.Seek(offset, io.SeekStart); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if length < 0 {
+		return f, nil
+	}
+	return &section{LimitedReader: io.LimitedReader{R: f, N: length}, Closer: f}, nil
+}
+
+// section is a piece of a file.
+type section struct {
+	io.LimitedReader
+	io.Closer
+}
+
+// WriteTo shows w the file itself, which a wrapper would hide from sendfile.
+func (s *section) WriteTo(w io.Writer) (int64, error) { return io.Copy(w, &s.LimitedReader) }
+
+// Presign implements registry.Blobs: files have no URLs.
+func (b *blobs) Presign(context.Context, string, string) (string, error) { return "", nil }
+
+// Delete implements registry.Blobs. It does not wait for the disk, which can take
+// long over a big file: after a power cut the content may be back, under a key
+// that is dead.
+func (b *blobs) Delete(ctx context.Context, key string) error {
+	path, err := b.enter(ctx, key)
+	if err != nil {
+		return err
+	}
+	return removeFile(path)
+}
