@@ -1,0 +1,147 @@
+package server
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/registry"
+	"github.com/pierless/pierless/pkg/route"
+)
+
+type blobs struct {
+	reg        *registry.Registry
+	serveBytes bool
+}
+
+// Blobs serves blobs.
+func Blobs(reg *registry.Registry, opts Options) http.Handler {
+	s := blobs{reg, opts.ServeBlobs}
+	return newFamily(opts, map[route.Kind]handler{route.Blob: s.serve})
+}
+
+func (s blobs) serve(w http.ResponseWriter, r *http.Request, req route.Request) error {
+	switch r.Method {
+	case http.MethodGet:
+		return s.get(w, r, req)
+	case http.MethodHead:
+		return s.head(w, r, req)
+	case http.MethodDelete:
+		return s.delete(w, r, req)
+	}
+	return methodNotAllowed(w, r, req)
+}
+
+// head answers without a redirect: clients that skip an upload because of it
+// read the size from here.
+func (s blobs) head(w http.ResponseWriter, r *http.Request, req route.Request) error {
+	b, err := s.reg.FindBlob(r.Context(), req.Name, req.Digest, true)
+	if err != nil {
+		return err
+	}
+	setBlob(w, b)
+	w.Header().Set("Content-Length", strconv.FormatInt(b.Size, 10))
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+func setBlob(w http.ResponseWriter, b registry.Blob) {
+	setDigest(w, b.Digest)
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Accept-Ranges", "bytes")
+}
+
+// get sends the client to the bytes, or the bytes where the store has no URLs
+// (spec, "Pulling blobs").
+func (s blobs) get(w http.ResponseWriter, r *http.Request, req route.Request) error {
+	b, err := s.reg.FindBlob(r.Context(), req.Name, req.Digest, false)
+	if err != nil {
+		return err
+	}
+	if !s.serveBytes {
+		url, err := s.reg.BlobURL(r.Context(), http.MethodGet, b)
+		if err != nil {
+			return err
+		}
+		if url != "" {
+			w.Header().Set("Docker-Content-Digest", string(b.Digest))
+			w.Header().Set("Location", url)
+			w.Header().Set("Cache-Control", "no-store") // the URL expires
+			w.Header().Set("Content-Length", "0")
+			w.WriteHeader(http.StatusTemporaryRedirect)
+			return nil
+		}
+	}
+	setBlob(w, b)
+	if notModified(w, r, b.Digest) {
+		return nil
+	}
+	return s.send(w, r, b)
+}
+
+// send streams a blob or one range of it.
+func (s blobs) send(w http.ResponseWriter, r *http.Request, b registry.Blob) error {
+	start, length, partial, err := parseRange(r.Header.Get("Range"), b.Size)
+	if err != nil {
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", b.Size))
+		w.Header().Del("Content-Type") // the answer is an error, not the blob
+		return err
+	}
+	content, err := s.reg.OpenBlob(r.Context(), b, start, length)
+	if err != nil {
+		return err
+	}
+	defer content.Close()
+	status := http.StatusOK
+	if partial {
+		status = http.StatusPartialContent
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", start, start+length-1, b.Size))
+	}
+	w.Header().Set("Content-Length", strconv.FormatInt(length, 10))
+	w.WriteHeader(status)
+	if _, err := io.Copy(w, content); err != nil {
+		return fmt.Errorf("send blob: %w", err)
+	}
+	return nil
+}
+
+// parseRange reads a Range header with one range. Several ranges, or another
+// unit, are ignored, as RFC 9110 (section 14.2) allows: the whole is sent. The
+// error is RANGE_INVALID where the range begins behind the blob's end or its own.
+func parseRange(header string, size int64) (start, length int64, partial bool, err error) {
+	spec, found := strings.CutPrefix(header, "bytes=")
+	if !found || strings.Contains(spec, ",") {
+		return 0, size, false, nil
+	}
+	first, last, found := strings.Cut(strings.TrimSpace(spec), "-")
+	a, errA := strconv.ParseUint(first, 10, 63)
+	b, errB := strconv.ParseUint(last, 10, 63)
+	switch {
+	case !found, first == "" && errB != nil, first != "" && errA != nil, last != "" && errB != nil:
+		return 0, size, false, nil // malformed: as if it were not there
+	case first == "":
+		length = min(int64(b), size)
+		start = size - length
+	case last == "":
+		start, length = int64(a), size-int64(a)
+	default:
+		start, length = int64(a), min(int64(b), size-1)-int64(a)+1
+	}
+	if length <= 0 {
+		return 0, 0, false, oci.NewError(oci.RangeInvalid, "the blob has %d bytes, and no such range", size)
+	}
+	return start, length, true, nil
+}
+
+// delete takes the blob from this repository (spec, "Deleting Blobs").
+func (s blobs) delete(w http.ResponseWriter, r *http.Request, req route.Request) error {
+	if err := s.reg.DeleteBlob(r.Context(), req.Name, req.Digest); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Length", "0")
+	w.WriteHeader(http.StatusAccepted)
+	return nil
+}

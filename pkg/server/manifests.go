@@ -1,0 +1,137 @@
+package server
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/registry"
+	"github.com/pierless/pierless/pkg/route"
+)
+
+type manifests struct{ reg *registry.Registry }
+
+// Manifests serves manifests by tag and digest.
+func Manifests(reg *registry.Registry, opts Options) http.Handler {
+	s := manifests{reg}
+	return newFamily(opts, map[route.Kind]handler{route.Manifest: s.serve})
+}
+
+func (s manifests) serve(w http.ResponseWriter, r *http.Request, req route.Request) error {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		return s.get(w, r, req)
+	case http.MethodPut:
+		return s.put(w, r, req)
+	case http.MethodDelete:
+		return s.delete(w, r, req)
+	}
+	return methodNotAllowed(w, r, req)
+}
+
+// get answers GET and HEAD alike (spec, "Pulling manifests"): a gateway that
+// counts the length of a HEAD from its body must find the true one.
+func (s manifests) get(w http.ResponseWriter, r *http.Request, req route.Request) error {
+	m, err := s.reg.FindManifest(r.Context(), req.Name, req.Reference)
+	if err != nil {
+		return err
+	}
+	setDigest(w, m.Digest)
+	w.Header().Set("Content-Type", m.MediaType)
+	if notModified(w, r, m.Digest) {
+		return nil
+	}
+	w.Header().Set("Content-Length", fmt.Sprint(len(m.Content)))
+	w.WriteHeader(http.StatusOK)
+	_, err = w.Write(m.Content)
+	return err
+}
+
+// setDigest sets the headers that name content.
+func setDigest(w http.ResponseWriter, d oci.Digest) {
+	w.Header().Set("Docker-Content-Digest", string(d))
+	w.Header().Set("ETag", `"`+string(d)+`"`)
+}
+
+// notModified answers a client that has the content already (RFC 9110, 13.1.2).
+func notModified(w http.ResponseWriter, r *http.Request, d oci.Digest) bool {
+	for tag := range strings.SplitSeq(r.Header.Get("If-None-Match"), ",") {
+		if strings.TrimPrefix(strings.TrimSpace(tag), "W/") == `"`+string(d)+`"` {
+			w.WriteHeader(http.StatusNotModified)
+			return true
+		}
+	}
+	return false
+}
+
+// put stores a manifest (spec, "Pushing Manifests").
+func (s manifests) put(w http.ResponseWriter, r *http.Request, req route.Request) error {
+	tags, err := pushTags(r, req.Reference)
+	if err != nil {
+		return err
+	}
+	content, err := io.ReadAll(io.LimitReader(r.Body, registry.MaxManifest+1))
+	if err != nil {
+		return fmt.Errorf("%w (cause: %w)", oci.NewError(oci.ManifestInvalid, "the manifest broke off"), err)
+	}
+	pushed, err := s.reg.PushManifest(r.Context(), req.Name, registry.ManifestPush{
+		Digest: req.Reference.Digest, Tags: tags, ContentType: r.Header.Get("Content-Type"), Content: content,
+	})
+	if err != nil {
+		return err
+	}
+	if pushed.Subject != "" {
+		w.Header().Set("OCI-Subject", string(pushed.Subject))
+	}
+	if req.Reference.Tag == "" && len(tags) > 0 {
+		w.Header().Set("OCI-Tag", strings.Join(tags, ", "))
+	}
+	setDigest(w, pushed.Digest)
+	location := route.Request{Kind: route.Manifest, Name: req.Name, Reference: oci.Reference{Digest: pushed.Digest}}
+	w.Header().Set("Location", location.Path())
+	w.Header().Set("Content-Length", "0")
+	w.WriteHeader(http.StatusCreated)
+	return nil
+}
+
+// pushTags collects the tags of a push: the one in the path, or those in the
+// query of a push by digest (spec, end-7b).
+func pushTags(r *http.Request, ref oci.Reference) ([]string, error) {
+	if ref.Tag != "" {
+		return []string{ref.Tag}, nil
+	}
+	var tags []string
+	for _, tag := range r.URL.Query()["tag"] {
+		if err := oci.CheckTag(tag); err != nil {
+			return nil, err
+		}
+		if !slices.Contains(tags, tag) {
+			tags = append(tags, tag)
+		}
+	}
+	if len(tags) > registry.MaxTagsPerPush {
+		err := oci.NewError(oci.TagInvalid, "one push can set %d tags: push again for the others", registry.MaxTagsPerPush)
+		err.Status = http.StatusRequestURITooLong
+		return nil, err
+	}
+	return tags, nil
+}
+
+// delete takes a tag or a manifest away (spec, "Content Management").
+func (s manifests) delete(w http.ResponseWriter, r *http.Request, req route.Request) error {
+	var err error
+	if req.Reference.Tag != "" {
+		err = s.reg.DeleteTag(r.Context(), req.Name, req.Reference.Tag)
+	} else {
+		err = s.reg.DeleteManifest(r.Context(), req.Name, req.Reference.Digest)
+	}
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Length", "0")
+	w.WriteHeader(http.StatusAccepted)
+	return nil
+}

@@ -1,0 +1,450 @@
+package server_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/registry"
+)
+
+func TestManifestRoundTrip(t *testing.T) {
+	s := newSite(t)
+	m := s.image("a/b", "layer one", "layer two")
+	d := s.pushManifest("a/b", "latest", m)
+	for _, ref := range []string{"latest", string(d)} {
+		for _, method := range []string{"GET", "HEAD"} {
+			a := s.do(method, "/v2/a/b/manifests/"+ref, nil).want(t, http.StatusOK)
+			h := a.Header
+			if h.Get("Docker-Content-Digest") != string(d) || h.Get("Content-Type") != oci.MediaTypeImageManifest ||
+				h.Get("Content-Length") != fmt.Sprint(len(m)) {
+				t.Errorf("%s %s has headers %v", method, ref, h)
+			}
+			if method == "GET" && !bytes.Equal(a.body, m) {
+				t.Errorf("%s came back as %s, want %s", ref, a.body, m)
+			}
+			s.do(method, "/v2/a/b/manifests/"+ref, nil, "If-None-Match", h.Get("ETag")).want(t, http.StatusNotModified)
+		}
+	}
+	s.do("GET", "/v2/a/b/manifests/other", nil).wantError(t, http.StatusNotFound, oci.ManifestUnknown)
+	s.do("GET", "/v2/c/manifests/"+string(d), nil).wantError(t, http.StatusNotFound, oci.ManifestUnknown)
+}
+
+// TestManifestBytesAreKept: what was pushed comes back as it was, white space,
+// unknown fields, unknown types and all.
+func TestManifestBytesAreKept(t *testing.T) {
+	s := newSite(t)
+	for name, tt := range map[string]struct{ contentType, content string }{
+		"odd white space": {oci.MediaTypeImageIndex, "{ \"manifests\" :\n\t[ ], \"x\": 1e3}\n"},
+		"docker list":     {oci.MediaTypeDockerList, `{"schemaVersion":2,"mediaType":"` + oci.MediaTypeDockerList + `","manifests":[]}`},
+		"unknown type":    {"application/vnd.example.thing+json", `{"anything":[true]}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := oci.SHA256.FromBytes([]byte(tt.content))
+			s.do("PUT", "/v2/a/manifests/"+string(d), strings.NewReader(tt.content), "Content-Type", tt.contentType).want(t, http.StatusCreated)
+			a := s.do("GET", "/v2/a/manifests/"+string(d), nil).want(t, http.StatusOK)
+			if string(a.body) != tt.content || a.Header.Get("Content-Type") != tt.contentType {
+				t.Errorf("came back as %s %q", a.Header.Get("Content-Type"), a.body)
+			}
+		})
+	}
+}
+
+func TestManifestSizes(t *testing.T) {
+	s := newSite(t)
+	for _, size := range []int{64 << 10, 64<<10 + 1, 4_000_000, registry.MaxManifest} {
+		frame := `{"manifests":[],"annotations":{"pad":""}}`
+		m := strings.Replace(frame, `""`, `"`+strings.Repeat("x", size-len(frame))+`"`, 1)
+		d := oci.SHA256.FromBytes([]byte(m))
+		s.do("PUT", "/v2/a/manifests/big", strings.NewReader(m), "Content-Type", oci.MediaTypeImageIndex).want(t, http.StatusCreated)
+		if got := s.do("GET", "/v2/a/manifests/"+string(d), nil).want(t, http.StatusOK).body; string(got) != m {
+			t.Errorf("a manifest of %d bytes came back with %d", size, len(got))
+		}
+	}
+	over := strings.Repeat(" ", registry.MaxManifest+1)
+	s.do("PUT", "/v2/a/manifests/over", strings.NewReader(over), "Content-Type", oci.MediaTypeImageIndex).
+		wantError(t, http.StatusRequestEntityTooLarge, oci.SizeInvalid)
+}
+
+func TestManifestFaults(t *testing.T) {
+	s := newSite(t)
+	there := s.pushBlob("a", []byte("there"))
+	elsewhere := s.pushBlob("b", []byte("elsewhere"))
+	gone := oci.SHA256.FromBytes([]byte("gone"))
+	put := func(contentType string, m any) answer {
+		b, ok := m.(string)
+		if !ok {
+			b = string(marshal(m))
+		}
+		return s.do("PUT", "/v2/a/manifests/x", strings.NewReader(b), "Content-Type", contentType)
+	}
+	image := func(layers ...any) map[string]any {
+		return map[string]any{"config": descriptor("c", there, 5), "layers": layers}
+	}
+	put(oci.MediaTypeImageManifest, `{"config":`).wantError(t, http.StatusBadRequest, oci.ManifestInvalid)
+	put(oci.MediaTypeDockerSchema1, `{}`).wantError(t, http.StatusBadRequest, oci.ManifestInvalid)
+
+	errs := put(oci.MediaTypeImageManifest, image(descriptor("l", gone, 4), descriptor("l", elsewhere, 9), descriptor("l", there, 6))).
+		wantError(t, http.StatusBadRequest, oci.ManifestBlobUnknown)
+	if len(errs) != 3 || errs[1].Code != oci.ManifestBlobUnknown || errs[2].Code != oci.SizeInvalid {
+		t.Errorf("want two unknown blobs and a wrong size named, got %v", errs)
+	}
+	for i, d := range []oci.Digest{gone, elsewhere, there} {
+		if detail, _ := errs[i].Detail.(map[string]any); detail["digest"] != string(d) {
+			t.Errorf("error %d has detail %v, want %s", i, errs[i].Detail, d)
+		}
+	}
+	put(oci.MediaTypeImageManifest, image(descriptor("l", there, 0))).wantError(t, http.StatusBadRequest, oci.SizeInvalid)
+	put(oci.MediaTypeImageIndex, map[string]any{"manifests": []any{descriptor(oci.MediaTypeImageManifest, gone, 4)}}).
+		wantError(t, http.StatusBadRequest, oci.ManifestBlobUnknown)
+	s.do("PUT", "/v2/a/manifests/"+string(gone), strings.NewReader(`{"manifests":[]}`), "Content-Type", oci.MediaTypeImageIndex).
+		wantError(t, http.StatusBadRequest, oci.DigestInvalid)
+	s.do("GET", "/v2/a/manifests/x", nil).wantError(t, http.StatusNotFound, oci.ManifestUnknown)
+
+	foreign := descriptor("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", gone, 4)
+	put(oci.MediaTypeImageManifest, image(foreign)).want(t, http.StatusCreated)
+}
+
+func TestIndexes(t *testing.T) {
+	s := newSite(t)
+	m := s.image("a", "one")
+	child := s.pushManifest("a", string(oci.SHA256.FromBytes(m)), m)
+	index := marshal(map[string]any{"manifests": []any{descriptor(oci.MediaTypeImageManifest, child, len(m))}})
+	nested := marshal(map[string]any{"manifests": []any{descriptor(oci.MediaTypeImageIndex, oci.SHA256.FromBytes(index), len(index))}})
+	for ref, content := range map[string][]byte{string(oci.SHA256.FromBytes(index)): index} {
+		s.do("PUT", "/v2/a/manifests/"+ref, bytes.NewReader(content), "Content-Type", oci.MediaTypeImageIndex).want(t, http.StatusCreated)
+	}
+	s.do("PUT", "/v2/a/manifests/nested", bytes.NewReader(nested), "Content-Type", oci.MediaTypeImageIndex).want(t, http.StatusCreated)
+	s.do("PUT", "/v2/b/manifests/nested", bytes.NewReader(nested), "Content-Type", oci.MediaTypeImageIndex).
+		wantError(t, http.StatusBadRequest, oci.ManifestBlobUnknown)
+}
+
+func TestTagParameters(t *testing.T) {
+	s := newSite(t)
+	m := s.image("a", "one")
+	d := oci.SHA256.FromBytes(m)
+	q := url.Values{"tag": {"1.2.3", "1.2", "1", "latest", "1"}}
+	a := s.do("PUT", "/v2/a/manifests/"+string(d)+"?"+q.Encode(), bytes.NewReader(m), "Content-Type", oci.MediaTypeImageManifest).want(t, http.StatusCreated)
+	if got := a.Header.Get("OCI-Tag"); got != "1.2.3, 1.2, 1, latest" {
+		t.Errorf("OCI-Tag %q", got)
+	}
+	for _, tag := range q["tag"] {
+		if got := s.do("GET", "/v2/a/manifests/"+tag, nil).want(t, http.StatusOK).Header.Get("Docker-Content-Digest"); got != string(d) {
+			t.Errorf("%s is %s, want %s", tag, got, d)
+		}
+	}
+	for i := range registry.MaxTagsPerPush {
+		q.Add("tag", fmt.Sprintf("t%d", i))
+	}
+	s.do("PUT", "/v2/a/manifests/"+string(d)+"?"+q.Encode(), bytes.NewReader(m), "Content-Type", oci.MediaTypeImageManifest).
+		wantError(t, http.StatusRequestURITooLong, oci.TagInvalid)
+}
+
+func TestDeleteManifest(t *testing.T) {
+	s := newSite(t)
+	m, other := s.image("a", "one"), s.image("a", "two")
+	d := s.pushManifest("a", "one", m)
+	s.pushManifest("a", "moved", m)
+	s.pushManifest("a", "moved", other)
+	s.pushManifest("a", "deleted", m)
+	s.do("DELETE", "/v2/a/manifests/deleted", nil).want(t, http.StatusAccepted)
+	s.do("DELETE", "/v2/a/manifests/deleted", nil).wantError(t, http.StatusNotFound, oci.ManifestUnknown)
+	s.do("GET", "/v2/a/manifests/deleted", nil).wantError(t, http.StatusNotFound, oci.ManifestUnknown)
+	s.do("DELETE", "/v2/a/manifests/"+string(d), nil).want(t, http.StatusAccepted)
+	s.do("DELETE", "/v2/a/manifests/"+string(d), nil).wantError(t, http.StatusNotFound, oci.ManifestUnknown)
+	for _, ref := range []string{"one", string(d)} {
+		s.do("GET", "/v2/a/manifests/"+ref, nil).wantError(t, http.StatusNotFound, oci.ManifestUnknown)
+	}
+	s.do("GET", "/v2/a/manifests/moved", nil).want(t, http.StatusOK)
+	s.pushManifest("a", "one", m) // it can come back
+	s.do("GET", "/v2/a/manifests/one", nil).want(t, http.StatusOK)
+}
+
+func TestDeleteManifestWithManyTags(t *testing.T) {
+	s := newSite(t)
+	m := s.image("a", "one")
+	d := oci.SHA256.FromBytes(m)
+	push := func(n int) {
+		for first := 0; first < n; first += registry.MaxTagsPerPush {
+			q := url.Values{}
+			for i := first; i < min(n, first+registry.MaxTagsPerPush); i++ {
+				q.Add("tag", fmt.Sprintf("tag-%d", i))
+			}
+			s.do("PUT", "/v2/a/manifests/"+string(d)+"?"+q.Encode(), bytes.NewReader(m), "Content-Type", oci.MediaTypeImageManifest).want(t, http.StatusCreated)
+		}
+	}
+	for _, n := range []int{0, 1, 47, 95, 96, 250} {
+		push(n)
+		if n == 0 {
+			s.pushManifest("a", string(d), m)
+		}
+		s.do("DELETE", "/v2/a/manifests/"+string(d), nil).want(t, http.StatusAccepted)
+		var list struct{ Tags []string }
+		a := s.do("GET", "/v2/a/tags/list", nil).want(t, http.StatusOK)
+		if err := json.Unmarshal(a.body, &list); err != nil || len(list.Tags) != 0 {
+			t.Errorf("after %d tags: %v are left, %v", n, list.Tags, err)
+		}
+	}
+}
+
+// TestDeleteAgainstPush: a manifest is deleted while its tag is pushed again.
+// Whatever wins, a tag that is listed can be pulled, and a push that came last counts.
+func TestDeleteAgainstPush(t *testing.T) {
+	s := newSite(t)
+	m := s.image("a", "one")
+	d := string(s.pushManifest("a", "latest", m))
+	for range 30 {
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if a := s.do("DELETE", "/v2/a/manifests/"+d, nil); a.StatusCode != http.StatusAccepted && a.StatusCode != http.StatusNotFound {
+				t.Errorf("delete: %d %s", a.StatusCode, a.body)
+			}
+		})
+		wg.Go(func() {
+			a := s.do("PUT", "/v2/a/manifests/latest", bytes.NewReader(m), "Content-Type", oci.MediaTypeImageManifest)
+			if a.StatusCode != http.StatusCreated {
+				t.Errorf("push: %d %s", a.StatusCode, a.body)
+			}
+		})
+		wg.Wait()
+		byTag, byDigest := s.do("GET", "/v2/a/manifests/latest", nil), s.do("GET", "/v2/a/manifests/"+d, nil)
+		if byTag.StatusCode != byDigest.StatusCode {
+			t.Fatalf("by tag %d, by digest %d", byTag.StatusCode, byDigest.StatusCode)
+		}
+		s.pushManifest("a", "latest", m)
+		s.do("GET", "/v2/a/manifests/latest", nil).want(t, http.StatusOK)
+	}
+}
+
+// TestManyPushers: 20 images that share layers, pushed at once to one repository,
+// half of them over one tag. None fails, none is lost.
+func TestManyPushers(t *testing.T) {
+	s := newSite(t)
+	const pushers = 20
+	s.pushBlob("base", []byte("shared base"))
+	var wg sync.WaitGroup
+	for i := range pushers {
+		wg.Go(func() {
+			shared := oci.SHA256.FromBytes([]byte("shared base"))
+			a := s.do("POST", "/v2/app/blobs/uploads/?from=base&mount="+string(shared), nil)
+			if a.StatusCode != http.StatusCreated {
+				t.Errorf("mount: %d %s", a.StatusCode, a.body)
+			}
+			m := s.image("app", "shared base", "also shared", fmt.Sprint("own ", i))
+			for _, tag := range []string{fmt.Sprint("v", i), "latest"} {
+				a := s.do("PUT", "/v2/app/manifests/"+tag, bytes.NewReader(m), "Content-Type", oci.MediaTypeImageManifest)
+				if a.StatusCode != http.StatusCreated {
+					t.Errorf("push: %d %s", a.StatusCode, a.body)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for i := range pushers {
+		s.do("GET", fmt.Sprint("/v2/app/manifests/v", i), nil).want(t, http.StatusOK)
+	}
+	s.do("GET", "/v2/app/manifests/latest", nil).want(t, http.StatusOK)
+}
+
+// TestOneManifestManyPushers: the same new manifest from 20 sides, under 20 tags.
+func TestOneManifestManyPushers(t *testing.T) {
+	s := newSite(t)
+	m := s.image("app", "one")
+	var wg sync.WaitGroup
+	for i := range 20 {
+		wg.Go(func() { s.pushManifest("app", fmt.Sprint("v", i), m) })
+	}
+	wg.Wait()
+	for i := range 20 {
+		s.do("GET", fmt.Sprint("/v2/app/manifests/v", i), nil).want(t, http.StatusOK)
+	}
+}
+
+func TestReferrers(t *testing.T) {
+	s := newSite(t)
+	config := s.pushBlob("a", []byte("{}"))
+	subject := oci.SHA256.FromBytes([]byte("not pushed yet"))
+	artifact := func(artifactType, configType, note string) oci.Digest {
+		m := marshal(map[string]any{
+			"artifactType": artifactType, "config": descriptor(configType, config, 2), "layers": []any{},
+			"subject": descriptor(oci.MediaTypeImageManifest, subject, 14), "annotations": map[string]string{"note": note},
+		})
+		d := oci.SHA256.FromBytes(m)
+		a := s.do("PUT", "/v2/a/manifests/"+string(d), bytes.NewReader(m), "Content-Type", oci.MediaTypeImageManifest).want(t, http.StatusCreated)
+		if a.Header.Get("OCI-Subject") != string(subject) {
+			t.Errorf("OCI-Subject %q", a.Header.Get("OCI-Subject"))
+		}
+		return d
+	}
+	list := func(query string) (oci.Index, http.Header) {
+		a := s.do("GET", "/v2/a/referrers/"+string(subject)+query, nil).want(t, http.StatusOK)
+		var index oci.Index
+		if err := json.Unmarshal(a.body, &index); err != nil || index.Manifests == nil || a.Header.Get("Content-Type") != oci.MediaTypeImageIndex {
+			t.Fatalf("no index: %v, %s", err, a.body)
+		}
+		return index, a.Header
+	}
+	if index, _ := list(""); len(index.Manifests) != 0 {
+		t.Errorf("referrers from nowhere: %v", index)
+	}
+	huge := "application/" + strings.Repeat("x", 700)
+	small := artifact("application/sig", "c", "one")
+	artifact("application/sig.more", "c", "two") // a type that the first is a prefix of
+	fromConfig := artifact("", "application/from-config", "three")
+	long := artifact(huge, "c", "four")
+	if index, _ := list(""); len(index.Manifests) != 4 {
+		t.Errorf("%d referrers, want 4", len(index.Manifests))
+	}
+	for artifactType, want := range map[string]oci.Digest{"application/sig": small, "application/from-config": fromConfig, huge: long} {
+		index, head := list("?artifactType=" + url.QueryEscape(artifactType))
+		if len(index.Manifests) != 1 || index.Manifests[0].Digest != want || index.Manifests[0].ArtifactType != artifactType ||
+			index.Manifests[0].Annotations["note"] == "" || head.Get("OCI-Filters-Applied") != "artifactType" {
+			t.Errorf("filter %.40s: %+v", artifactType, index.Manifests)
+		}
+	}
+	if index, _ := list("?artifactType=none"); len(index.Manifests) != 0 {
+		t.Errorf("a filter that nothing passes gives %v", index.Manifests)
+	}
+	s.do("DELETE", "/v2/a/manifests/"+string(small), nil).want(t, http.StatusAccepted)
+	if index, _ := list(""); len(index.Manifests) != 3 {
+		t.Errorf("%d referrers after a delete, want 3", len(index.Manifests))
+	}
+}
+
+func TestReferrersInPages(t *testing.T) {
+	s := newSite(t)
+	config := s.pushBlob("a", []byte("{}"))
+	subject := oci.SHA256.FromBytes([]byte("subject"))
+	want := map[oci.Digest]bool{}
+	for i := range 230 {
+		pad := ""
+		if i%100 == 0 {
+			pad = strings.Repeat("x", 1_500_000) // too many annotations for a row
+		}
+		m := marshal(map[string]any{
+			"config": descriptor(fmt.Sprint("t", i%3), config, 2), "annotations": map[string]string{"n": fmt.Sprint(i), "pad": pad},
+			"subject": descriptor(oci.MediaTypeImageManifest, subject, 7),
+		})
+		want[s.pushManifest("a", string(oci.SHA256.FromBytes(m)), m)] = true
+	}
+	next, pages := "/v2/a/referrers/"+string(subject), 0
+	for next != "" {
+		a := s.do("GET", next, nil).want(t, http.StatusOK)
+		var index oci.Index
+		if err := json.Unmarshal(a.body, &index); err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range index.Manifests {
+			if !want[m.Digest] {
+				t.Errorf("%s is listed twice or was never pushed", m.Digest)
+			}
+			delete(want, m.Digest)
+		}
+		next, pages = follow(t, a), pages+1
+	}
+	if len(want) != 0 || pages < 3 {
+		t.Errorf("%d referrers are missing after %d pages", len(want), pages)
+	}
+}
+
+// follow returns the target of the Link header.
+func follow(t *testing.T, a answer) string {
+	t.Helper()
+	link := a.Header.Get("Link")
+	if link == "" {
+		return ""
+	}
+	target, found := strings.CutSuffix(strings.TrimPrefix(link, "<"), `>; rel="next"`)
+	if !found {
+		t.Fatalf("Link %q", link)
+	}
+	return target
+}
+
+func TestTagsAndCatalog(t *testing.T) {
+	s := newSite(t)
+	m := s.image("a", "one")
+	tags := []string{"B", "a", "_x", "1.0", "1.0-rc", "Z9", "a.b", "a-b", strings.Repeat("t", 128)}
+	for _, tag := range tags {
+		s.pushManifest("a", tag, m)
+	}
+	slices.Sort(tags)
+	list := func(path string) (names []string, next string) {
+		a := s.do("GET", path, nil).want(t, http.StatusOK)
+		var body struct{ Tags, Repositories []string }
+		if err := json.Unmarshal(a.body, &body); err != nil {
+			t.Fatal(err)
+		}
+		return append(body.Tags, body.Repositories...), follow(t, a)
+	}
+	if got, next := list("/v2/a/tags/list"); !slices.Equal(got, tags) || next != "" {
+		t.Errorf("tags %q, Link %q", got, next)
+	}
+	for _, n := range []int{1, 2, 4, 8, 9, 10} {
+		var got []string
+		for next := fmt.Sprint("/v2/a/tags/list?n=", n); next != ""; {
+			var page []string
+			page, next = list(next)
+			if len(page) > n {
+				t.Errorf("n=%d gives %d tags", n, len(page))
+			}
+			got = append(got, page...)
+		}
+		if !slices.Equal(got, tags) {
+			t.Errorf("n=%d: %q", n, got)
+		}
+	}
+	if got, next := list("/v2/a/tags/list?n=0"); len(got) != 0 || next != "" {
+		t.Errorf("n=0 gives %q, Link %q", got, next)
+	}
+	if got, _ := list("/v2/a/tags/list?last=a.a"); !slices.Equal(got, tags[slices.Index(tags, "a.b"):]) {
+		t.Errorf("after a tag that is not there: %q", got)
+	}
+	if got, next := list("/v2/a/tags/list?n=5&last=zzz"); len(got) != 0 || next != "" {
+		t.Errorf("after the last: %q", got)
+	}
+	for _, name := range []string{"b/c", "b", "b-c"} {
+		s.pushManifest(name, "x", s.image(name, "one"))
+	}
+	if got, next := list("/v2/_catalog?n=2"); !slices.Equal(got, []string{"a", "b"}) || next != "/v2/_catalog?last=b&n=2" {
+		t.Errorf("catalog %q, Link %q", got, next)
+	}
+	if got, _ := list("/v2/_catalog?last=b"); !slices.Equal(got, []string{"b-c", "b/c"}) {
+		t.Errorf("catalog after b: %q", got)
+	}
+	s.do("DELETE", "/v2/b/manifests/x", nil).want(t, http.StatusAccepted)
+	if got, _ := list("/v2/b/tags/list"); len(got) != 0 {
+		t.Errorf("a repository without tags lists %q", got)
+	}
+}
+
+// TestPageOfLongTags: 1,000 tags of 128 bytes are one page, the 1,001st another.
+func TestPageOfLongTags(t *testing.T) {
+	s := newSite(t)
+	m := s.image("a", "one")
+	d := oci.SHA256.FromBytes(m)
+	q := url.Values{}
+	for i := range 1001 {
+		q.Add("tag", fmt.Sprintf("%0128d", i))
+		if len(q["tag"]) == registry.MaxTagsPerPush || i == 1000 {
+			s.do("PUT", "/v2/a/manifests/"+string(d)+"?"+q.Encode(), bytes.NewReader(m), "Content-Type", oci.MediaTypeImageManifest).want(t, http.StatusCreated)
+			q = url.Values{}
+		}
+	}
+	var body struct{ Tags []string }
+	a := s.do("GET", "/v2/a/tags/list?n=5000", nil).want(t, http.StatusOK)
+	if err := json.Unmarshal(a.body, &body); err != nil || len(body.Tags) != 1000 || !slices.IsSorted(body.Tags) {
+		t.Fatalf("%d tags, %v", len(body.Tags), err)
+	}
+	a = s.do("GET", follow(t, a), nil).want(t, http.StatusOK)
+	if err := json.Unmarshal(a.body, &body); err != nil || len(body.Tags) != 1 || follow(t, a) != "" {
+		t.Errorf("second page: %d tags, %v, Link %q", len(body.Tags), err, a.Header.Get("Link"))
+	}
+}

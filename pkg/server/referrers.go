@@ -1,0 +1,42 @@
+package server
+
+import (
+	"net/http"
+	"net/url"
+
+	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/registry"
+	"github.com/pierless/pierless/pkg/route"
+)
+
+type referrers struct{ reg *registry.Registry }
+
+// Referrers serves the referrers API.
+func Referrers(reg *registry.Registry, opts Options) http.Handler {
+	s := referrers{reg}
+	return newFamily(opts, map[route.Kind]handler{route.Referrers: s.list})
+}
+
+// list answers 200 for any subject, known or not (spec, "Listing Referrers").
+func (s referrers) list(w http.ResponseWriter, r *http.Request, req route.Request) error {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return methodNotAllowed(w, r, req)
+	}
+	q := r.URL.Query()
+	artifactType := q.Get("artifactType")
+	found, err := s.reg.Referrers(r.Context(), req.Name, req.Digest, artifactType, q.Get("last"))
+	if err != nil {
+		return err
+	}
+	next := url.Values{"last": {found.Next}}
+	if artifactType != "" {
+		w.Header().Set("OCI-Filters-Applied", "artifactType")
+		next.Set("artifactType", artifactType)
+	}
+	if found.Next != "" {
+		setLink(w, req, next)
+	}
+	w.Header().Set("Content-Type", oci.MediaTypeImageIndex)
+	writeJSON(w, http.StatusOK, found.Index)
+	return nil
+}

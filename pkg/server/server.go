@@ -1,0 +1,213 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/registry"
+	"github.com/pierless/pierless/pkg/route"
+)
+
+// Options of the handlers. The zero value is ready for use.
+type Options struct {
+	// Log receives one line per request. nil means slog.Default.
+	Log *slog.Logger
+	// ServeBlobs passes blob bytes through this process even where the store has
+	// URLs to redirect to: for clients that cannot reach the store.
+	ServeBlobs bool
+}
+
+// handler answers a request of one kind. What it returns, family writes.
+type handler func(w http.ResponseWriter, r *http.Request, req route.Request) error
+
+// family serves the routes of one family: it parses the path, picks the handler
+// by kind, writes errors and logs.
+type family struct {
+	log      *slog.Logger
+	handlers map[route.Kind]handler
+}
+
+func newFamily(opts Options, handlers map[route.Kind]handler) http.Handler {
+	log := opts.Log
+	if log == nil {
+		log = slog.Default()
+	}
+	return family{log: log, handlers: handlers}
+}
+
+// ServeHTTP implements http.Handler.
+func (f family) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	w := &recorder{ResponseWriter: rw}
+	id := requestID(r)
+	w.Header().Set("X-Request-Id", id)
+	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
+	req, err := route.ParseEscaped(r.URL.EscapedPath())
+	if err == nil {
+		err = f.serve(w, r, req)
+	}
+	if err != nil {
+		writeError(w, r, err)
+	}
+	f.logRequest(r, req, w, id, time.Since(start), err)
+}
+
+func (f family) serve(w http.ResponseWriter, r *http.Request, req route.Request) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			if v == http.ErrAbortHandler {
+				panic(v)
+			}
+			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+		}
+	}()
+	handle, found := f.handlers[req.Kind]
+	if !found {
+		return oci.NewError(oci.Unsupported, "this path is served elsewhere: the front door sent it to the wrong function")
+	}
+	return handle(w, r, req)
+}
+
+// requestID takes over the id of a proxy in front, if it is one that can stand in
+// a log line.
+func requestID(r *http.Request) string {
+	id := r.Header.Get("X-Request-Id")
+	if id != "" && len(id) <= 64 && strings.Trim(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") == "" {
+		return id
+	}
+	b := make([]byte, 8)
+	_, _ = rand.Read(b) // documented never to fail
+	return hex.EncodeToString(b)
+}
+
+// logRequest writes the line of a request. It names the route, never the path:
+// an upload's path is the right to write to it.
+func (f family) logRequest(r *http.Request, req route.Request, w *recorder, id string, took time.Duration, err error) {
+	level := slog.LevelInfo
+	attrs := []slog.Attr{
+		slog.String("id", id), slog.String("method", r.Method), slog.String("route", string(req.Kind)),
+		slog.String("name", req.Name), slog.Int("status", w.status), slog.Int64("bytes", w.bytes), slog.Duration("took", took),
+	}
+	if ref := req.Reference.String() + string(req.Digest); ref != "" {
+		attrs = append(attrs, slog.String("reference", ref))
+	}
+	if err != nil {
+		attrs = append(attrs, slog.String("error", err.Error()))
+		if w.status >= http.StatusInternalServerError {
+			level = slog.LevelError
+		}
+	}
+	f.log.LogAttrs(r.Context(), level, "request", attrs...)
+}
+
+// recorder notes what was answered, for the log.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (w *recorder) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// ReadFrom keeps the way open for the kernel to copy a file to the socket.
+func (w *recorder) ReadFrom(r io.Reader) (int64, error) {
+	n, err := io.Copy(w.ResponseWriter, r)
+	w.bytes += n
+	return n, err
+}
+
+// Unwrap lets http.ResponseController find the connection.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// maxDrain is how much of a refused body is read, so that the client is still
+// listening when the answer comes: some hang for ever otherwise.
+const maxDrain = 256 << 20
+
+// statusClientGone is what the log shows for a client that did not wait.
+const statusClientGone = 499
+
+// writeError is the one place where an error becomes an answer. A cause that is
+// not meant for clients stays in the log.
+func writeError(w *recorder, r *http.Request, err error) {
+	if w.status != 0 {
+		return // the answer has begun; breaking off is all that is left
+	}
+	errs := wireErrors(r.Context(), err)
+	var offset *registry.OffsetError
+	if errors.As(err, &offset) {
+		setProgress(w, r, offset.Upload)
+	}
+	status := errs.Status()
+	switch {
+	case r.Context().Err() != nil:
+		status = statusClientGone
+	case status == http.StatusServiceUnavailable, status == http.StatusTooManyRequests:
+		w.Header().Set("Retry-After", "1")
+	}
+	if r.Body != nil && r.Context().Err() == nil {
+		_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, maxDrain)) // a client that stops sending gets no answer anyway
+	}
+	writeJSON(w, status, errs)
+}
+
+// wireErrors finds what the client is told.
+func wireErrors(ctx context.Context, err error) oci.Errors {
+	var many oci.Errors
+	if errors.As(err, &many) && len(many) > 0 {
+		return many
+	}
+	var one *oci.Error
+	if errors.As(err, &one) {
+		return oci.Errors{one}
+	}
+	if errors.Is(err, registry.ErrContended) || ctx.Err() != nil {
+		return oci.Errors{oci.NewError(oci.Unavailable, "the registry is busy with other writes to the same item: try again")}
+	}
+	return oci.Errors{{Code: oci.Unknown}}
+}
+
+func writeJSON(w http.ResponseWriter, status int, body any) {
+	content, err := json.Marshal(body)
+	if err != nil {
+		content, status = []byte(`{"errors":[{"code":"UNKNOWN"}]}`), http.StatusInternalServerError
+	}
+	if w.Header().Get("Content-Type") == "" {
+		w.Header().Set("Content-Type", "application/json")
+	}
+	w.Header().Set("Content-Length", fmt.Sprint(len(content)))
+	w.WriteHeader(status)
+	_, _ = w.Write(content) // a client that left is no fault of ours
+}
+
+// methodNotAllowed answers a method that the kind does not have.
+func methodNotAllowed(w http.ResponseWriter, r *http.Request, req route.Request) error {
+	w.Header().Set("Allow", strings.Join(req.Kind.Methods(), ", "))
+	return oci.NewError(oci.Unsupported, "%s is not a method of this path: Allow lists them", r.Method)
+}

@@ -1,0 +1,80 @@
+package server
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/registry"
+	"github.com/pierless/pierless/pkg/route"
+)
+
+type tags struct{ reg *registry.Registry }
+
+// Tags serves the lists of tags.
+func Tags(reg *registry.Registry, opts Options) http.Handler {
+	s := tags{reg}
+	return newFamily(opts, map[route.Kind]handler{route.TagList: s.list})
+}
+
+type tagsAnswer struct {
+	Name string   `json:"name"`
+	Tags []string `json:"tags"`
+}
+
+func (s tags) list(w http.ResponseWriter, r *http.Request, req route.Request) error {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return methodNotAllowed(w, r, req)
+	}
+	page, err := parsePage(r, checkLastTag)
+	if err != nil {
+		return err
+	}
+	list, err := s.reg.Tags(r.Context(), req.Name, page.last, page.n)
+	if err != nil {
+		return err
+	}
+	linkNext(w, req, page, list)
+	writeJSON(w, http.StatusOK, tagsAnswer{req.Name, list.Names})
+	return nil
+}
+
+// page is what n and last ask for (spec, "Listing Tags").
+type page struct {
+	n    int
+	last string
+}
+
+func parsePage(r *http.Request, checkLast func(string) error) (page, error) {
+	q := r.URL.Query()
+	p := page{n: registry.MaxPage, last: q.Get("last")}
+	if q.Has("n") {
+		n, err := strconv.ParseUint(q.Get("n"), 10, 31)
+		if err != nil {
+			return page{}, oci.NewError(oci.PaginationNumberInvalid, "n must be a whole number that is not negative")
+		}
+		p.n = int(n)
+	}
+	if p.last != "" && checkLast(p.last) != nil {
+		return page{}, oci.NewError(oci.PaginationNumberInvalid, "last must be a value that can stand in the list")
+	}
+	return p, nil
+}
+
+func checkLastTag(s string) error  { return oci.CheckTag(s) }
+func checkLastName(s string) error { return oci.CheckName(s) }
+
+// linkNext sets the Link header of a list that goes on (RFC 5988).
+func linkNext(w http.ResponseWriter, req route.Request, p page, list registry.List) {
+	if !list.More || len(list.Names) == 0 {
+		return
+	}
+	q := url.Values{"n": {strconv.Itoa(min(p.n, registry.MaxPage))}, "last": {list.Names[len(list.Names)-1]}}
+	setLink(w, req, q)
+}
+
+func setLink(w http.ResponseWriter, req route.Request, q url.Values) {
+	w.Header().Set("Link", fmt.Sprintf(`<%s?%s>; rel="next"`, req.Path(), q.Encode()))
+}

@@ -1,0 +1,216 @@
+package server
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/registry"
+	"github.com/pierless/pierless/pkg/route"
+)
+
+// chunkMinLength is announced at the start of an upload: a chunk that clients
+// make at least this large still fits through a Lambda function.
+const chunkMinLength = 4 << 20
+
+type uploads struct{ reg *registry.Registry }
+
+// Uploads serves blob uploads.
+func Uploads(reg *registry.Registry, opts Options) http.Handler {
+	s := uploads{reg}
+	return newFamily(opts, map[route.Kind]handler{route.UploadStart: s.start, route.Upload: s.serve})
+}
+
+func (s uploads) serve(w http.ResponseWriter, r *http.Request, req route.Request) error {
+	switch r.Method {
+	case http.MethodGet:
+		return s.status(w, r, req)
+	case http.MethodPatch:
+		return s.patch(w, r, req)
+	case http.MethodPut:
+		return s.put(w, r, req)
+	case http.MethodDelete:
+		return s.cancel(w, r, req)
+	}
+	return methodNotAllowed(w, r, req)
+}
+
+// start mounts a blob, takes a whole one, or opens a session (spec, "Pushing
+// blobs" and "Mounting a blob from another repository").
+func (s uploads) start(w http.ResponseWriter, r *http.Request, req route.Request) error {
+	if r.Method != http.MethodPost {
+		return methodNotAllowed(w, r, req)
+	}
+	q := r.URL.Query()
+	if q.Has("mount") {
+		return s.mount(w, r, req)
+	}
+	if q.Has("digest") {
+		d, err := oci.ParseDigest(q.Get("digest"))
+		if err != nil {
+			return err
+		}
+		if err := s.reg.PushBlob(r.Context(), req.Name, d, r.ContentLength, r.Body); err != nil {
+			return err
+		}
+		return created(w, req.Name, d)
+	}
+	algorithm := oci.SHA256
+	if q.Has("digest-algorithm") {
+		var err error
+		if algorithm, err = oci.ParseAlgorithm(q.Get("digest-algorithm")); err != nil {
+			return err
+		}
+	}
+	return s.open(w, r, req, algorithm)
+}
+
+// mount falls back to a session where the blob cannot be had.
+func (s uploads) mount(w http.ResponseWriter, r *http.Request, req route.Request) error {
+	q := r.URL.Query()
+	d, err := oci.ParseDigest(q.Get("mount"))
+	if err != nil {
+		return err
+	}
+	from := q.Get("from")
+	if from != "" {
+		if err := oci.CheckName(from); err != nil {
+			return err
+		}
+	}
+	mounted, err := s.reg.MountBlob(r.Context(), req.Name, d, from)
+	if err != nil {
+		return err
+	}
+	if mounted {
+		return created(w, req.Name, d)
+	}
+	return s.open(w, r, req, d.Algorithm())
+}
+
+func (s uploads) open(w http.ResponseWriter, r *http.Request, req route.Request, algorithm oci.Algorithm) error {
+	u, err := s.reg.StartUpload(r.Context(), req.Name, algorithm)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("OCI-Chunk-Min-Length", strconv.Itoa(chunkMinLength))
+	return progress(w, http.StatusAccepted, req.Name, u)
+}
+
+// created answers a blob that is now in the repository: exactly 201, which some
+// clients insist on.
+func created(w http.ResponseWriter, name string, d oci.Digest) error {
+	w.Header().Set("Location", route.Request{Kind: route.Blob, Name: name, Digest: d}.Path())
+	w.Header().Set("Docker-Content-Digest", string(d))
+	w.Header().Set("Content-Length", "0")
+	w.WriteHeader(http.StatusCreated)
+	return nil
+}
+
+// progress answers with the state of a session.
+func progress(w http.ResponseWriter, status int, name string, u registry.Upload) error {
+	setUpload(w, name, u)
+	w.Header().Set("Docker-Upload-UUID", u.ID)
+	w.Header().Set("Content-Length", "0")
+	w.WriteHeader(status)
+	return nil
+}
+
+// setUpload sets Location, which is relative so that it stays on the registry's
+// own host, and Range, which is 0-0 for an empty upload as well: without it some
+// clients stop.
+func setUpload(w http.ResponseWriter, name string, u registry.Upload) {
+	w.Header().Set("Location", route.Request{Kind: route.Upload, Name: name, Upload: u.ID}.Path())
+	w.Header().Set("Range", fmt.Sprintf("0-%d", max(u.Offset-1, 0)))
+}
+
+// setProgress adds to a refusal where the upload stands, from where clients resume.
+func setProgress(w http.ResponseWriter, r *http.Request, u registry.Upload) {
+	if req, err := route.ParseEscaped(r.URL.EscapedPath()); err == nil && req.Kind == route.Upload {
+		setUpload(w, req.Name, u)
+	}
+}
+
+// status says where an upload stands (spec, end-13).
+func (s uploads) status(w http.ResponseWriter, r *http.Request, req route.Request) error {
+	u, err := s.reg.UploadStatus(r.Context(), req.Name, req.Upload)
+	if err != nil {
+		return err
+	}
+	setUpload(w, req.Name, u)
+	w.Header().Set("Docker-Upload-UUID", u.ID)
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// patch appends a chunk, or a stream of any length (spec, end-5).
+func (s uploads) patch(w http.ResponseWriter, r *http.Request, req route.Request) error {
+	chunk, err := parseChunk(r)
+	if err != nil {
+		return err
+	}
+	u, err := s.reg.AppendUpload(r.Context(), req.Name, req.Upload, chunk)
+	if err != nil {
+		return err
+	}
+	return progress(w, http.StatusAccepted, req.Name, u)
+}
+
+// put completes an upload, with the last piece of it or without (spec, end-6).
+func (s uploads) put(w http.ResponseWriter, r *http.Request, req route.Request) error {
+	q := r.URL.Query()
+	d, err := oci.ParseDigest(q.Get("digest"))
+	if err != nil {
+		return err
+	}
+	finish := registry.Finish{Digest: d, Size: -1}
+	if q.Has("size") {
+		size, err := strconv.ParseUint(q.Get("size"), 10, 63)
+		if err != nil {
+			return oci.NewError(oci.SizeInvalid, "size must be a number of bytes")
+		}
+		finish.Size = int64(size)
+	}
+	if finish.Chunk, err = parseChunk(r); err != nil {
+		return err
+	}
+	if err := s.reg.CompleteUpload(r.Context(), req.Name, req.Upload, finish); err != nil {
+		return err
+	}
+	return created(w, req.Name, d)
+}
+
+// cancel ends an upload (spec, end-14).
+func (s uploads) cancel(w http.ResponseWriter, r *http.Request, req route.Request) error {
+	if err := s.reg.CancelUpload(r.Context(), req.Name, req.Upload); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// parseChunk reads Content-Range, which clients send with "bytes " before it and
+// without, and may leave out: then the body is appended.
+func parseChunk(r *http.Request) (registry.Chunk, error) {
+	chunk := registry.Chunk{Offset: -1, Length: r.ContentLength, Body: r.Body}
+	header := r.Header.Get("Content-Range")
+	if header == "" || r.ContentLength == 0 {
+		return chunk, nil
+	}
+	spec, _, _ := strings.Cut(strings.TrimPrefix(header, "bytes "), "/")
+	first, last, _ := strings.Cut(spec, "-")
+	a, errA := strconv.ParseUint(first, 10, 62)
+	b, errB := strconv.ParseUint(last, 10, 62)
+	if errA != nil || errB != nil || b < a {
+		return chunk, oci.NewError(oci.BlobUploadInvalid, "Content-Range must be the first and the last byte of the chunk, as in 0-1023")
+	}
+	chunk.Offset = int64(a)
+	length := int64(b-a) + 1
+	if chunk.Length >= 0 && chunk.Length != length {
+		return chunk, oci.NewError(oci.SizeInvalid, "Content-Range speaks of %d bytes, Content-Length of %d", length, chunk.Length)
+	}
+	chunk.Length = length
+	return chunk, nil
+}
