@@ -31,30 +31,71 @@ func (r *Registry) CompleteUpload(ctx context.Context, repo, id string, f Finish
 	if err != nil {
 		return err
 	}
+	size, err := r.finish(ctx, s, f)
+	if err != nil {
+		return err
+	}
+	return r.commit(ctx, commit{
+		repo: repo, digest: f.Digest, size: size, key: s.key,
+		keyRow: func(state string) Write {
+			return Write{
+				Key: objectKey(s.key), Op: Put, If: Equal(attrWrite, s.nonce),
+				Attrs: Attrs{attrState: state, attrRepo: repo, attrDigest: string(f.Digest), attrSize: size},
+			}
+		},
+	})
+}
+
+// finish takes the last chunk, and makes what the upload then has the content of
+// its key if it is what the client says. It returns the size.
+func (r *Registry) finish(ctx context.Context, s session, f Finish) (int64, error) {
 	if s.before.Size == 0 {
 		s.hashes = newHashes(f.Digest.Algorithm())
+		if f.Chunk.Length >= 0 && f.Chunk.Length <= smallBlob {
+			return f.Chunk.Length, r.finishSmall(ctx, s, f)
+		}
 	}
 	stored, err := r.store(ctx, s, f.Chunk)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	computed, err := checkContent(s.hashes, stored.Size, f)
 	if err != nil {
 		r.cleanUp("refused last chunk", s.key, r.blobs.Discard(ctx, s.key, stored, s.before))
+		return 0, err
+	}
+	err = r.blobs.Complete(ctx, s.key, stored)
+	return stored.Size, r.finished(ctx, s, f.Digest, stored.Size, computed, err)
+}
+
+// finishSmall stores a blob that came whole, without the detour over an upload.
+func (r *Registry) finishSmall(ctx context.Context, s session, f Finish) error {
+	content, err := readSmall(f.Chunk)
+	if err != nil {
 		return err
 	}
-	if err := r.finish(ctx, s, stored, f.Digest, computed); err != nil {
+	s.hashes.Write(content)
+	if _, err := checkContent(s.hashes, int64(len(content)), f); err != nil {
 		return err
 	}
-	return r.commit(ctx, commit{
-		repo: repo, digest: f.Digest, size: stored.Size, key: s.key,
-		keyRow: func(state string) Write {
-			return Write{
-				Key: objectKey(s.key), Op: Put, If: Equal(attrWrite, s.nonce),
-				Attrs: Attrs{attrState: state, attrRepo: repo, attrDigest: string(f.Digest), attrSize: stored.Size},
-			}
-		},
-	})
+	err = r.try(ctx, func() error { return r.blobs.Put(ctx, s.key, content) })
+	return r.finished(ctx, s, f.Digest, int64(len(content)), true, err)
+}
+
+// readSmall reads a body of known length into memory.
+func readSmall(c Chunk) ([]byte, error) {
+	if c.Body == nil {
+		return nil, nil
+	}
+	content := bytes.NewBuffer(make([]byte, 0, c.Length+bytes.MinRead))
+	if _, err := content.ReadFrom(c.Body); err != nil {
+		return nil, fmt.Errorf("%w (cause: %w)",
+			oci.NewError(oci.BlobUploadInvalid, "the body broke off after %d bytes; none of them counts", content.Len()), err)
+	}
+	if int64(content.Len()) != c.Length {
+		return nil, errLength(int64(content.Len()), c.Length)
+	}
+	return content.Bytes(), nil
 }
 
 // drain reads the body of a request that was answered before, so that the
@@ -87,25 +128,24 @@ func errDigest(got, want oci.Digest) error {
 	return oci.NewError(oci.DigestInvalid, "the content has the digest %s, not %s", got, want)
 }
 
-// finish makes the appended bytes the content of the session's key. Where that
-// happened before, by a request whose answer was lost, or where the digest is
-// still unproven, the content is read once.
-func (r *Registry) finish(ctx context.Context, s session, stored Stored, want oci.Digest, computed bool) error {
-	err := r.blobs.Complete(ctx, s.key, stored)
-	if err != nil && !errors.Is(err, ErrTaken) {
+// finished looks at what came of completing a key. Where that happened before, by
+// a request whose answer was lost, or where the digest is still unproven, the
+// content is read once.
+func (r *Registry) finished(ctx context.Context, s session, want oci.Digest, wantSize int64, computed bool, err error) error {
+	taken := errors.Is(err, ErrTaken)
+	if err != nil && !taken {
 		return fmt.Errorf("complete upload: %w", err)
 	}
-	if err == nil && computed {
+	if !taken && computed {
 		return nil
 	}
-	taken := err != nil
 	got, size, err := r.digestOf(ctx, s.key, want.Algorithm())
 	switch {
 	case errors.Is(err, ErrNoContent):
 		return oci.NewError(oci.BlobUploadInvalid, "the upload's bytes are gone: start a new one")
 	case err != nil:
 		return fmt.Errorf("read back upload: %w", err)
-	case got == want && size == stored.Size:
+	case got == want && size == wantSize:
 		return nil
 	}
 	r.spoil(ctx, s)
@@ -220,17 +260,14 @@ func (r *Registry) PushBlob(ctx context.Context, repo string, want oci.Digest, l
 		}
 		return r.CompleteUpload(ctx, repo, u.ID, Finish{Digest: want, Size: length, Chunk: Chunk{Offset: 0, Length: length, Body: body}})
 	}
-	var content bytes.Buffer
-	if _, err := io.Copy(&content, body); err != nil {
-		return fmt.Errorf("%w (cause: %w)", oci.NewError(oci.BlobUploadInvalid, "the body broke off"), err)
+	content, err := readSmall(Chunk{Length: length, Body: body})
+	if err != nil {
+		return err
 	}
-	if int64(content.Len()) != length {
-		return oci.NewError(oci.SizeInvalid, "the body has %d bytes, %d were announced", content.Len(), length)
-	}
-	if got := want.Algorithm().FromBytes(content.Bytes()); got != want {
+	if got := want.Algorithm().FromBytes(content); got != want {
 		return errDigest(got, want)
 	}
-	return r.pushSmall(ctx, repo, want, content.Bytes())
+	return r.pushSmall(ctx, repo, want, content)
 }
 
 // pushSmall looks for the blob before it stores anything: the caller has proved

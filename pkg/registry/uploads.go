@@ -208,9 +208,13 @@ func (r *Registry) store(ctx context.Context, s session, c Chunk) (Stored, error
 	}
 	if c.Length >= 0 && body.n != c.Length {
 		r.cleanUp("chunk of wrong length", s.key, r.blobs.Discard(ctx, s.key, stored, s.before))
-		return Stored{}, oci.NewError(oci.SizeInvalid, "the body has %d bytes, %d were announced", body.n, c.Length)
+		return Stored{}, errLength(body.n, c.Length)
 	}
 	return stored, nil
+}
+
+func errLength(got, want int64) error {
+	return oci.NewError(oci.SizeInvalid, "the body has %d bytes, %d were announced", got, want)
 }
 
 // bodyReader hashes what is read and remembers why reading ended, so that the
