@@ -84,7 +84,7 @@ func (r *Registry) MountBlob(ctx context.Context, repo string, d oci.Digest, fro
 	}
 	key := source.Attrs.text(attrKey)
 	err = r.transact(ctx, append(
-		r.place(repo, d, key, source.Attrs.number(attrSize), Equal(attrKey, key)),
+		r.place(commit{repo: repo, digest: d, size: source.Attrs.number(attrSize)}, key, Equal(attrKey, key)),
 		Write{Key: source.Key, Op: Check, If: Exists()})...)
 	var conflict *Conflict
 	if errors.As(err, &conflict) {

@@ -31,55 +31,56 @@ func (r *Registry) CompleteUpload(ctx context.Context, repo, id string, f Finish
 	if err != nil {
 		return err
 	}
-	size, err := r.finish(ctx, s, f)
-	if err != nil {
-		return err
+	c := commit{repo: repo, digest: f.Digest, key: s.key}
+	c.keyRow = func(state string) Write {
+		return Write{
+			Key: objectKey(s.key), Op: Put, If: Equal(attrWrite, s.nonce),
+			Attrs: Attrs{attrState: state, attrRepo: repo, attrDigest: string(f.Digest), attrSize: c.size},
+		}
 	}
-	return r.commit(ctx, commit{
-		repo: repo, digest: f.Digest, size: size, key: s.key,
-		keyRow: func(state string) Write {
-			return Write{
-				Key: objectKey(s.key), Op: Put, If: Equal(attrWrite, s.nonce),
-				Attrs: Attrs{attrState: state, attrRepo: repo, attrDigest: string(f.Digest), attrSize: size},
-			}
-		},
-	})
-}
-
-// finish takes the last chunk, and makes what the upload then has the content of
-// its key if it is what the client says. It returns the size.
-func (r *Registry) finish(ctx context.Context, s session, f Finish) (int64, error) {
 	if s.before.Size == 0 {
 		s.hashes = newHashes(f.Digest.Algorithm())
-		if f.Chunk.Length >= 0 && f.Chunk.Length <= smallBlob {
-			return f.Chunk.Length, r.finishSmall(ctx, s, f)
+		if c.size = f.Chunk.Length; c.size >= 0 && c.size <= smallBlob {
+			return r.finishSmall(ctx, s, f, c)
 		}
 	}
 	stored, err := r.store(ctx, s, f.Chunk)
 	if err != nil {
-		return 0, err
+		return err
 	}
+	c.size = stored.Size
 	computed, err := checkContent(s.hashes, stored.Size, f)
 	if err != nil {
 		r.cleanUp("refused last chunk", s.key, r.blobs.Discard(ctx, s.key, stored, s.before))
-		return 0, err
+		return err
 	}
 	err = r.blobs.Complete(ctx, s.key, stored)
-	return stored.Size, r.finished(ctx, s, f.Digest, stored.Size, computed, err)
+	if err := r.finished(ctx, s, c, computed, err); err != nil {
+		return err
+	}
+	return r.commit(ctx, c)
 }
 
-// finishSmall stores a blob that came whole, without the detour over an upload.
-func (r *Registry) finishSmall(ctx context.Context, s session, f Finish) error {
+// finishSmall stores a blob that came whole, without the detour over appended
+// parts.
+func (r *Registry) finishSmall(ctx context.Context, s session, f Finish, c commit) error {
 	content, err := readSmall(f.Chunk)
 	if err != nil {
 		return err
 	}
 	s.hashes.Write(content)
-	if _, err := checkContent(s.hashes, int64(len(content)), f); err != nil {
+	if _, err := checkContent(s.hashes, c.size, f); err != nil {
+		return err
+	}
+	done, err := r.adoptExisting(ctx, c)
+	if done || err != nil {
 		return err
 	}
 	err = r.try(ctx, func() error { return r.blobs.Put(ctx, s.key, content) })
-	return r.finished(ctx, s, f.Digest, int64(len(content)), true, err)
+	if err := r.finished(ctx, s, c, true, err); err != nil {
+		return err
+	}
+	return r.commit(ctx, c)
 }
 
 // readSmall reads a body of known length into memory.
@@ -131,7 +132,7 @@ func errDigest(got, want oci.Digest) error {
 // finished looks at what came of completing a key. Where that happened before, by
 // a request whose answer was lost, or where the digest is still unproven, the
 // content is read once.
-func (r *Registry) finished(ctx context.Context, s session, want oci.Digest, wantSize int64, computed bool, err error) error {
+func (r *Registry) finished(ctx context.Context, s session, c commit, computed bool, err error) error {
 	taken := errors.Is(err, ErrTaken)
 	if err != nil && !taken {
 		return fmt.Errorf("complete upload: %w", err)
@@ -139,20 +140,20 @@ func (r *Registry) finished(ctx context.Context, s session, want oci.Digest, wan
 	if !taken && computed {
 		return nil
 	}
-	got, size, err := r.digestOf(ctx, s.key, want.Algorithm())
+	got, size, err := r.digestOf(ctx, s.key, c.digest.Algorithm())
 	switch {
 	case errors.Is(err, ErrNoContent):
 		return oci.NewError(oci.BlobUploadInvalid, "the upload's bytes are gone: start a new one")
 	case err != nil:
 		return fmt.Errorf("read back upload: %w", err)
-	case got == want && size == wantSize:
+	case got == c.digest && size == c.size:
 		return nil
 	}
 	r.spoil(ctx, s)
 	if taken {
 		return oci.NewError(oci.BlobUploadInvalid, "an earlier request completed this upload with other content: start a new one")
 	}
-	return errDigest(got, want)
+	return errDigest(got, c.digest)
 }
 
 // digestOf reads the content of a key.
@@ -185,7 +186,8 @@ type commit struct {
 	digest oci.Digest
 	size   int64
 	key    string
-	// keyRow is the write that ends the key's row in a state.
+	// keyRow is the write that ends the key's row in a state; nil while nothing is
+	// stored under the key.
 	keyRow func(state string) Write
 }
 
@@ -193,7 +195,7 @@ type commit struct {
 // a link to that one and the new object is deleted.
 func (r *Registry) commit(ctx context.Context, c commit) error {
 	for range maxContended {
-		err := r.transact(ctx, append(r.place(c.repo, c.digest, c.key, c.size, Absent()), c.keyRow(stateLive))...)
+		err := r.transact(ctx, append(r.place(c, c.key, Absent()), c.keyRow(stateLive))...)
 		var conflict *Conflict
 		if !errors.As(err, &conflict) {
 			return wrap("commit blob", err)
@@ -201,39 +203,66 @@ func (r *Registry) commit(ctx context.Context, c commit) error {
 		if old := conflict.old(placeWrites); old != nil {
 			return r.settled(ctx, c, *old)
 		}
-		existing := conflict.old(0)
-		if existing == nil {
-			continue
-		}
-		key := existing.Attrs.text(attrKey)
-		err = r.transact(ctx, append(r.place(c.repo, c.digest, key, c.size, Equal(attrKey, key)), c.keyRow(stateDead))...)
-		if err == nil {
+		done, err := r.adopt(ctx, c, conflict.old(0).Attrs.text(attrKey), func() {
 			r.cleanUp("duplicate blob", c.key, r.blobs.Delete(ctx, c.key))
-			return nil
-		}
-		if !errors.As(err, &conflict) {
-			return wrap("commit blob", err)
-		}
-		if old := conflict.old(placeWrites); old != nil {
-			return r.settled(ctx, c, *old)
+		})
+		if done || err != nil {
+			return err
 		}
 		// The blob that was there has just gone: ours is the new one.
 	}
 	return fmt.Errorf("commit blob: %w", ErrContended)
 }
 
+// adopt links the repository to the content that the digest has under another
+// key. dropOwn is called once the own key's row is dead by this very write. Not
+// done: the digest has that content no longer.
+func (r *Registry) adopt(ctx context.Context, c commit, key string, dropOwn func()) (done bool, err error) {
+	writes := r.place(c, key, Equal(attrKey, key))
+	if c.keyRow != nil {
+		writes = append(writes, c.keyRow(stateDead))
+	}
+	err = r.transact(ctx, writes...)
+	var conflict *Conflict
+	if err == nil {
+		dropOwn()
+		return true, nil
+	}
+	if !errors.As(err, &conflict) {
+		return false, fmt.Errorf("link blob: %w", err)
+	}
+	if old := conflict.old(placeWrites); old != nil {
+		return true, r.settled(ctx, c, *old)
+	}
+	return false, nil
+}
+
+// adoptExisting looks for the digest before anything is stored. The caller has
+// proved that it has the content: a link is all that may be missing.
+func (r *Registry) adoptExisting(ctx context.Context, c commit) (done bool, err error) {
+	rows, err := r.get(ctx, blobKey(c.digest))
+	if err != nil {
+		return false, fmt.Errorf("look for blob: %w", err)
+	}
+	if rows[0].Attrs == nil {
+		return false, nil
+	}
+	nothingStored := func() {}
+	return r.adopt(ctx, c, rows[0].Attrs.text(attrKey), nothingStored)
+}
+
 // placeWrites is how many writes place returns, the blob item's first.
 const placeWrites = 3
 
 // place writes blob item and link for content under key, and the link's review.
-func (r *Registry) place(repo string, d oci.Digest, key string, size int64, blobItem Cond) []Write {
+func (r *Registry) place(c commit, key string, blobItem Cond) []Write {
 	live := func() Attrs {
-		return Attrs{attrState: stateLive, attrKey: key, attrSize: size, attrTouched: r.now()}
+		return Attrs{attrState: stateLive, attrKey: key, attrSize: c.size, attrTouched: r.now()}
 	}
 	return []Write{
-		{Key: blobKey(d), Op: Put, If: blobItem, Attrs: live()},
-		{Key: linkKey(repo, d), Op: Put, Attrs: live()},
-		r.review(reviewLink, string(d), Attrs{attrRepo: repo, attrDigest: string(d)}),
+		{Key: blobKey(c.digest), Op: Put, If: blobItem, Attrs: live()},
+		{Key: linkKey(c.repo, c.digest), Op: Put, Attrs: live()},
+		r.review(reviewLink, string(c.digest), Attrs{attrRepo: c.repo, attrDigest: string(c.digest)}),
 	}
 }
 
@@ -270,31 +299,22 @@ func (r *Registry) PushBlob(ctx context.Context, repo string, want oci.Digest, l
 	return r.pushSmall(ctx, repo, want, content)
 }
 
-// pushSmall looks for the blob before it stores anything: the caller has proved
-// that it has the content, so a link is all that may be missing.
 func (r *Registry) pushSmall(ctx context.Context, repo string, d oci.Digest, content []byte) error {
-	size := int64(len(content))
-	rows, err := r.get(ctx, blobKey(d))
-	if err != nil {
-		return fmt.Errorf("look for blob: %w", err)
+	c := commit{repo: repo, digest: d, size: int64(len(content))}
+	done, err := r.adoptExisting(ctx, c)
+	if done || err != nil {
+		return err
 	}
-	if existing := rows[0].Attrs; existing != nil {
-		key := existing.text(attrKey)
-		err := r.transact(ctx, r.place(repo, d, key, size, Equal(attrKey, key))...)
-		var conflict *Conflict
-		if !errors.As(err, &conflict) {
-			return wrap("link blob", err)
-		}
+	_, c.key = r.newUpload()
+	c.keyRow = func(state string) Write {
+		return Write{Key: objectKey(c.key), Op: Put, If: Absent(), Attrs: Attrs{
+			attrState: state, attrRepo: repo, attrDigest: string(d), attrSize: c.size,
+		}}
 	}
-	_, key := r.newUpload()
-	if err := r.try(ctx, func() error { return r.putOnce(ctx, key, content) }); err != nil {
+	if err := r.try(ctx, func() error { return r.putOnce(ctx, c.key, content) }); err != nil {
 		return fmt.Errorf("store blob: %w", err)
 	}
-	return r.commit(ctx, commit{repo: repo, digest: d, size: size, key: key, keyRow: func(state string) Write {
-		return Write{Key: objectKey(key), Op: Put, If: Absent(), Attrs: Attrs{
-			attrState: state, attrRepo: repo, attrDigest: string(d), attrSize: size,
-		}}
-	}})
+	return r.commit(ctx, c)
 }
 
 // putOnce stores content under a key of our own. A key that is taken was taken
