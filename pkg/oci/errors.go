@@ -36,8 +36,8 @@ const (
 	Unknown                 Code = "UNKNOWN"
 )
 
-// Descriptor of an error code: the one place that says what it means and which
-// status it is sent with. docs/errors.md is generated from Codes.
+// ErrorDescriptor describes an error code: the one place that says what it means
+// and which status it is sent with. docs/errors.md is generated from Codes.
 type ErrorDescriptor struct {
 	Code    Code
 	Status  int

@@ -68,7 +68,7 @@ func (r *Registry) finishSmall(ctx context.Context, s session, f Finish, c commi
 	if err != nil {
 		return err
 	}
-	s.hashes.Write(content)
+	s.hashes.add(content)
 	if _, err := checkContent(s.hashes, c.size, f); err != nil {
 		return err
 	}

@@ -22,12 +22,10 @@ func newHashes(algorithms ...oci.Algorithm) hashes {
 	return hs
 }
 
-// Write never fails.
-func (hs hashes) Write(p []byte) (int, error) {
+func (hs hashes) add(p []byte) {
 	for _, h := range hs {
 		h.Write(p)
 	}
-	return len(p), nil
 }
 
 // digest returns the digest by an algorithm, and whether it is running.

@@ -229,7 +229,7 @@ type bodyReader struct {
 // Read implements io.Reader.
 func (b *bodyReader) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p)
-	b.hashes.Write(p[:n])
+	b.hashes.add(p[:n])
 	b.n += int64(n)
 	if err != nil && !errors.Is(err, io.EOF) {
 		b.err = err

@@ -66,7 +66,7 @@ func (f family) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 func (f family) serve(w http.ResponseWriter, r *http.Request, req route.Request) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			if v == http.ErrAbortHandler {
+			if e, ok := v.(error); ok && errors.Is(e, http.ErrAbortHandler) {
 				panic(v)
 			}
 			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
