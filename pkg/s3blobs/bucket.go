@@ -1,0 +1,112 @@
+package s3blobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+)
+
+const (
+	// garbageDays is how long what nobody ended stays: longer than any upload lasts.
+	garbageDays = 7
+	// noConstraint is the one region that S3 wants left out.
+	noConstraint = "us-east-1"
+	ruleTails    = "pierless-tails"
+	ruleUploads  = "pierless-uploads"
+)
+
+// CreateBucket makes the bucket, closes it to the public and lets S3 remove what
+// crashed uploads leave behind. All of it may be repeated; rules that somebody else
+// set stay. Warnings name what the server, not being AWS, does not know.
+func CreateBucket(ctx context.Context, client *s3.Client, bucket, region string) (warnings []string, err error) {
+	input := &s3.CreateBucketInput{Bucket: aws.String(bucket)}
+	if region != noConstraint && region != "" {
+		input.CreateBucketConfiguration = &types.CreateBucketConfiguration{
+			LocationConstraint: types.BucketLocationConstraint(region),
+		}
+	}
+	var own *types.BucketAlreadyOwnedByYou
+	if _, err := client.CreateBucket(ctx, input); err != nil && !errors.As(err, &own) {
+		return nil, fmt.Errorf("creating bucket %s: %w", bucket, err)
+	}
+	for _, step := range []struct {
+		what string
+		do   func(context.Context, *s3.Client, string) error
+	}{
+		{"closing it to the public", blockPublic},
+		{"setting its lifecycle rules", setLifecycle},
+	} {
+		err := step.do(ctx, client, bucket)
+		if notImplemented(err) {
+			warnings = append(warnings, fmt.Sprintf("bucket %s: %s: the server cannot do this", bucket, step.what))
+			continue
+		}
+		if err != nil {
+			return warnings, fmt.Errorf("bucket %s: %s: %w", bucket, step.what, err)
+		}
+	}
+	return warnings, nil
+}
+
+func notImplemented(err error) bool {
+	var response *awshttp.ResponseError
+	if errors.As(err, &response) {
+		status := response.HTTPStatusCode()
+		return status == http.StatusNotImplemented || status == http.StatusMethodNotAllowed
+	}
+	return false
+}
+
+func blockPublic(ctx context.Context, client *s3.Client, bucket string) error {
+	_, err := client.PutPublicAccessBlock(ctx, &s3.PutPublicAccessBlockInput{
+		Bucket: aws.String(bucket),
+		PublicAccessBlockConfiguration: &types.PublicAccessBlockConfiguration{
+			BlockPublicAcls: aws.Bool(true), BlockPublicPolicy: aws.Bool(true),
+			IgnorePublicAcls: aws.Bool(true), RestrictPublicBuckets: aws.Bool(true),
+		},
+	})
+	return err
+}
+
+// setLifecycle adds our rules to those that are there: S3 only replaces all of them.
+func setLifecycle(ctx context.Context, client *s3.Client, bucket string) error {
+	out, err := client.GetBucketLifecycleConfiguration(ctx, &s3.GetBucketLifecycleConfigurationInput{
+		Bucket: aws.String(bucket),
+	})
+	if err != nil && code(err) != "NoSuchLifecycleConfiguration" {
+		return err
+	}
+	rules := ourRules()
+	if out != nil {
+		for _, rule := range out.Rules {
+			if id := aws.ToString(rule.ID); id != ruleTails && id != ruleUploads {
+				rules = append(rules, rule)
+			}
+		}
+	}
+	_, err = client.PutBucketLifecycleConfiguration(ctx, &s3.PutBucketLifecycleConfigurationInput{
+		Bucket:                 aws.String(bucket),
+		LifecycleConfiguration: &types.BucketLifecycleConfiguration{Rules: rules},
+	})
+	return err
+}
+
+func ourRules() []types.LifecycleRule {
+	return []types.LifecycleRule{{
+		ID: aws.String(ruleTails), Status: types.ExpirationStatusEnabled,
+		Filter:     &types.LifecycleRuleFilter{Prefix: aws.String(tailPrefix)},
+		Expiration: &types.LifecycleExpiration{Days: aws.Int32(garbageDays)},
+	}, {
+		ID: aws.String(ruleUploads), Status: types.ExpirationStatusEnabled,
+		Filter: &types.LifecycleRuleFilter{Prefix: aws.String(contentPrefix)},
+		AbortIncompleteMultipartUpload: &types.AbortIncompleteMultipartUpload{
+			DaysAfterInitiation: aws.Int32(garbageDays),
+		},
+	}}
+}

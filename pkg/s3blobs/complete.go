@@ -1,0 +1,118 @@
+package s3blobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/pierless/pierless/pkg/registry"
+)
+
+// Complete makes content of what was appended: one call where the last Append left
+// no tail, or a tail that is a part as well. The tail object stays behind for
+// Discard or the lifecycle rule.
+func (b *Blobs) Complete(ctx context.Context, key string, stored registry.Stored) error {
+	s, err := decodeState(stored.State)
+	if err != nil {
+		return err
+	}
+	if s.upload != "" {
+		err = b.completeUpload(ctx, key, s)
+	} else {
+		err = b.completeTail(ctx, key, s.tail)
+	}
+	switch code(err) {
+	case codePrecondition, codeNoUpload, codeNoKey:
+		return fmt.Errorf("%w: %w", registry.ErrTaken, err)
+	}
+	return err
+}
+
+// completeTail makes content of a tail alone, or of nothing.
+func (b *Blobs) completeTail(ctx context.Context, key string, t tail) error {
+	content := make([]byte, t.size)
+	if t.size > 0 {
+		if err := b.readTail(ctx, key, t, content); err != nil {
+			return err
+		}
+	}
+	return b.putObject(ctx, contentKey(key), content, aws.String("*"))
+}
+
+func (b *Blobs) completeUpload(ctx context.Context, key string, s state) error {
+	parts := s.parts
+	if s.tail.size > 0 {
+		last, err := b.partOfTail(ctx, key, s)
+		if err != nil {
+			return err
+		}
+		parts = append(parts, last)
+	}
+	completed := make([]types.CompletedPart, len(parts))
+	for i, p := range parts {
+		completed[i] = types.CompletedPart{
+			ETag: aws.String(p.etag), PartNumber: aws.Int32(int32(p.number)), // at most lastNumber
+		}
+	}
+	_, err := b.client.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
+		Bucket: b.bucket, Key: contentKey(key), UploadId: aws.String(s.upload), IfNoneMatch: aws.String("*"),
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: completed},
+	})
+	if code(err) == codePrecondition {
+		// The key is another upload's, or was completed by a call whose answer got
+		// lost; this upload is of no use any more. Failing to say so costs nothing.
+		_ = b.abort(ctx, key, s.upload)
+	}
+	return err
+}
+
+// partOfTail is the last part: the one that Append made of the tail, else one made
+// here. Two Completes that race send the same bytes under the same number, and S3
+// refuses an ETag that is not the part's.
+func (b *Blobs) partOfTail(ctx context.Context, key string, s state) (part, error) {
+	if s.tail.part != nil {
+		return *s.tail.part, nil
+	}
+	content := make([]byte, s.tail.size)
+	if err := b.readTail(ctx, key, s.tail, content); err != nil {
+		return part{}, err
+	}
+	etag, err := b.sendPart(ctx, key, s.upload, lastNumber, content)
+	return part{number: lastNumber, etag: etag}, err
+}
+
+// Discard drops the multipart upload and the tail of stored, unless keep has the
+// same. Parts that only stored names go when their upload ends.
+func (b *Blobs) Discard(ctx context.Context, key string, stored, keep registry.Stored) error {
+	old, err := decodeState(stored.State)
+	if err != nil {
+		return err
+	}
+	kept, err := decodeState(keep.State)
+	if err != nil {
+		return err
+	}
+	var failed []error
+	if old.upload != "" && old.upload != kept.upload {
+		failed = append(failed, b.abort(ctx, key, old.upload))
+	}
+	if old.tail.nonce != "" && old.tail.nonce != kept.tail.nonce {
+		failed = append(failed, b.deleteObject(ctx, tailKey(key, old.tail.nonce)))
+	}
+	return errors.Join(failed...)
+}
+
+// abort ends a multipart upload; one that is gone is as good.
+func (b *Blobs) abort(ctx context.Context, key, upload string) error {
+	_, err := b.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{
+		Bucket: b.bucket, Key: contentKey(key), UploadId: aws.String(upload),
+	})
+	if code(err) == codeNoUpload {
+		return nil
+	}
+	return err
+}
