@@ -1,0 +1,32 @@
+//go:build localstack
+
+package server_test
+
+import (
+	"crypto/rand"
+	"strings"
+	"testing"
+
+	"github.com/pierless/pierless/pkg/awsenv"
+	"github.com/pierless/pierless/pkg/ddbnames"
+	"github.com/pierless/pierless/pkg/registry"
+	"github.com/pierless/pierless/pkg/s3blobs"
+)
+
+// openStore returns a bucket and a table of the test's own, at the endpoints that
+// AWS_ENDPOINT_URL_S3 and AWS_ENDPOINT_URL_DYNAMODB name.
+func openStore(t *testing.T) (registry.Names, registry.Blobs) {
+	t.Helper()
+	name := "server-" + strings.ToLower(rand.Text())
+	clients, err := awsenv.Load(t.Context(), awsenv.Settings{Bucket: name, Table: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s3blobs.CreateBucket(t.Context(), clients.S3, name, clients.S3.Options().Region); err != nil {
+		t.Fatal(err)
+	}
+	if err := ddbnames.CreateTable(t.Context(), clients.Dynamo, name); err != nil {
+		t.Fatal(err)
+	}
+	return ddbnames.New(clients.Dynamo, name), s3blobs.New(clients.S3, name, s3blobs.Options{})
+}
