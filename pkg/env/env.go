@@ -23,7 +23,7 @@ type Config struct {
 	AllowSparse bool // PIERLESS_ALLOW_SPARSE: indexes with missing children
 }
 
-// Load reads variables through get, which is os.Getenv outside of tests. The
+// Load reads variables through get, which main takes from the operating system. The
 // error names the variable.
 func Load(get func(string) string) (Config, error) {
 	c := Config{
