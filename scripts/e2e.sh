@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Usage: scripts/e2e.sh [GO TEST FLAGS]
+# Runs the end-to-end tests with real clients against bin/pierless, on disk and
+# on LocalStack. Fetches the clients that are missing. For example:
+#   scripts/e2e.sh -run TestClients/embedded/crane
+cd "$(dirname "$0")/.."
+. scripts/step.sh
+PATH=$PWD/.cache/bin:$PATH
+
+localstack_is_up() { curl -fs -m 5 -o /dev/null "http://127.0.0.1:${PIERLESS_LOCALSTACK_PORT:-4566}/_localstack/health"; }
+# What was running before stays running.
+# Called by step.sh, which shellcheck does not see.
+# shellcheck disable=SC2317,SC2329
+cleanup() { [ -z "${started-}" ] || localstack/down.sh; }
+
+# Debian's names of the packages: docker.io brings docker and dockerd.
+install_packages() {
+  local missing=()
+  command -v dockerd >/dev/null && command -v docker >/dev/null || missing+=(docker.io)
+  command -v podman >/dev/null || missing+=(podman)
+  command -v skopeo >/dev/null || missing+=(skopeo)
+  [ ${#missing[@]} != 0 ] || return 0
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    say "install first (Debian's package names): ${missing[*]}"
+    return 1
+  fi
+  # A daemon of its own is started by the tests, not by the package.
+  export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
+  apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null 2>&1 ||
+    { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null; }
+}
+
+install_go_clients() {
+  local bin=$PWD/.cache/bin
+  mkdir -p "$bin" && echo '*' >.cache/.gitignore
+  fetch crane github.com/google/go-containerregistry/cmd/crane v0.22.1
+  fetch regctl github.com/regclient/regclient/cmd/regctl v0.11.7
+  # "go install" would ask for the list of its versions, which some proxies refuse.
+  [ -x "$bin/oras" ] || go build -C tools/oras -o "$bin/oras" oras.land/oras/cmd/oras
+}
+
+# fetch installs a Go program unless this version of it is there.
+fetch() {
+  if ! go version -m ".cache/bin/$1" 2>/dev/null | grep -qE "^\s+mod\s.*\s$3(\s|\$)"; then
+    GOBIN=$PWD/.cache/bin go install "$2@$3"
+  fi
+}
+
+start_localstack() {
+  localstack_is_up || started=yes
+  localstack/up.sh >/dev/null
+}
+
+test_binary() (
+  eval "$(localstack/env.sh)"
+  go test -tags e2e -count=1 -timeout 60m -v "$@" ./e2e/
+)
+
+step "install docker, podman, skopeo" install_packages
+step "install crane, regctl, oras" install_go_clients
+step "build" scripts/build.sh
+step "start LocalStack" start_localstack
+step "end-to-end tests" test_binary "$@"
