@@ -1,0 +1,139 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// docker talks to a daemon of the test's own, which pushes and pulls.
+func docker(image *testImage, socket string) client {
+	call := func(t *testing.T, args ...string) string {
+		t.Helper()
+		return run(t, "docker", append([]string{"--host", "unix://" + socket}, args...)...)
+	}
+	return client{
+		name: "docker",
+		push: func(t *testing.T, ref string) {
+			call(t, "load", "--quiet", "--input", image.archive)
+			call(t, "tag", "localhost/pierless/e2e:v1", ref)
+			call(t, "push", "--quiet", ref)
+		},
+		pull: func(t *testing.T, ref, digest string) {
+			id := call(t, "image", "inspect", "--format={{.Id}}", ref)
+			call(t, "rmi", "--force", id)
+			call(t, "pull", "--quiet", ref)
+			got := call(t, "image", "inspect", "--format={{.Id}} {{.RepoDigests}}", ref)
+			if !strings.Contains(got, id) || !strings.Contains(got, digest) {
+				t.Fatalf("pulled %s, want id %s and digest %s", got, id, digest)
+			}
+		},
+		copy: func(t *testing.T, from, to string) {
+			call(t, "tag", from, to)
+			call(t, "push", "--quiet", to)
+		},
+		platform: func(t *testing.T, ref string) {
+			call(t, "pull", "--quiet", "--platform=linux/arm64", ref)
+			wantArchitecture(t, call(t, "image", "inspect", "--format={{.Architecture}}", ref))
+		},
+	}
+}
+
+func podman(image *testImage, storage string) client {
+	call := func(t *testing.T, args ...string) string {
+		t.Helper()
+		return run(t, "podman", append([]string{
+			"--root", filepath.Join(storage, "root"), "--runroot", filepath.Join(storage, "run"),
+			"--storage-driver", "vfs",
+		}, args...)...)
+	}
+	return client{
+		name: "podman",
+		push: func(t *testing.T, ref string) {
+			call(t, "load", "--quiet", "--input", image.archive)
+			call(t, "tag", "localhost/pierless/e2e:v1", ref)
+			call(t, "push", "--quiet", "--tls-verify=false", ref)
+		},
+		pull: func(t *testing.T, ref, digest string) {
+			id := call(t, "image", "inspect", "--format={{.Id}}", ref)
+			call(t, "rmi", "--force", id)
+			call(t, "pull", "--quiet", "--tls-verify=false", ref)
+			got := call(t, "image", "inspect", "--format={{.Id}} {{.RepoDigests}}", ref)
+			if !strings.Contains(got, id) || !strings.Contains(got, digest) {
+				t.Fatalf("pulled %s, want id %s and digest %s", got, id, digest)
+			}
+		},
+		copy: func(t *testing.T, from, to string) {
+			call(t, "tag", from, to)
+			call(t, "push", "--quiet", "--tls-verify=false", to)
+		},
+		index: func(t *testing.T, ref string) {
+			repo := ref[:strings.LastIndex(ref, ":")]
+			call(t, "manifest", "create", "e2e-index")
+			for _, digest := range []string{image.amd64.Digest, image.arm64.Digest} {
+				call(t, "manifest", "add", "--tls-verify=false", "e2e-index", "docker://"+repo+"@"+digest)
+			}
+			call(t, "manifest", "push", "--quiet", "--all", "--tls-verify=false", "e2e-index", "docker://"+ref)
+			call(t, "manifest", "rm", "e2e-index")
+		},
+		platform: func(t *testing.T, ref string) {
+			call(t, "pull", "--quiet", "--tls-verify=false", "--platform=linux/arm64", ref)
+			wantArchitecture(t, call(t, "image", "inspect", "--format={{.Architecture}}", ref))
+		},
+	}
+}
+
+func wantArchitecture(t *testing.T, got string) {
+	t.Helper()
+	if got != "arm64" {
+		t.Fatalf("pulled the image for %s, want arm64", got)
+	}
+}
+
+// startDockerd runs a daemon that has no network: pushing and loading need none,
+// and the machine's firewall stays as it is. It returns the daemon's socket.
+func startDockerd(t *testing.T) string {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Fatal("dockerd must run as root here: run the tests as root, or choose with -run (scripts/e2e.sh)")
+	}
+	// Not t.TempDir: its path is too long for containerd's sockets.
+	dir, err := os.MkdirTemp("", "e2e")
+	must(t, err)
+	socket := filepath.Join(dir, "docker.sock")
+	log, err := os.Create(filepath.Join(dir, "log"))
+	must(t, err)
+	cmd := exec.Command("dockerd", "--host", "unix://"+socket,
+		"--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "exec"),
+		"--pidfile", filepath.Join(dir, "pid"), "--storage-driver", "vfs",
+		"--bridge=none", "--iptables=false", "--ip-masq=false")
+	cmd.Stdout, cmd.Stderr = log, log
+	// The settings of another daemon on this machine are not ours.
+	cmd.Args = append(cmd.Args, "--config-file", writeFile(t, filepath.Join(dir, "daemon.json"), "{}"))
+	must(t, cmd.Start())
+	t.Cleanup(func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		cmd.Wait()
+		log.Close()
+		os.RemoveAll(dir)
+	})
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+		if exec.Command("docker", "--host", "unix://"+socket, "info").Run() == nil {
+			return socket
+		}
+	}
+	t.Fatalf("dockerd is not ready after 30 s:\n%s", tail(log.Name()))
+	return ""
+}
+
+func writeFile(t *testing.T, path, content string) string {
+	t.Helper()
+	must(t, os.WriteFile(path, []byte(content), 0o644))
+	return path
+}
