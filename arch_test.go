@@ -1,0 +1,95 @@
+// Package pierless holds the tests of the repository's structure.
+package pierless
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/pierless/pierless/"
+
+// arrows says which packages of ours each package may import. A package that is
+// not here fails the test: adding one is a decision.
+var arrows = map[string][]string{
+	"pkg/oci":                   {},
+	"pkg/env":                   {},
+	"pkg/awsenv":                {},
+	"pkg/route":                 {"pkg/oci"},
+	"pkg/registry":              {"pkg/oci"},
+	"pkg/registry/registrytest": {"pkg/registry"},
+	"pkg/server":                {"pkg/oci", "pkg/registry", "pkg/route"},
+	"pkg/local":                 {"pkg/registry"},
+	"pkg/s3blobs":               {"pkg/registry"},
+	"pkg/ddbnames":              {"pkg/registry"},
+	"cmd/pierless": {
+		"pkg/awsenv", "pkg/ddbnames", "pkg/env", "pkg/local", "pkg/registry", "pkg/s3blobs", "pkg/server",
+	},
+}
+
+type goPackage struct {
+	ImportPath, Name, Doc string
+	Imports               []string
+}
+
+func packages(t *testing.T) []goPackage {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Name,Doc,Imports", "./cmd/...", "./pkg/...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []goPackage
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p goPackage
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	seen := 0
+	for _, p := range packages(t) {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		allowed, known := arrows[name]
+		if !known {
+			t.Errorf("%s is not in the list of packages and their imports", name)
+		}
+		seen++
+		for _, imported := range p.Imports {
+			if ours, found := strings.CutPrefix(imported, module); found && !slices.Contains(allowed, ours) {
+				t.Errorf("%s must not import %s", name, ours)
+			}
+		}
+	}
+	if seen != len(arrows) {
+		t.Errorf("%d packages, %d are listed", seen, len(arrows))
+	}
+}
+
+func TestPackagesSayWhatTheyAre(t *testing.T) {
+	for _, p := range packages(t) {
+		if p.Doc == "" {
+			t.Errorf("%s has no package comment", p.ImportPath)
+		}
+	}
+}
+
+// TestOnlyEnvReadsTheEnvironment: functions link pkg/env, and a variable has one place.
+func TestOnlyEnvReadsTheEnvironment(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "git", "grep", "-nE", `os\.(Getenv|LookupEnv|Environ)`, "--", "pkg/*.go", ":!*_test.go").Output()
+	if len(out) > 0 {
+		t.Errorf("the environment is read outside of main: %s", out)
+	}
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+}
