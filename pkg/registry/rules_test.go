@@ -318,7 +318,7 @@ func (sw sweeper) sweep(ctx context.Context, r *Registry) error {
 		if err := sw.pass(ctx, r); errors.Is(err, errCrashed) {
 			return err
 		}
-		sw.s.clock = sw.s.clock.Add(time.Duration(sw.s.rng.Int64N(int64(2 * simGrace))))
+		_ = r.opts.Sleep(ctx, simGrace)
 	}
 	return nil
 }

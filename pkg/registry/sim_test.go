@@ -98,9 +98,14 @@ func (s *sim) spawn(skew time.Duration, act func(context.Context, *Registry) err
 		Grace: simGrace,
 		Log:   slog.New(slog.DiscardHandler),
 		Now:   func() time.Time { return s.clock.Add(a.skew) },
-		Rand:  randReader{rand.New(rand.NewPCG(s.rng.Uint64(), 2))},
-		Sleep: func(context.Context, time.Duration) error {
-			return turn("sleep", func() error { return nil })
+		Rand:  &randReader{rng: rand.New(rand.NewPCG(s.rng.Uint64(), 2))},
+		Sleep: func(_ context.Context, d time.Duration) error {
+			return turn("sleep", func() error {
+				if d >= simGrace { // a pause of the rules is over within a step
+					s.clock = s.clock.Add(time.Duration(s.rng.Int64N(int64(2 * d))))
+				}
+				return nil
+			})
 		},
 	})
 	var err error
@@ -115,11 +120,17 @@ func (s *sim) spawn(skew time.Duration, act func(context.Context, *Registry) err
 	return func() error { return err }
 }
 
-type randReader struct{ *rand.Rand }
+// randReader is an actor's chance; the touches of one push share it.
+type randReader struct {
+	mu  sync.Mutex
+	rng *rand.Rand
+}
 
-func (r randReader) Read(p []byte) (int, error) {
+func (r *randReader) Read(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for i := range p {
-		p[i] = byte(r.Uint64())
+		p[i] = byte(r.rng.Uint64())
 	}
 	return len(p), nil
 }
@@ -135,10 +146,12 @@ func (s *sim) run() {
 		i := s.rng.IntN(len(s.queue))
 		p := s.queue[i]
 		s.queue = slices.Delete(s.queue, i, i+1)
-		s.runOne(p)
+		told := s.runOne(p)
 		s.clock = s.clock.Add(time.Duration(s.rng.IntN(1000)) * time.Millisecond)
 		s.steps++
-		if s.world.check(s.fault); s.failure != "" {
+		s.world.check(s.fault)
+		p.told <- told // the actor goes on only now
+		if s.failure != "" {
 			s.drain()
 			s.t.Fatal(s.failure)
 		}
@@ -154,27 +167,25 @@ func (s *sim) run() {
 
 // drain ends all actors, so that the bubble can end.
 func (s *sim) drain() {
-	for s.active > 0 {
+	for synctest.Wait(); s.active > 0; synctest.Wait() {
 		for _, p := range s.queue {
 			p.actor.crashed = true
 			p.told <- errCrashed
 		}
 		s.queue = nil
-		synctest.Wait()
 	}
 }
 
-func (s *sim) runOne(p *pending) {
+// runOne runs a call, or does not, and returns what the actor is to be told.
+func (s *sim) runOne(p *pending) (told error) {
 	if p.actor.crashed {
-		p.told <- errCrashed
-		return
+		return errCrashed
 	}
 	if len(s.late) > 0 && s.rng.IntN(4) == 0 {
 		_ = s.late[0]() // nobody hears of it
 		s.late = s.late[1:]
 		s.world.check(s.fault)
 	}
-	var told error
 	f := lives
 	if p.what != "sleep" {
 		f = s.decide(p)
@@ -199,7 +210,7 @@ func (s *sim) runOne(p *pending) {
 		_ = p.call()
 		p.actor.crashed, told = true, errCrashed
 	}
-	p.told <- told
+	return told
 }
 
 // check holds what must be true between any two calls.
