@@ -79,6 +79,18 @@ func (s *sim) fault(format string, args ...any) {
 	}
 }
 
+func (s *sim) now() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.clock
+}
+
+func (s *sim) advance(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clock = s.clock.Add(d)
+}
+
 // spawn starts an actor with a registry of its own, as another function would be.
 func (s *sim) spawn(skew time.Duration, act func(context.Context, *Registry) error) (result func() error) {
 	a := &actor{id: s.actors, skew: skew}
@@ -97,12 +109,12 @@ func (s *sim) spawn(skew time.Duration, act func(context.Context, *Registry) err
 	r := New(simNames{s.world, turn}, simBlobs{s.world, turn}, Options{
 		Grace: simGrace,
 		Log:   slog.New(slog.DiscardHandler),
-		Now:   func() time.Time { return s.clock.Add(a.skew) },
+		Now:   func() time.Time { return s.now().Add(a.skew) },
 		Rand:  &randReader{rng: rand.New(rand.NewPCG(s.rng.Uint64(), 2))},
 		Sleep: func(_ context.Context, d time.Duration) error {
 			return turn("sleep", func() error {
 				if d >= simGrace { // a pause of the rules is over within a step
-					s.clock = s.clock.Add(time.Duration(s.rng.Int64N(int64(2 * d))))
+					s.advance(time.Duration(s.rng.Int64N(int64(2 * d))))
 				}
 				return nil
 			})
@@ -147,7 +159,7 @@ func (s *sim) run() {
 		p := s.queue[i]
 		s.queue = slices.Delete(s.queue, i, i+1)
 		told := s.runOne(p)
-		s.clock = s.clock.Add(time.Duration(s.rng.IntN(1000)) * time.Millisecond)
+		s.advance(time.Duration(s.rng.IntN(1000)) * time.Millisecond)
 		s.steps++
 		s.world.check(s.fault)
 		p.told <- told // the actor goes on only now
