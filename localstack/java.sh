@@ -14,6 +14,6 @@ while [ $# -gt 0 ] && [ "$1" != -port ]; do shift; done
 
 # The child's id, so that down.sh can end it when LocalStack did not.
 echo $$ >"$here/pid"
-exec java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.io.tmpdir="$TMPDIR" \
+exec java -Xmx640m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.io.tmpdir="$TMPDIR" \
   -Djava.library.path="$lib" -Dsqlite4java.library.path="$lib" \
   -cp "$lib/*" "$here/Loopback.java" -disableTelemetry "$@"

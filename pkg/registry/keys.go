@@ -16,8 +16,12 @@ import (
 // reviewShards spreads the review queue, so that its writes share no partition.
 const reviewShards = 16
 
-// maxArtifactTypeKey keeps a referrer's sort key under DynamoDB's 1,024 bytes.
-const maxArtifactTypeKey = 512
+// maxSortKey is the longest sort key, in bytes; maxArtifactTypeKey keeps a
+// referrer's under it.
+const (
+	maxSortKey         = 1024
+	maxArtifactTypeKey = 512
+)
 
 // tagKey is the row of a tag: what it points at. Byte order of the sort key is
 // the order of tags/list.

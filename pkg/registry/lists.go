@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/pierless/pierless/pkg/oci"
 )
@@ -75,7 +76,7 @@ const (
 // by artifact type unless that is empty, from where an earlier page's Next says.
 func (r *Registry) Referrers(ctx context.Context, repo string, subject oci.Digest, artifactType, from string) (Referrers, error) {
 	after, err := base64.RawURLEncoding.DecodeString(from)
-	if err != nil {
+	if err != nil || len(after) > maxSortKey || !utf8.Valid(after) {
 		return Referrers{}, oci.NewError(oci.PaginationNumberInvalid, "this is no position in a list of referrers: follow the Link header")
 	}
 	q := Query{PK: referrerPartition(repo, subject), After: string(after), Limit: referrersPage}

@@ -41,7 +41,7 @@ func (e *OffsetError) Unwrap() error {
 // unknownLengthParts is how many part numbers a claim takes for a body of unknown
 // length, knownLengthPart the least size of a part of a body whose length is known.
 const (
-	unknownLengthParts = 2000
+	unknownLengthParts = 1000
 	knownLengthPart    = 5 << 20
 )
 

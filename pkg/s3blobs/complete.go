@@ -2,8 +2,11 @@ package s3blobs
 
 import (
 	"context"
+	"crypto/md5" // what S3 makes ETags of
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -58,7 +61,7 @@ func (b *Blobs) completeUpload(ctx context.Context, key string, s state) error {
 			ETag: aws.String(p.etag), PartNumber: aws.Int32(int32(p.number)), // at most lastNumber
 		}
 	}
-	_, err := b.client.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
+	out, err := b.client.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
 		Bucket: b.bucket, Key: contentKey(key), UploadId: aws.String(s.upload), IfNoneMatch: aws.String("*"),
 		MultipartUpload: &types.CompletedMultipartUpload{Parts: completed},
 	})
@@ -67,7 +70,31 @@ func (b *Blobs) completeUpload(ctx context.Context, key string, s state) error {
 		// lost; this upload is of no use any more. Failing to say so costs nothing.
 		_ = b.abort(ctx, key, s.upload)
 	}
+	if err == nil && !madeOf(parts, out) {
+		return fmt.Errorf("%w: S3 completed it with other parts", registry.ErrTaken)
+	}
 	return err
+}
+
+// madeOf reports whether the object that S3 speaks of can be the one that these
+// parts make. S3 may answer the completion of an upload that was completed before,
+// with other parts, as if it had done it again. ETags of parts and object hang
+// together, except where KMS encrypts them.
+func madeOf(parts []part, out *s3.CompleteMultipartUploadOutput) bool {
+	switch out.ServerSideEncryption {
+	case types.ServerSideEncryptionAwsKms, types.ServerSideEncryptionAwsKmsDsse:
+		return true
+	}
+	h := md5.New()
+	for _, p := range parts {
+		sum, err := hex.DecodeString(strings.Trim(p.etag, `"`))
+		if err != nil {
+			return false
+		}
+		h.Write(sum)
+	}
+	want := fmt.Sprintf("%x-%d", h.Sum(nil), len(parts))
+	return strings.Trim(aws.ToString(out.ETag), `"`) == want
 }
 
 // partOfTail is the last part: the one that Append made of the tail, else one made

@@ -205,6 +205,8 @@ func TestInvalidNamesTagsAndDigests(t *testing.T) {
 		{"GET", "/v2/a/tags/list?last=%00", oci.PaginationNumberInvalid},
 		{"GET", "/v2/_catalog?last=A", oci.PaginationNumberInvalid},
 		{"GET", "/v2/a/referrers/" + d + "?last=%25", oci.PaginationNumberInvalid},
+		{"GET", "/v2/a/referrers/" + d + "?last=_w", oci.PaginationNumberInvalid},
+		{"GET", "/v2/a/referrers/" + d + "?last=" + strings.Repeat("YQ", 2000), oci.PaginationNumberInvalid},
 	} {
 		t.Run(tt.method+" "+tt.path[:min(len(tt.path), 60)], func(t *testing.T) {
 			s.do(tt.method, tt.path, nil).wantError(t, http.StatusBadRequest, tt.code)
