@@ -38,6 +38,13 @@ func docker(image *testImage, socket string) client {
 			call(t, "tag", from, to)
 			call(t, "push", "--quiet", to)
 		},
+		index: func(t *testing.T, ref string) {
+			repo := ref[:strings.LastIndex(ref, ":")]
+			config := t.TempDir() // where the first command keeps the list for the second
+			run(t, "docker", "--config", config, "manifest", "create", "--insecure", ref,
+				repo+"@"+image.amd64.Digest, repo+"@"+image.arm64.Digest)
+			run(t, "docker", "--config", config, "manifest", "push", "--insecure", "--purge", ref)
+		},
 		platform: func(t *testing.T, ref string) {
 			call(t, "pull", "--quiet", "--platform=linux/arm64", ref)
 			wantArchitecture(t, call(t, "image", "inspect", "--format={{.Architecture}}", ref))
@@ -72,6 +79,15 @@ func podman(image *testImage, storage string) client {
 		copy: func(t *testing.T, from, to string) {
 			call(t, "tag", from, to)
 			call(t, "push", "--quiet", "--tls-verify=false", to)
+		},
+		tags: func(t *testing.T, repo string) []string {
+			var tags []string // a table of names and tags under a heading
+			for i, field := range strings.Fields(call(t, "search", "--list-tags", "--tls-verify=false", repo)) {
+				if i > 1 && i%2 == 1 {
+					tags = append(tags, field)
+				}
+			}
+			return tags
 		},
 		index: func(t *testing.T, ref string) {
 			repo := ref[:strings.LastIndex(ref, ":")]
