@@ -16,10 +16,7 @@ func Base(reg *registry.Registry, opts Options) http.Handler {
 }
 
 // ping says that this is a registry (spec, "Determining Support").
-func (base) ping(w http.ResponseWriter, r *http.Request, req route.Request) error {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return methodNotAllowed(w, r, req)
-	}
+func (base) ping(w http.ResponseWriter, _ *http.Request, _ route.Request) error {
 	writeJSON(w, http.StatusOK, struct{}{})
 	return nil
 }
@@ -29,9 +26,6 @@ type catalogAnswer struct {
 }
 
 func (s base) catalog(w http.ResponseWriter, r *http.Request, req route.Request) error {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return methodNotAllowed(w, r, req)
-	}
 	page, err := parsePage(r, checkLastName)
 	if err != nil {
 		return err

@@ -29,10 +29,8 @@ func (s blobs) serve(w http.ResponseWriter, r *http.Request, req route.Request) 
 		return s.get(w, r, req)
 	case http.MethodHead:
 		return s.head(w, r, req)
-	case http.MethodDelete:
-		return s.delete(w, r, req)
 	}
-	return methodNotAllowed(w, r, req)
+	return s.delete(w, r, req)
 }
 
 // head answers without a redirect: clients that skip an upload because of it

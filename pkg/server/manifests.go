@@ -26,10 +26,8 @@ func (s manifests) serve(w http.ResponseWriter, r *http.Request, req route.Reque
 		return s.get(w, r, req)
 	case http.MethodPut:
 		return s.put(w, r, req)
-	case http.MethodDelete:
-		return s.delete(w, r, req)
 	}
-	return methodNotAllowed(w, r, req)
+	return s.delete(w, r, req)
 }
 
 // get answers GET and HEAD alike (spec, "Pulling manifests"): a gateway that

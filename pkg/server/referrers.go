@@ -19,9 +19,6 @@ func Referrers(reg *registry.Registry, opts Options) http.Handler {
 
 // list answers 200 for any subject, known or not (spec, "Listing Referrers").
 func (s referrers) list(w http.ResponseWriter, r *http.Request, req route.Request) error {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return methodNotAllowed(w, r, req)
-	}
 	q := r.URL.Query()
 	artifactType := q.Get("artifactType")
 	found, err := s.reg.Referrers(r.Context(), req.Name, req.Digest, artifactType, q.Get("last"))

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,7 +29,8 @@ type Options struct {
 	ServeBlobs bool
 }
 
-// handler answers a request of one kind. What it returns, family writes.
+// handler answers a request of one kind, with one of the methods that the kind
+// has. What it returns, family writes.
 type handler func(w http.ResponseWriter, r *http.Request, req route.Request) error
 
 // family serves the routes of one family: it parses the path, picks the handler
@@ -75,6 +77,10 @@ func (f family) serve(w http.ResponseWriter, r *http.Request, req route.Request)
 	handle, found := f.handlers[req.Kind]
 	if !found {
 		return oci.NewError(oci.Unsupported, "this path is served elsewhere: the front door sent it to the wrong function")
+	}
+	if !slices.Contains(req.Kind.Methods(), r.Method) {
+		w.Header().Set("Allow", strings.Join(req.Kind.Methods(), ", "))
+		return oci.NewError(oci.Unsupported, "%s is not a method of this path: Allow lists them", r.Method)
 	}
 	return handle(w, r, req)
 }
@@ -204,10 +210,4 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Length", fmt.Sprint(len(content)))
 	w.WriteHeader(status)
 	_, _ = w.Write(content) // a client that left is no fault of ours
-}
-
-// methodNotAllowed answers a method that the kind does not have.
-func methodNotAllowed(w http.ResponseWriter, r *http.Request, req route.Request) error {
-	w.Header().Set("Allow", strings.Join(req.Kind.Methods(), ", "))
-	return oci.NewError(oci.Unsupported, "%s is not a method of this path: Allow lists them", r.Method)
 }

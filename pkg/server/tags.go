@@ -25,9 +25,6 @@ type tagsAnswer struct {
 }
 
 func (s tags) list(w http.ResponseWriter, r *http.Request, req route.Request) error {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return methodNotAllowed(w, r, req)
-	}
 	page, err := parsePage(r, checkLastTag)
 	if err != nil {
 		return err

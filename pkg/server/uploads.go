@@ -31,18 +31,13 @@ func (s uploads) serve(w http.ResponseWriter, r *http.Request, req route.Request
 		return s.patch(w, r, req)
 	case http.MethodPut:
 		return s.put(w, r, req)
-	case http.MethodDelete:
-		return s.cancel(w, r, req)
 	}
-	return methodNotAllowed(w, r, req)
+	return s.cancel(w, r, req)
 }
 
 // start mounts a blob, takes a whole one, or opens a session (spec, "Pushing
 // blobs" and "Mounting a blob from another repository").
 func (s uploads) start(w http.ResponseWriter, r *http.Request, req route.Request) error {
-	if r.Method != http.MethodPost {
-		return methodNotAllowed(w, r, req)
-	}
 	q := r.URL.Query()
 	if q.Has("mount") {
 		return s.mount(w, r, req)

@@ -1,0 +1,120 @@
+package registry
+
+import (
+	"context"
+	"errors"
+
+	"github.com/pierless/pierless/pkg/oci"
+)
+
+// sweeper is the least sweep that follows docs/design.md: the rules of the pushing
+// side are worth nothing without one to withstand.
+type sweeper struct{ s *sim }
+
+func (sw sweeper) sweep(ctx context.Context, r *Registry) error {
+	for range 12 {
+		if err := sw.pass(ctx, r); errors.Is(err, errCrashed) {
+			return err
+		}
+		_ = r.opts.Sleep(ctx, simGrace)
+	}
+	return nil
+}
+
+func (sw sweeper) pass(ctx context.Context, r *Registry) error {
+	for _, name := range []string{"config", "one", "two", "three"} {
+		d := oci.SHA256.FromBytes([]byte(name))
+		page, err := r.query(ctx, Query{PK: blobPartition(d), Limit: MaxPage})
+		if err != nil {
+			return err
+		}
+		for _, row := range page.Rows {
+			if err := sw.candidate(ctx, r, d, row); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// candidate condemns, looks, and then deletes or restores.
+func (sw sweeper) candidate(ctx context.Context, r *Registry, d oci.Digest, row Row) error {
+	old := All(Equal(attrState, stateLive), Less(attrTouched, r.now()-simGrace.Milliseconds()))
+	condemned, err := r.update(ctx, Write{Key: row.Key, Op: Set, If: old, Attrs: Attrs{attrState: stateCondemned}})
+	var conflict *Conflict
+	if errors.As(err, &conflict) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	mine := All(Equal(attrState, stateCondemned), Equal(attrWrite, condemned.Attrs.text(attrWrite)))
+	if row.Key.SK == "B" {
+		return sw.blob(ctx, r, d, row, mine)
+	}
+	needed, err := sw.needed(ctx, r, row.Key.SK[len(linkPrefix):], d)
+	if err != nil {
+		return err
+	}
+	w := Write{Key: row.Key, Op: Delete, If: mine}
+	if needed {
+		w = Write{Key: row.Key, Op: Set, If: mine, Attrs: Attrs{attrState: stateLive}}
+	}
+	_, err = r.update(ctx, w)
+	return ignoreConflict(err)
+}
+
+// needed asks the manifests of a repository; pending ones count while fresh.
+func (sw sweeper) needed(ctx context.Context, r *Registry, repo string, d oci.Digest) (bool, error) {
+	page, err := r.query(ctx, Query{PK: manifestKey(repo, d).PK, Limit: MaxPage})
+	if err != nil {
+		return false, err
+	}
+	for _, row := range page.Rows {
+		refs, err := unpackDigests(row.Attrs.bytes(attrRefs))
+		if err != nil {
+			return false, err
+		}
+		for _, ref := range refs {
+			if ref != d {
+				continue
+			}
+			stale := row.Attrs.text(attrState) == statePending && row.Attrs.number(attrTouched) < r.now()-simGrace.Milliseconds()
+			if !stale {
+				return true, nil
+			}
+			_, err := r.update(ctx, Write{Key: row.Key, Op: Delete, If: Equal(attrWrite, row.Attrs.text(attrWrite))})
+			if err != nil {
+				return true, ignoreConflict(err) // not dropped: it counts
+			}
+		}
+	}
+	return false, nil
+}
+
+func (sw sweeper) blob(ctx context.Context, r *Registry, d oci.Digest, row Row, mine Cond) error {
+	links, err := r.query(ctx, Query{PK: row.Key.PK, Prefix: linkPrefix, Limit: 1})
+	if err != nil {
+		return err
+	}
+	if len(links.Rows) > 0 {
+		_, err := r.update(ctx, Write{Key: row.Key, Op: Set, If: mine, Attrs: Attrs{attrState: stateLive}})
+		return ignoreConflict(err)
+	}
+	key := row.Attrs.text(attrKey)
+	err = r.transact(ctx,
+		Write{Key: row.Key, Op: Delete, If: All(mine, Equal(attrKey, key))},
+		Write{Key: objectKey(key), Op: Put, Attrs: Attrs{attrState: stateDead}})
+	if err != nil {
+		return ignoreConflict(err)
+	}
+	return r.blobs.Delete(ctx, key)
+}
+
+func ignoreConflict(err error) error {
+	var conflict *Conflict
+	if errors.As(err, &conflict) {
+		return nil
+	}
+	return err
+}
