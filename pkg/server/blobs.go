@@ -53,52 +53,58 @@ func setBlob(w http.ResponseWriter, b registry.Blob) {
 }
 
 // get sends the client to the bytes, or the bytes where the store has no URLs
-// (spec, "Pulling blobs").
+// (spec, "Pulling blobs"). A range that cannot be is refused here in either case:
+// stores differ in what they make of it.
 func (s blobs) get(w http.ResponseWriter, r *http.Request, req route.Request) error {
 	b, err := s.reg.FindBlob(r.Context(), req.Name, req.Digest, false)
 	if err != nil {
 		return err
 	}
-	if !s.serveBytes {
-		url, err := s.reg.BlobURL(r.Context(), http.MethodGet, b)
-		if err != nil {
-			return err
-		}
-		if url != "" {
-			w.Header().Set("Docker-Content-Digest", string(b.Digest))
-			w.Header().Set("Location", url)
-			w.Header().Set("Cache-Control", "no-store") // the URL expires
-			w.Header().Set("Content-Length", "0")
-			w.WriteHeader(http.StatusTemporaryRedirect)
-			return nil
-		}
+	part, err := parseRange(r.Header.Get("Range"), b.Size)
+	if err != nil {
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", b.Size))
+		return err
+	}
+	url, err := s.location(r, b)
+	if err != nil {
+		return err
+	}
+	if url != "" {
+		w.Header().Set("Docker-Content-Digest", string(b.Digest))
+		w.Header().Set("Location", url)
+		w.Header().Set("Cache-Control", "no-store") // the URL expires
+		w.Header().Set("Content-Length", "0")
+		w.WriteHeader(http.StatusTemporaryRedirect)
+		return nil
 	}
 	setBlob(w, b)
 	if notModified(w, r, b.Digest) {
 		return nil
 	}
-	return s.send(w, r, b)
+	return s.send(w, r, b, part)
+}
+
+// location is where the client is sent, or empty.
+func (s blobs) location(r *http.Request, b registry.Blob) (string, error) {
+	if s.serveBytes {
+		return "", nil
+	}
+	return s.reg.BlobURL(r.Context(), http.MethodGet, b)
 }
 
 // send streams a blob or one range of it.
-func (s blobs) send(w http.ResponseWriter, r *http.Request, b registry.Blob) error {
-	start, length, partial, err := parseRange(r.Header.Get("Range"), b.Size)
-	if err != nil {
-		w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", b.Size))
-		w.Header().Del("Content-Type") // the answer is an error, not the blob
-		return err
-	}
-	content, err := s.reg.OpenBlob(r.Context(), b, start, length)
+func (s blobs) send(w http.ResponseWriter, r *http.Request, b registry.Blob, part byteRange) error {
+	content, err := s.reg.OpenBlob(r.Context(), b, part.start, part.length)
 	if err != nil {
 		return err
 	}
 	defer content.Close()
 	status := http.StatusOK
-	if partial {
+	if part.partial {
 		status = http.StatusPartialContent
-		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", start, start+length-1, b.Size))
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", part.start, part.start+part.length-1, b.Size))
 	}
-	w.Header().Set("Content-Length", strconv.FormatInt(length, 10))
+	w.Header().Set("Content-Length", strconv.FormatInt(part.length, 10))
 	w.WriteHeader(status)
 	if _, err := io.Copy(w, content); err != nil {
 		return fmt.Errorf("send blob: %w", err)
@@ -106,20 +112,28 @@ func (s blobs) send(w http.ResponseWriter, r *http.Request, b registry.Blob) err
 	return nil
 }
 
+// byteRange is what of a blob is asked for: all of it unless partial.
+type byteRange struct {
+	start, length int64
+	partial       bool
+}
+
 // parseRange reads a Range header with one range. Several ranges, or another
 // unit, are ignored, as RFC 9110 (section 14.2) allows: the whole is sent. The
 // error is RANGE_INVALID where the range begins behind the blob's end or its own.
-func parseRange(header string, size int64) (start, length int64, partial bool, err error) {
+func parseRange(header string, size int64) (byteRange, error) {
+	whole := byteRange{length: size}
 	spec, found := strings.CutPrefix(header, "bytes=")
 	if !found || strings.Contains(spec, ",") {
-		return 0, size, false, nil
+		return whole, nil
 	}
 	first, last, found := strings.Cut(strings.TrimSpace(spec), "-")
 	a, errA := strconv.ParseUint(first, 10, 63)
 	b, errB := strconv.ParseUint(last, 10, 63)
+	var start, length int64
 	switch {
 	case !found, first == "" && errB != nil, first != "" && errA != nil, last != "" && errB != nil:
-		return 0, size, false, nil // malformed: as if it were not there
+		return whole, nil // malformed: as if it were not there
 	case first == "":
 		length = min(int64(b), size)
 		start = size - length
@@ -129,9 +143,9 @@ func parseRange(header string, size int64) (start, length int64, partial bool, e
 		start, length = int64(a), min(int64(b), size-1)-int64(a)+1
 	}
 	if length <= 0 {
-		return 0, 0, false, oci.NewError(oci.RangeInvalid, "the blob has %d bytes, and no such range", size)
+		return whole, oci.NewError(oci.RangeInvalid, "the blob has %d bytes, and no such range", size)
 	}
-	return start, length, true, nil
+	return byteRange{start, length, true}, nil
 }
 
 // delete takes the blob from this repository (spec, "Deleting Blobs").
