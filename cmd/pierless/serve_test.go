@@ -1,0 +1,180 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pierless/pierless/pkg/oci"
+)
+
+// output is what a command prints while it runs.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+// start runs the command until stop is called, which returns how it ended.
+func start(t *testing.T, args ...string) (out *output, stop func() error) {
+	t.Helper()
+	out = &output{}
+	root := newRoot(func(string) string { return "" })
+	root.SetArgs(args)
+	root.SetOut(out)
+	root.SetErr(out)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- root.ExecuteContext(ctx) }()
+	return out, func() error {
+		cancel()
+		return <-ended
+	}
+}
+
+// address waits for the line that says where the registry listens.
+func address(t *testing.T, out *output) string {
+	t.Helper()
+	listen := regexp.MustCompile(`listen=(\S+)`)
+	for range 500 {
+		if found := listen.FindStringSubmatch(out.String()); found != nil {
+			return found[1]
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("not ready: %s", out)
+	return ""
+}
+
+func get(t *testing.T, url string) (status int, body string) {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+// TestServeKeeps: what was pushed before a stop is there after the next start.
+func TestServeKeeps(t *testing.T) {
+	data := t.TempDir()
+	out, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data", data)
+	host := address(t, out)
+	if status, body := get(t, "http://"+host+"/healthz"); status != http.StatusOK || body != "ok\n" {
+		t.Errorf("healthz: %d %q", status, body)
+	}
+	content := "kept"
+	blob := "/v2/a/blobs/" + string(oci.SHA256.FromBytes([]byte(content)))
+	upload := "http://" + host + "/v2/a/blobs/uploads/?digest=" + string(oci.SHA256.FromBytes([]byte(content)))
+	resp, err := http.Post(upload, "application/octet-stream", strings.NewReader(content))
+	if err != nil || resp.StatusCode != http.StatusCreated {
+		t.Fatalf("push: %v, %v", resp, err)
+	}
+	resp.Body.Close()
+	second := newRoot(func(string) string { return "" })
+	second.SetArgs([]string{"serve", "--listen", "127.0.0.1:0", "--data", data})
+	if err := second.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), data) {
+		t.Errorf("a second process on the folder: %v, want an error that names it", err)
+	}
+	if err := stop(); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+	out, stop = start(t, "serve", "--listen", "127.0.0.1:0", "--data", data)
+	if status, body := get(t, "http://"+address(t, out)+blob); status != http.StatusOK || body != content {
+		t.Errorf("after a restart: %d %q", status, body)
+	}
+	if err := stop(); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+}
+
+// TestServeFinishesRequests: a stop lets a request under way end.
+func TestServeFinishesRequests(t *testing.T) {
+	out, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir())
+	host := address(t, out)
+	body, send := io.Pipe()
+	answered := make(chan string, 1)
+	go func() {
+		resp, err := http.Post("http://"+host+"/v2/a/blobs/uploads/?digest="+string(oci.SHA256.FromBytes([]byte("slow"))), "", body)
+		if err != nil {
+			answered <- err.Error()
+			return
+		}
+		resp.Body.Close()
+		answered <- resp.Status
+	}()
+	fmt.Fprint(send, "sl")
+	time.Sleep(200 * time.Millisecond) // until the server has the request
+	stopped := make(chan error, 1)
+	go func() { stopped <- stop() }()
+	for !strings.Contains(out.String(), "stopping") {
+		time.Sleep(time.Millisecond)
+	}
+	fmt.Fprint(send, "ow")
+	send.Close()
+	if got := <-answered; got != "201 Created" {
+		t.Errorf("the request under way got %s", got)
+	}
+	if err := <-stopped; err != nil {
+		t.Errorf("stop: %v", err)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	for want, args := range map[string][]string{
+		"address already in use":    {"serve", "--data", t.TempDir(), "--listen", busy.Addr().String()},
+		"set both":                  {"serve", "--bucket", "b"},
+		"use text or json":          {"serve", "--log", "xml"},
+		"name a bucket":             {"init"},
+		"unknown command":           {"serv"},
+		"unknown flag":              {"serve", "--prot", "1"},
+		"unknown command \"extra\"": {"serve", "extra"},
+	} {
+		_, stop := start(t, args...)
+		time.Sleep(50 * time.Millisecond) // until it has seen its fault; a command that starts is stopped
+		if err := stop(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: %v, want an error with %q", args, err, want)
+		}
+	}
+}
+
+func TestHelpTeaches(t *testing.T) {
+	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"init", "--help"}} {
+		out, stop := start(t, args...)
+		if err := stop(); err != nil {
+			t.Errorf("%v: %v", args, err)
+		}
+		if text := out.String(); !strings.Contains(text, "pierless") || !strings.Contains(text, "Usage:") {
+			t.Errorf("%v prints %q", args, text)
+		}
+	}
+}
