@@ -39,6 +39,7 @@ type rig struct {
 	handler http.Handler
 	fresh   func() http.Handler // another process over the same storage
 	late    time.Duration
+	digests []string // of the last dockerPush
 	mu      sync.Mutex
 	calls   calls
 }
@@ -98,6 +99,10 @@ func (r *rig) do(method, target string, body []byte, head ...string) *httptest.R
 	r.t.Helper()
 	req := httptest.NewRequest(method, target, bytes.NewReader(body))
 	for i := 0; i+1 < len(head); i += 2 {
+		if head[i] == "Transfer-Encoding" {
+			req.ContentLength = -1
+			continue
+		}
 		req.Header.Set(head[i], head[i+1])
 	}
 	w := httptest.NewRecorder()
@@ -145,6 +150,35 @@ func (r *rig) image(n int) []byte {
 
 func (r *rig) put(ref string, manifest []byte) {
 	r.do("PUT", "/v2/a/manifests/"+ref, manifest, "Content-Type", oci.MediaTypeImageManifest)
+}
+
+// dockerPush does what docker with its classic store does: per blob a session, a
+// stream of unknown length, an empty PUT and a HEAD; then the manifest.
+func (r *rig) dockerPush() {
+	r.digests = nil
+	var descriptors []string
+	for i := range 6 {
+		content := unique(1 << 20)
+		if i == 0 {
+			content = content[:1500] // the config
+		}
+		d := string(oci.SHA256.FromBytes(content))
+		at := r.start()
+		r.do("PATCH", at, content, "Transfer-Encoding", "chunked")
+		r.finish(at, content)
+		r.do("HEAD", "/v2/a/blobs/"+d, nil)
+		r.digests = append(r.digests, d)
+		descriptors = append(descriptors, fmt.Sprintf(`{"mediaType":"x/y","digest":%q,"size":%d}`, d, len(content)))
+	}
+	r.put("pushed", []byte(`{"config":`+descriptors[0]+`,"layers":[`+strings.Join(descriptors[1:], ",")+`]}`))
+}
+
+func (r *rig) dockerPull() {
+	head := r.do("HEAD", "/v2/a/manifests/pushed", nil)
+	r.do("GET", "/v2/a/manifests/"+head.Header().Get("Docker-Content-Digest"), nil)
+	for _, d := range r.digests {
+		r.do("GET", "/v2/a/blobs/"+d, nil)
+	}
 }
 
 // tagged pushes a manifest under n tags and returns its path.
@@ -300,6 +334,8 @@ func operations() []operation {
 		{"DELETE manifest, 95 tags on it", calls{3, 0}, deleteTagged(95)},
 		{"DELETE manifest, 100 tags on it", calls{4, 0}, deleteTagged(100)},
 		{"DELETE manifest, 250 tags on it", calls{5, 0}, deleteTagged(250)},
+		{"docker push, 5 new layers of 1 MiB", calls{39, 18}, func(r *rig) func() { return r.dockerPush }},
+		{"docker pull of it, blobs redirected", calls{8, 0}, func(r *rig) func() { r.dockerPush(); return r.dockerPull }},
 		{"DELETE tag", calls{2, 0}, func(r *rig) func() {
 			r.put("latest", r.image(2))
 			return func() { r.do("DELETE", "/v2/a/manifests/latest", nil) }
