@@ -7,7 +7,17 @@ cache=.cache/localstack
 lib=$cache/root/var/lib/localstack/lib
 
 say() { echo "localstack: $*" >&2; }
-need() { command -v "$1" >/dev/null || { say "$1 is missing: install $2"; exit 1; }; }
+
+# need installs a Debian package where a program is missing and that is possible.
+need() {
+  if command -v "$1" >/dev/null; then return; fi
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    say "$1 is missing: install it (Debian's package is $2)"
+    exit 1
+  fi
+  say "installing Debian's $2 for $1"
+  { apt-get install -y -qq --no-install-recommends "$2" || { apt-get update -qq && apt-get install -y -qq --no-install-recommends "$2"; }; } >/dev/null
+}
 
 # find_python prints the first interpreter that the pinned release runs on.
 find_python() {
@@ -22,10 +32,9 @@ find_python() {
   return 1
 }
 
-need java "a JDK, 17 or newer"
-need javac "a JDK, 17 or newer (a JRE is not enough)"
-need mvn "Maven"
-need curl "curl"
+need javac default-jdk-headless # DynamoDB Local's launcher is compiled when it starts
+need mvn maven
+need curl curl
 mkdir -p "$cache"
 echo '*' >.cache/.gitignore
 

@@ -123,22 +123,22 @@ func (n *faultyNames) Query(ctx context.Context, q registry.Query) (registry.Pag
 	return n.names.Query(ctx, q)
 }
 
-func (n *faultyNames) Update(ctx context.Context, w registry.Write) (row registry.Row, err error) {
-	err = n.write(ctx, func(ctx context.Context) (err error) {
-		row, err = n.names.Update(ctx, w)
-		return err
-	})
-	if err != nil {
-		return registry.Row{}, err
-	}
-	return row, nil
+func (n *faultyNames) Update(ctx context.Context, w registry.Write) (registry.Row, error) {
+	return n.write(ctx, func(ctx context.Context) (registry.Row, error) { return n.names.Update(ctx, w) })
 }
 
 func (n *faultyNames) Transact(ctx context.Context, token string, writes ...registry.Write) error {
-	return n.write(ctx, func(ctx context.Context) error { return n.names.Transact(ctx, token, writes...) })
+	_, err := n.write(ctx, func(ctx context.Context) (registry.Row, error) {
+		return registry.Row{}, n.names.Transact(ctx, token, writes...)
+	})
+	return err
 }
 
-func (n *faultyNames) write(ctx context.Context, apply func(context.Context) error) error {
+// write hands apply's results on as values: a late call must not write into
+// variables of a caller that has gone on.
+func (n *faultyNames) write(
+	ctx context.Context, apply func(context.Context) (registry.Row, error),
+) (registry.Row, error) {
 	fault, due := n.next(func() {
 		apply(context.WithoutCancel(ctx)) //nolint:errcheck // nobody hears of it any more
 	})
@@ -148,11 +148,11 @@ func (n *faultyNames) write(ctx context.Context, apply func(context.Context) err
 	switch fault {
 	case Lost:
 		apply(ctx) //nolint:errcheck // this is the answer that is lost
-		return ErrInjected
+		return registry.Row{}, ErrInjected
 	case Contended:
-		return registry.ErrContended
+		return registry.Row{}, registry.ErrContended
 	case Failed, Late:
-		return ErrInjected
+		return registry.Row{}, ErrInjected
 	case None:
 	}
 	return apply(ctx)
