@@ -66,6 +66,9 @@ func serve(cmd *cobra.Command, c env.Config) error {
 		store = "s3://" + c.Bucket + " and DynamoDB table " + c.Table
 	}
 	log.Info("ready", "listen", listener.Addr().String(), "store", store, "try", "docker push "+listener.Addr().String()+"/<name>:<tag>")
+	if at, ok := listener.Addr().(*net.TCPAddr); ok && !at.IP.IsLoopback() {
+		log.Warn("there is no access control yet: whoever reaches this address can push and delete", "listen", at.String())
+	}
 	return run(cmd.Context(), listener, handler, log)
 }
 

@@ -177,7 +177,7 @@ func writeError(w *recorder, r *http.Request, err error) {
 	case status == http.StatusServiceUnavailable, status == http.StatusTooManyRequests:
 		w.Header().Set("Retry-After", "1")
 	}
-	if r.Body != nil && r.Context().Err() == nil {
+	if r.Body != nil && r.Context().Err() == nil && r.Header.Get("Expect") == "" {
 		_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, maxDrain)) // a client that stops sending gets no answer anyway
 	}
 	writeJSON(w, status, errs)
