@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/pierless/pierless/pkg/oci"
 )
@@ -43,8 +42,7 @@ func (r *Registry) DeleteTag(ctx context.Context, repo, tag string) error {
 // is pushed meanwhile is either deleted with it, or finds it gone and brings it
 // back. The error is MANIFEST_UNKNOWN.
 func (r *Registry) DeleteManifest(ctx context.Context, repo string, d oci.Digest) error {
-	var moved []string // tags with an edge, that point elsewhere by now
-	for range maxContended {
+	for try := range maxContended {
 		rows, err := r.get(ctx, manifestKey(repo, d))
 		if err != nil {
 			return fmt.Errorf("read manifest: %w", err)
@@ -57,21 +55,23 @@ func (r *Registry) DeleteManifest(ctx context.Context, repo string, d oci.Digest
 		default:
 			return errManifestUnknown(repo, oci.Reference{Digest: d})
 		}
-		tags, err := r.edges(ctx, repo, d, moved)
+		tags, err := r.edges(ctx, repo, d)
+		if err == nil && try > 0 {
+			tags, err = r.pointing(ctx, repo, d, tags) // some have an edge and point elsewhere by now
+		}
 		if err != nil {
 			return err
 		}
-		deleted, stale, err := r.deleteLive(ctx, repo, d, row, tags)
+		deleted, err := r.deleteLive(ctx, repo, d, row, tags)
 		if deleted || err != nil {
 			return err
 		}
-		moved = append(moved, stale...)
 	}
 	return fmt.Errorf("delete manifest: %w", ErrContended)
 }
 
-// edges lists the tags that may point at a manifest, but for those left out.
-func (r *Registry) edges(ctx context.Context, repo string, d oci.Digest, leaveOut []string) ([]string, error) {
+// edges lists the tags that may point at a manifest.
+func (r *Registry) edges(ctx context.Context, repo string, d oci.Digest) ([]string, error) {
 	var tags []string
 	q := Query{PK: edgePartition(repo, d), Limit: MaxPage}
 	for {
@@ -80,9 +80,7 @@ func (r *Registry) edges(ctx context.Context, repo string, d oci.Digest, leaveOu
 			return nil, fmt.Errorf("read tags of manifest: %w", err)
 		}
 		for _, row := range page.Rows {
-			if !slices.Contains(leaveOut, row.Key.SK) {
-				tags = append(tags, row.Key.SK)
-			}
+			tags = append(tags, row.Key.SK)
 		}
 		if !page.More {
 			return tags, nil
@@ -91,15 +89,32 @@ func (r *Registry) edges(ctx context.Context, repo string, d oci.Digest, leaveOu
 	}
 }
 
+// pointing keeps the tags that point at the manifest.
+func (r *Registry) pointing(ctx context.Context, repo string, d oci.Digest, tags []string) ([]string, error) {
+	keys := make([]Key, len(tags))
+	for i, tag := range tags {
+		keys[i] = tagKey(repo, tag)
+	}
+	rows, err := r.get(ctx, keys...)
+	if err != nil {
+		return nil, fmt.Errorf("read tags of manifest: %w", err)
+	}
+	var there []string
+	for i, tag := range tags {
+		if rows[i].Attrs.digest(attrDigest) == d {
+			there = append(there, tag)
+		}
+	}
+	return there, nil
+}
+
 // deleteLive deletes a manifest in one transaction if its tags fit in; else that
 // transaction hides the manifest and leaves it in the state deleting, which
-// anyone can finish. Not deleted and no error: try again, the stale tags have
-// moved on.
-func (r *Registry) deleteLive(ctx context.Context, repo string, d oci.Digest, row Attrs, tags []string) (deleted bool, stale []string, err error) {
+// anyone can finish. Not deleted and no error: a tag has moved on, or the
+// manifest was pushed again.
+func (r *Registry) deleteLive(ctx context.Context, repo string, d oci.Digest, row Attrs, tags []string) (deleted bool, err error) {
 	first, rest := tags[:min(len(tags), firstTags)], tags[min(len(tags), firstTags):]
-	writes := r.takeDown(repo, d, row, len(rest) > 0)
-	tagsAt := len(writes)
-	writes = append(writes, untag(repo, d, first)...)
+	writes := append(r.takeDown(repo, d, row, len(rest) > 0), untag(repo, d, first)...)
 	if len(writes)+len(first) <= MaxTransact {
 		// Edges that are left behind do no harm, but cost a later delete a try.
 		for _, tag := range first {
@@ -110,23 +125,18 @@ func (r *Registry) deleteLive(ctx context.Context, repo string, d oci.Digest, ro
 	err = r.transactAs(ctx, nonce, writes...)
 	var conflict *Conflict
 	if errors.As(err, &conflict) {
-		for i, tag := range first {
-			if conflict.old(tagsAt+i) != nil {
-				stale = append(stale, tag)
-			}
-		}
-		return false, stale, nil
+		return false, nil
 	}
 	if err != nil {
-		return false, nil, fmt.Errorf("delete manifest: %w", err)
+		return false, fmt.Errorf("delete manifest: %w", err)
 	}
 	if key := row.text(attrKey); key != "" {
 		r.cleanUp("manifest bytes", key, r.blobs.Delete(ctx, key))
 	}
 	if len(rest) > 0 {
-		return true, nil, r.deleteRest(ctx, repo, d, nonce, rest)
+		return true, r.deleteRest(ctx, repo, d, nonce, rest)
 	}
-	return true, nil, nil
+	return true, nil
 }
 
 // takeDown is the writes that hide a manifest, its thin row's first.
@@ -161,25 +171,14 @@ func untag(repo string, d oci.Digest, tags []string) []Write {
 
 // finishDelete goes on with a delete that somebody else began.
 func (r *Registry) finishDelete(ctx context.Context, repo string, d oci.Digest, row Attrs) error {
-	tags, err := r.edges(ctx, repo, d, nil)
+	tags, err := r.edges(ctx, repo, d)
+	if err == nil {
+		tags, err = r.pointing(ctx, repo, d, tags)
+	}
 	if err != nil {
 		return err
 	}
-	keys := make([]Key, len(tags))
-	for i, tag := range tags {
-		keys[i] = tagKey(repo, tag)
-	}
-	rows, err := r.get(ctx, keys...)
-	if err != nil {
-		return fmt.Errorf("read tags of manifest: %w", err)
-	}
-	var left []string
-	for i, tag := range tags {
-		if rows[i].Attrs.digest(attrDigest) == d {
-			left = append(left, tag)
-		}
-	}
-	return r.deleteRest(ctx, repo, d, row.text(attrWrite), left)
+	return r.deleteRest(ctx, repo, d, row.text(attrWrite), tags)
 }
 
 // deleteRest deletes tags of a manifest in the state deleting, the manifest's row

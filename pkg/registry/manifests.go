@@ -226,33 +226,17 @@ func (r *Registry) announce(ctx context.Context, p manifestPush) (Attrs, error) 
 // publication builds the transaction that makes a manifest visible. key is the
 // content key that it stored the bytes under, or empty.
 func (r *Registry) publication(ctx context.Context, p manifestPush, row Attrs) (writes []Write, key string, err error) {
-	thin := Attrs{
-		attrState: stateLive, attrRefs: packDigests(p.refs), attrTouched: r.now(), attrSize: int64(len(p.Content)),
-	}
-	cond := Equal(attrState, stateLive)
+	mediaType := p.manifest.MediaType
 	if row.text(attrState) == stateLive {
 		// All is there but, perhaps, the tags. The generation changes all the same:
 		// a delete that has not seen these tags must not go through.
-		for _, name := range []string{attrKey, attrSubject, attrReferrer, attrMediaType} {
-			if v, found := row[name]; found {
-				thin[name] = v
-			}
-		}
-	} else {
-		cond = All(Equal(attrState, statePending), Equal(attrWrite, row.text(attrWrite)))
-		var content []Write
-		content, key, err = r.contentWrites(ctx, p, thin)
-		if err != nil {
-			return nil, "", err
-		}
-		writes = append(writes, content...)
+		mediaType = row.text(attrMediaType)
+		writes = append(writes, Write{
+			Key: manifestKey(p.repo, p.digest), Op: Set, If: Equal(attrState, stateLive), Attrs: Attrs{attrTouched: r.now()},
+		})
+	} else if writes, key, err = r.newManifest(ctx, p, row.text(attrWrite)); err != nil {
+		return nil, "", err
 	}
-	mediaType := p.manifest.MediaType
-	if stored := thin.text(attrMediaType); stored != "" {
-		mediaType = stored
-	}
-	thin[attrMediaType] = mediaType
-	writes = append(writes, Write{Key: manifestKey(p.repo, p.digest), Op: Put, If: cond, Attrs: thin})
 	for _, tag := range p.Tags {
 		writes = append(writes,
 			Write{Key: tagKey(p.repo, tag), Op: Put, Attrs: Attrs{
@@ -263,9 +247,13 @@ func (r *Registry) publication(ctx context.Context, p manifestPush, row Attrs) (
 	return writes, key, nil
 }
 
-// contentWrites stores bytes and referrer of a manifest that is new, and notes in
-// its thin row what a delete has to undo.
-func (r *Registry) contentWrites(ctx context.Context, p manifestPush, thin Attrs) (writes []Write, key string, err error) {
+// newManifest turns the pending row of a generation into a live one, and stores
+// bytes and referrer. The live row has what a delete must undo.
+func (r *Registry) newManifest(ctx context.Context, p manifestPush, generation string) (writes []Write, key string, err error) {
+	thin := Attrs{
+		attrState: stateLive, attrRefs: packDigests(p.refs), attrTouched: r.now(),
+		attrMediaType: p.manifest.MediaType, attrSize: int64(len(p.Content)),
+	}
 	content := Attrs{attrMediaType: p.manifest.MediaType, attrSize: int64(len(p.Content))}
 	if len(p.Content) <= inlineManifest {
 		content[attrBytes] = p.Content
@@ -285,7 +273,8 @@ func (r *Registry) contentWrites(ctx context.Context, p manifestPush, thin Attrs
 		thin[attrSubject], thin[attrReferrer] = string(subject), at.SK
 		writes = append(writes, Write{Key: at, Op: Put, Attrs: referrerAttrs(p)})
 	}
-	return writes, key, nil
+	pending := All(Equal(attrState, statePending), Equal(attrWrite, generation))
+	return append(writes, Write{Key: manifestKey(p.repo, p.digest), Op: Put, If: pending, Attrs: thin}), key, nil
 }
 
 // dropUnnamed deletes content whose transaction did not go through. Its row is

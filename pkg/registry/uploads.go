@@ -98,8 +98,7 @@ func (r *Registry) AppendUpload(ctx context.Context, repo, id string, c Chunk) (
 		return Upload{}, err
 	}
 	attrs := Attrs{
-		attrOffset: stored.Size, attrNext: s.row.number(attrNext), attrStored: stored.State,
-		attrExpires: r.now() + sessionLife.Milliseconds(),
+		attrOffset: stored.Size, attrStored: stored.State, attrExpires: r.now() + sessionLife.Milliseconds(),
 	}
 	if err := s.hashes.save(attrs); err != nil {
 		return Upload{}, err

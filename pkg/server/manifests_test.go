@@ -179,7 +179,7 @@ func TestDeleteManifestWithManyTags(t *testing.T) {
 			s.do("PUT", "/v2/a/manifests/"+string(d)+"?"+q.Encode(), bytes.NewReader(m), "Content-Type", oci.MediaTypeImageManifest).want(t, http.StatusCreated)
 		}
 	}
-	for _, n := range []int{0, 1, 47, 95, 96, 250} {
+	for _, n := range []int{0, 1, 47, 95, 96, 1200, 3, 120} {
 		push(n)
 		if n == 0 {
 			s.pushManifest("a", string(d), m)
