@@ -266,17 +266,18 @@ func (r *Registry) place(c commit, key string, blobItem Cond) []Write {
 	}
 }
 
-// settled looks at a key row that is no longer the committer's.
+// settled looks at a key row that is no longer the committer's. Only where it is
+// dead may anything be deleted: a live key is somebody else's blob.
 func (r *Registry) settled(ctx context.Context, c commit, old Row) error {
 	state := old.Attrs.text(attrState)
-	if old.Attrs.digest(attrDigest) == c.digest && (state == stateLive || state == stateDead) {
+	if state != stateOpen && old.Attrs.digest(attrDigest) == c.digest {
 		return nil // a twin of this request got there first
 	}
-	if state == stateOpen {
-		return oci.NewError(oci.BlobUploadInvalid, "another request on this upload came later and took it over: ask for its status")
+	if state == stateDead {
+		r.cleanUp("ended upload", c.key, r.blobs.Delete(ctx, c.key))
+		return oci.NewError(oci.BlobUploadUnknown, "the upload was cancelled, or ended by another request: start a new one")
 	}
-	r.cleanUp("cancelled upload", c.key, r.blobs.Delete(ctx, c.key))
-	return oci.NewError(oci.BlobUploadUnknown, "the upload was cancelled")
+	return oci.NewError(oci.BlobUploadInvalid, "another request on this upload came later and took it over: ask for its status")
 }
 
 // PushBlob stores a whole blob that came in one request. length below 0 is

@@ -9,7 +9,7 @@ import (
 
 // sweeper is the least sweep that follows docs/design.md: the rules of the pushing
 // side are worth nothing without one to withstand.
-type sweeper struct{ s *sim }
+type sweeper struct{ blobs []string }
 
 func (sw sweeper) sweep(ctx context.Context, r *Registry) error {
 	for range 12 {
@@ -22,7 +22,7 @@ func (sw sweeper) sweep(ctx context.Context, r *Registry) error {
 }
 
 func (sw sweeper) pass(ctx context.Context, r *Registry) error {
-	for _, name := range []string{"config", "one", "two", "three"} {
+	for _, name := range sw.blobs {
 		d := oci.SHA256.FromBytes([]byte(name))
 		page, err := r.query(ctx, Query{PK: blobPartition(d), Limit: MaxPage})
 		if err != nil {
