@@ -21,6 +21,7 @@ type client struct {
 	repo, tag string
 	layers    []string
 	way       int
+	big       bool // the manifest's bytes are too many for a row
 }
 
 func (c client) manifest() []byte {
@@ -28,7 +29,11 @@ func (c client) manifest() []byte {
 	for _, l := range c.layers {
 		layers = append(layers, descriptorJSON([]byte(l)))
 	}
-	return []byte(`{"config":` + descriptorJSON([]byte("config")) + `,"layers":[` + strings.Join(layers, ",") + `]}`)
+	pad := ""
+	if c.big {
+		pad = strings.Repeat("x", inlineManifest)
+	}
+	return []byte(`{"config":` + descriptorJSON([]byte("config")) + `,"layers":[` + strings.Join(layers, ",") + `],"pad":"` + pad + `"}`)
 }
 
 func descriptorJSON(content []byte) string {
@@ -90,8 +95,7 @@ func again(c client, tries int) func(context.Context, *Registry) error {
 
 func (w *world) resolves(repo, tag string, content []byte) bool {
 	d := oci.SHA256.FromBytes(content)
-	row := w.rows[contentKey(repo, d)]
-	return w.rows[tagKey(repo, tag)].digest(attrDigest) == d && row != nil && bytes.Equal(row.bytes(attrBytes), content)
+	return w.rows[tagKey(repo, tag)].digest(attrDigest) == d && bytes.Equal(w.manifest(w.rows[contentKey(repo, d)]), content)
 }
 
 // TestEveryStepIsACrashPoint ends one process at each of its calls, before and
@@ -227,9 +231,15 @@ func TestDeleteMeetsPushes(t *testing.T) {
 	for seed := range uint64(400) {
 		synctest.Test(t, func(t *testing.T) {
 			s := newSim(t, seed)
-			c := client{repo: "r", tag: "first", layers: []string{"one"}}
+			c := client{repo: "r", tag: "first", layers: []string{"one"}, big: seed%4 == 0}
 			s.spawn(0, again(c, 1))
 			s.run()
+			s.decide = func(p *pending) fate {
+				if seed%2 == 0 || s.rng.IntN(15) > 0 {
+					return lives
+				}
+				return []fate{losesAnswer, failsBefore, crashAfter, crashBefore}[s.rng.IntN(4)]
+			}
 			for i := range 3 {
 				c.tag = fmt.Sprint("t", i)
 				s.spawn(0, again(c, 3))

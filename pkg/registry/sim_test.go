@@ -235,6 +235,12 @@ func (w *world) check(fault func(string, ...any)) {
 			if thin.text(attrState) != stateLive {
 				fault("manifest %.12s is visible, its row is %q", d, thin.text(attrState))
 			}
+			if oci.SHA256.FromBytes(w.manifest(attrs)) != d {
+				fault("manifest %.16s has other bytes", d)
+			}
+			if key := attrs.text(attrKey); key != thin.text(attrKey) || key != "" && w.rows[objectKey(key)].text(attrState) != stateLive {
+				fault("the bytes of manifest %.16s have no live key, or one that a delete will not end", d)
+			}
 			refs, err := unpackDigests(thin.bytes(attrRefs))
 			if err != nil {
 				fault("%v", err)
@@ -263,6 +269,14 @@ func (w *world) check(fault func(string, ...any)) {
 			}
 		}
 	}
+}
+
+// manifest returns the bytes that a content row holds or points at.
+func (w *world) manifest(row Attrs) []byte {
+	if key := row.text(attrKey); key != "" {
+		return w.content[key]
+	}
+	return row.bytes(attrBytes)
 }
 
 func splitKey(pk string) (repo string, d oci.Digest) {
