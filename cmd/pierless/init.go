@@ -18,7 +18,8 @@ func newInit(getenv func(string) string) *cobra.Command {
 		Use: "init", Short: "Create bucket and table for storage on AWS", Long: initHelp,
 		Example: "  pierless init --bucket my-registry --table my-registry",
 	}
-	return configured(cmd, getenv, func(cmd *cobra.Command, c env.Config) error {
+	c, err := env.Load(getenv)
+	return configured(cmd, &c, err, func(cmd *cobra.Command, c env.Config) error {
 		if !c.OnAWS() {
 			return errors.New("name a bucket and a table: the embedded store needs no init")
 		}

@@ -44,10 +44,9 @@ func version() string {
 	return info.Main.Version
 }
 
-// configured gives a command the flags of an env.Config, with the environment as
-// their defaults. The config is complete when the command runs.
-func configured(cmd *cobra.Command, getenv func(string) string, run func(*cobra.Command, env.Config) error) *cobra.Command {
-	c, loadErr := env.Load(getenv)
+// configured gives a command the flags that all have, with c, which was loaded from
+// the environment, as their defaults. c is complete when run is called.
+func configured(cmd *cobra.Command, c *env.Config, loadErr error, run func(*cobra.Command, env.Config) error) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&c.Bucket, "bucket", c.Bucket, "S3 bucket for the bytes; with --table, storage is on AWS (PIERLESS_BUCKET)")
 	f.StringVar(&c.Table, "table", c.Table, "DynamoDB table for everything that points at bytes (PIERLESS_TABLE)")
@@ -62,13 +61,7 @@ func configured(cmd *cobra.Command, getenv func(string) string, run func(*cobra.
 		if err := c.Check(); err != nil {
 			return err
 		}
-		return run(cmd, c)
-	}
-	if cmd.Name() == "serve" {
-		f.StringVar(&c.Listen, "listen", c.Listen, "address to listen on (PIERLESS_LISTEN)")
-		f.StringVar(&c.Data, "data", c.Data, "folder of the embedded store (PIERLESS_DATA)")
-		f.BoolVar(&c.ServeBlobs, "serve-blobs", c.ServeBlobs, "send blob bytes through this process instead of redirecting to S3 (PIERLESS_SERVE_BLOBS)")
-		f.BoolVar(&c.AllowSparse, "allow-sparse", c.AllowSparse, "accept indexes whose children are not all pushed (PIERLESS_ALLOW_SPARSE)")
+		return run(cmd, *c)
 	}
 	return cmd
 }

@@ -40,7 +40,13 @@ const (
 
 func newServe(getenv func(string) string) *cobra.Command {
 	cmd := &cobra.Command{Use: "serve", Short: "Run the registry", Long: serveHelp, Example: serveExample}
-	return configured(cmd, getenv, serve)
+	c, err := env.Load(getenv)
+	f := cmd.Flags()
+	f.StringVar(&c.Listen, "listen", c.Listen, "address to listen on (PIERLESS_LISTEN)")
+	f.StringVar(&c.Data, "data", c.Data, "folder of the embedded store (PIERLESS_DATA)")
+	f.BoolVar(&c.ServeBlobs, "serve-blobs", c.ServeBlobs, "send blob bytes through this process instead of redirecting to S3 (PIERLESS_SERVE_BLOBS)")
+	f.BoolVar(&c.AllowSparse, "allow-sparse", c.AllowSparse, "accept indexes whose children are not all pushed (PIERLESS_ALLOW_SPARSE)")
+	return configured(cmd, &c, err, serve)
 }
 
 func serve(cmd *cobra.Command, c env.Config) error {

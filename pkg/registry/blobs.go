@@ -46,7 +46,12 @@ func errBlobUnknown(repo string, d oci.Digest) error {
 
 // stale reports whether a link must be touched before anyone may rely on it.
 func (r *Registry) stale(link Attrs) bool {
-	return link.text(attrState) != stateLive || link.number(attrTouched) < r.now()-r.opts.Grace.Milliseconds()/2
+	return link.text(attrState) != stateLive || r.old(link)
+}
+
+// old reports whether a row was touched so long ago that its lease needs renewal.
+func (r *Registry) old(row Attrs) bool {
+	return row.number(attrTouched) < r.now()-r.opts.Grace.Milliseconds()/2
 }
 
 // touch renews the lease of a link, if it is still there.

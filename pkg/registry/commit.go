@@ -90,8 +90,7 @@ func readSmall(c Chunk) ([]byte, error) {
 	}
 	content := bytes.NewBuffer(make([]byte, 0, c.Length+bytes.MinRead))
 	if _, err := content.ReadFrom(c.Body); err != nil {
-		return nil, fmt.Errorf("%w (cause: %w)",
-			oci.NewError(oci.BlobUploadInvalid, "the body broke off after %d bytes; none of them counts", content.Len()), err)
+		return nil, errBroken(int64(content.Len()), err)
 	}
 	if int64(content.Len()) != c.Length {
 		return nil, errLength(int64(content.Len()), c.Length)
@@ -105,8 +104,8 @@ func (r *Registry) drain(c Chunk) error {
 	if c.Body == nil {
 		return nil
 	}
-	if _, err := io.Copy(io.Discard, c.Body); err != nil {
-		return fmt.Errorf("%w (cause: %w)", oci.NewError(oci.BlobUploadInvalid, "the body broke off"), err)
+	if n, err := io.Copy(io.Discard, c.Body); err != nil {
+		return errBroken(n, err)
 	}
 	return nil
 }
@@ -277,7 +276,7 @@ func (r *Registry) settled(ctx context.Context, c commit, old Row) error {
 		r.cleanUp("ended upload", c.key, r.blobs.Delete(ctx, c.key))
 		return oci.NewError(oci.BlobUploadUnknown, "the upload was cancelled, or ended by another request: start a new one")
 	}
-	return oci.NewError(oci.BlobUploadInvalid, "another request on this upload came later and took it over: ask for its status")
+	return errTakenOver()
 }
 
 // PushBlob stores a whole blob that came in one request. length below 0 is

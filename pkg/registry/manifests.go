@@ -214,7 +214,7 @@ func (r *Registry) announce(ctx context.Context, p manifestPush) (Attrs, error) 
 		switch {
 		case old == nil:
 			cond = Absent()
-		case old.text(attrState) == statePending && r.stale(Attrs{attrState: stateLive, attrTouched: old.number(attrTouched)}):
+		case old.text(attrState) == statePending && r.old(old):
 			cond = Equal(attrWrite, old.text(attrWrite))
 		default:
 			return old, nil

@@ -117,19 +117,19 @@ func (r *Registry) AppendUpload(ctx context.Context, repo, id string, c Chunk) (
 
 // session is a claimed upload.
 type session struct {
-	id, key string
-	nonce   string // of the claim: the row's generation
-	row     Attrs
-	before  Stored
-	claim   Claim
-	hashes  hashes
+	key    string
+	nonce  string // of the claim: the row's generation
+	row    Attrs
+	before Stored
+	claim  Claim
+	hashes hashes
 }
 
 // claim takes an upload over: whoever claimed it before can no longer record
 // anything, and gets no part numbers in common with this claim. So a request
 // that hangs, or was given up by its client, blocks nobody.
 func (r *Registry) claim(ctx context.Context, repo, id string, c Chunk) (session, error) {
-	s := session{id: id, key: uploadKey(id), nonce: r.nonce()}
+	s := session{key: uploadKey(id), nonce: r.nonce()}
 	parts := int64(unknownLengthParts)
 	if c.Length >= 0 {
 		parts = c.Length/knownLengthPart + 1
@@ -182,6 +182,10 @@ func (r *Registry) lostClaim(conflict *Conflict, repo string) error {
 			return err
 		}
 	}
+	return errTakenOver()
+}
+
+func errTakenOver() error {
 	return oci.NewError(oci.BlobUploadInvalid, "another request on this upload came later and took it over: ask for its status")
 }
 
@@ -198,8 +202,7 @@ func (r *Registry) store(ctx context.Context, s session, c Chunk) (Stored, error
 		if err == nil {
 			r.cleanUp("broken chunk", s.key, r.blobs.Discard(ctx, s.key, stored, s.before))
 		}
-		return Stored{}, fmt.Errorf("%w (cause: %w)",
-			oci.NewError(oci.BlobUploadInvalid, "the body broke off after %d bytes; none of them counts", body.n), body.err)
+		return Stored{}, errBroken(body.n, body.err)
 	case errors.Is(err, ErrTooLarge):
 		return Stored{}, oci.NewError(oci.SizeInvalid, "the blob is larger than the store can hold")
 	case err != nil:
@@ -210,6 +213,13 @@ func (r *Registry) store(ctx context.Context, s session, c Chunk) (Stored, error
 		return Stored{}, errLength(body.n, c.Length)
 	}
 	return stored, nil
+}
+
+// errBroken is a body that ended with an error after n bytes; the cause is for the
+// log.
+func errBroken(n int64, cause error) error {
+	return fmt.Errorf("%w (cause: %w)",
+		oci.NewError(oci.BlobUploadInvalid, "the body broke off after %d bytes; none of them counts", n), cause)
 }
 
 func errLength(got, want int64) error {

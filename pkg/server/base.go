@@ -3,6 +3,7 @@ package server
 import (
 	"net/http"
 
+	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/route"
 )
@@ -26,7 +27,7 @@ type catalogAnswer struct {
 }
 
 func (s base) catalog(w http.ResponseWriter, r *http.Request, req route.Request) error {
-	page, err := parsePage(r, checkLastName)
+	page, err := parsePage(r, oci.CheckName)
 	if err != nil {
 		return err
 	}

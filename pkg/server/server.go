@@ -60,7 +60,7 @@ func (f family) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		err = f.serve(w, r, req)
 	}
 	if err != nil {
-		writeError(w, r, err)
+		writeError(w, r, req, err)
 	}
 	f.logRequest(r, req, w, id, time.Since(start), err)
 }
@@ -161,14 +161,14 @@ const statusClientGone = 499
 
 // writeError is the one place where an error becomes an answer. A cause that is
 // not meant for clients stays in the log.
-func writeError(w *recorder, r *http.Request, err error) {
+func writeError(w *recorder, r *http.Request, req route.Request, err error) {
 	if w.status != 0 {
 		return // the answer has begun; breaking off is all that is left
 	}
 	errs := wireErrors(r.Context(), err)
 	var offset *registry.OffsetError
 	if errors.As(err, &offset) {
-		setProgress(w, r, offset.Upload)
+		setUpload(w, req.Name, offset.Upload) // from where clients resume
 	}
 	status := errs.Status()
 	switch {

@@ -25,7 +25,7 @@ type tagsAnswer struct {
 }
 
 func (s tags) list(w http.ResponseWriter, r *http.Request, req route.Request) error {
-	page, err := parsePage(r, checkLastTag)
+	page, err := parsePage(r, oci.CheckTag)
 	if err != nil {
 		return err
 	}
@@ -59,9 +59,6 @@ func parsePage(r *http.Request, checkLast func(string) error) (page, error) {
 	}
 	return p, nil
 }
-
-func checkLastTag(s string) error  { return oci.CheckTag(s) }
-func checkLastName(s string) error { return oci.CheckName(s) }
 
 // linkNext sets the Link header of a list that goes on (RFC 5988).
 func linkNext(w http.ResponseWriter, req route.Request, p page, list registry.List) {

@@ -121,13 +121,6 @@ func setUpload(w http.ResponseWriter, name string, u registry.Upload) {
 	w.Header().Set("Range", fmt.Sprintf("0-%d", max(u.Offset-1, 0)))
 }
 
-// setProgress adds to a refusal where the upload stands, from where clients resume.
-func setProgress(w http.ResponseWriter, r *http.Request, u registry.Upload) {
-	if req, err := route.ParseEscaped(r.URL.EscapedPath()); err == nil && req.Kind == route.Upload {
-		setUpload(w, req.Name, u)
-	}
-}
-
 // status says where an upload stands (spec, end-13).
 func (s uploads) status(w http.ResponseWriter, r *http.Request, req route.Request) error {
 	u, err := s.reg.UploadStatus(r.Context(), req.Name, req.Upload)
