@@ -26,6 +26,7 @@ var arrows = map[string][]string{
 	"pkg/local":                 {"pkg/registry"},
 	"pkg/s3blobs":               {"pkg/registry"},
 	"pkg/ddbnames":              {"pkg/registry"},
+	"pkg/storetest":             {"pkg/awsenv", "pkg/ddbnames", "pkg/local", "pkg/registry", "pkg/s3blobs"},
 	"cmd/pierless": {
 		"pkg/awsenv", "pkg/ddbnames", "pkg/env", "pkg/local", "pkg/registry", "pkg/s3blobs", "pkg/server",
 	},

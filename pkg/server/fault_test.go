@@ -15,6 +15,7 @@ import (
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/registry/registrytest"
 	"github.com/pierless/pierless/pkg/server"
+	"github.com/pierless/pierless/pkg/storetest"
 )
 
 // broken is a store that cannot be read.
@@ -28,7 +29,7 @@ func (broken) Get(context.Context, ...registry.Key) ([]registry.Row, error) {
 // answers, fails, contends and applies late. What was answered with 201 stays.
 func TestPushersOverFaults(t *testing.T) {
 	for seed := range uint64(6) {
-		names, blobs := openStore(t)
+		names, blobs := storetest.Open(t)
 		decide := registrytest.Random(seed, registrytest.Rates{Lost: 0.03, Failed: 0.03, Contended: 0.05, Late: 0.02, Read: 0.02})
 		quiet := slog.New(slog.DiscardHandler)
 		faulty := registry.New(registrytest.Faulty(names, decide), registrytest.FaultyBlobs(blobs, decide), registry.Options{Log: quiet})

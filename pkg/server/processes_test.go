@@ -12,13 +12,14 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/server"
+	"github.com/pierless/pierless/pkg/storetest"
 )
 
 // TestTwoProcesses: two registries over one store, which share nothing else. 100
 // images under 100 tags of one repository, then 100 artifacts on one subject, 8 at
 // a time: each that was accepted is listed and can be pulled.
 func TestTwoProcesses(t *testing.T) {
-	names, blobs := openStore(t)
+	names, blobs := storetest.Open(t)
 	quiet := slog.New(slog.DiscardHandler)
 	var sites []*site
 	for range 2 {
@@ -53,7 +54,7 @@ func TestTwoProcesses(t *testing.T) {
 
 // TestUploadAcrossProcesses: each request of an upload meets another process.
 func TestUploadAcrossProcesses(t *testing.T) {
-	names, blobs := openStore(t)
+	names, blobs := storetest.Open(t)
 	quiet := slog.New(slog.DiscardHandler)
 	next := func() *site {
 		reg := registry.New(names, blobs, registry.Options{Log: quiet})

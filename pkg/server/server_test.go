@@ -15,6 +15,7 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/server"
+	"github.com/pierless/pierless/pkg/storetest"
 )
 
 // site is a registry under test, reached over HTTP. The clock can be moved.
@@ -28,7 +29,7 @@ type site struct {
 func newSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{t: t}
-	names, blobs := openStore(t)
+	names, blobs := storetest.Open(t)
 	quiet := slog.New(slog.DiscardHandler)
 	s.reg = registry.New(names, blobs, registry.Options{
 		Log: quiet,
@@ -217,7 +218,7 @@ func TestInvalidNamesTagsAndDigests(t *testing.T) {
 
 // TestCausesStayInside holds that a fault of the store shows a code, not a cause.
 func TestCausesStayInside(t *testing.T) {
-	names, blobs := openStore(t)
+	names, blobs := storetest.Open(t)
 	log := &bytes.Buffer{}
 	reg := registry.New(broken{names}, blobs, registry.Options{Log: slog.New(slog.DiscardHandler)})
 	s := &site{t: t, handler: server.All(reg, server.Options{Log: slog.New(slog.NewTextHandler(log, nil))})}

@@ -1,6 +1,6 @@
 //go:build !localstack
 
-package server_test
+package storetest
 
 import (
 	"testing"
@@ -9,8 +9,11 @@ import (
 	"github.com/pierless/pierless/pkg/registry"
 )
 
-// openStore returns the embedded store.
-func openStore(t *testing.T) (registry.Names, registry.Blobs) {
+// Embedded says which store Open opens.
+const Embedded = true
+
+// Open returns the embedded store.
+func Open(t *testing.T) (registry.Names, registry.Blobs) {
 	t.Helper()
 	store, err := local.Open(t.TempDir())
 	if err != nil {

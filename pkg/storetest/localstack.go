@@ -1,6 +1,6 @@
 //go:build localstack
 
-package server_test
+package storetest
 
 import (
 	"crypto/rand"
@@ -13,11 +13,14 @@ import (
 	"github.com/pierless/pierless/pkg/s3blobs"
 )
 
-// openStore returns a bucket and a table of the test's own, at the endpoints that
+// Embedded says which store Open opens.
+const Embedded = false
+
+// Open returns a bucket and a table of the test's own, at the endpoints that
 // AWS_ENDPOINT_URL_S3 and AWS_ENDPOINT_URL_DYNAMODB name.
-func openStore(t *testing.T) (registry.Names, registry.Blobs) {
+func Open(t *testing.T) (registry.Names, registry.Blobs) {
 	t.Helper()
-	name := "server-" + strings.ToLower(rand.Text())
+	name := "test-" + strings.ToLower(rand.Text())
 	clients, err := awsenv.Load(t.Context(), awsenv.Settings{Bucket: name, Table: name})
 	if err != nil {
 		t.Fatal(err)
