@@ -1,7 +1,6 @@
 package oci
 
 import (
-	"encoding/json"
 	"mime"
 	"strings"
 )
@@ -29,6 +28,15 @@ type Descriptor struct {
 	URLs         []string          `json:"urls,omitempty"`
 	Annotations  map[string]string `json:"annotations,omitempty"`
 	ArtifactType string            `json:"artifactType,omitempty"`
+}
+
+// UnmarshalJSON reads the fields by their exact names.
+func (d *Descriptor) UnmarshalJSON(b []byte) error {
+	*d = Descriptor{}
+	return decodeObject(b, map[string]any{
+		"mediaType": &d.MediaType, "digest": &d.Digest, "size": &d.Size, "urls": &d.URLs,
+		"annotations": &d.Annotations, "artifactType": &d.ArtifactType,
+	})
 }
 
 // NonDistributable reports whether the content may live elsewhere, so that the
@@ -61,13 +69,17 @@ type Manifest struct {
 
 // wireManifest is the union of images, indexes, Docker schema 2 and its lists.
 type wireManifest struct {
-	MediaType    string            `json:"mediaType"`
-	ArtifactType string            `json:"artifactType"`
-	Config       *Descriptor       `json:"config"`
-	Layers       []Descriptor      `json:"layers"`
-	Manifests    []Descriptor      `json:"manifests"`
-	Subject      *Descriptor       `json:"subject"`
-	Annotations  map[string]string `json:"annotations"`
+	MediaType, ArtifactType string
+	Config, Subject         *Descriptor
+	Layers, Manifests       []Descriptor
+	Annotations             map[string]string
+}
+
+func (w *wireManifest) decode(content []byte) error {
+	return decodeObject(content, map[string]any{
+		"mediaType": &w.MediaType, "artifactType": &w.ArtifactType, "config": &w.Config, "layers": &w.Layers,
+		"manifests": &w.Manifests, "subject": &w.Subject, "annotations": &w.Annotations,
+	})
 }
 
 // ParseManifest reads content that was pushed as contentType; parameters of the
@@ -75,7 +87,7 @@ type wireManifest struct {
 // mediaType. The error is MANIFEST_INVALID.
 func ParseManifest(contentType string, content []byte) (Manifest, error) {
 	var w wireManifest
-	if err := json.Unmarshal(content, &w); err != nil {
+	if err := w.decode(content); err != nil {
 		return Manifest{}, NewError(ManifestInvalid, "the manifest is not a JSON object of the expected form: %v", err)
 	}
 	mediaType, err := manifestMediaType(contentType, w.MediaType)

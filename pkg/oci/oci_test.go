@@ -148,6 +148,11 @@ func TestParseManifest(t *testing.T) {
 			oci.Manifest{MediaType: oci.MediaTypeImageIndex, Manifests: []oci.Descriptor{layer}},
 		},
 		{
+			"names of fields are exact", oci.MediaTypeImageManifest,
+			`{` + conf + `,"LAYERS":[],"Config":1,"layers":[{"mediaType":"application/x-layer","Digest":"x","SIZE":7,` + zero + `}],"Layers":[]}`,
+			oci.Manifest{MediaType: oci.MediaTypeImageManifest, Blobs: []oci.Descriptor{config, layer}, ArtifactType: "application/x-conf"},
+		},
+		{
 			"unknown type", "application/vnd.example+json", `{"blobs":[1,2]}`,
 			oci.Manifest{MediaType: "application/vnd.example+json"},
 		},
@@ -171,6 +176,9 @@ func TestParseManifestRefuses(t *testing.T) {
 		"no object":           {oci.MediaTypeImageManifest, `[]`},
 		"empty":               {oci.MediaTypeImageManifest, ``},
 		"two values":          {oci.MediaTypeImageManifest, `{}{}`},
+		"null":                {oci.MediaTypeImageManifest, `null`},
+		"layers twice":        {oci.MediaTypeImageManifest, `{` + conf + `,"layers":[{` + zero + `}],"layers":[]}`},
+		"digest twice":        {oci.MediaTypeImageManifest, `{"config":{` + zero + `,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}}`},
 		"no config":           {oci.MediaTypeImageManifest, `{}`},
 		"no type":             {"", `{}`},
 		"types differ":        {oci.MediaTypeImageManifest, `{"mediaType":"` + oci.MediaTypeImageIndex + `"}`},
