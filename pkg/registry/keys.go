@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/pierless/pierless/pkg/oci"
 )
@@ -53,10 +54,10 @@ func referrerPartition(repo string, subject oci.Digest) string {
 	return "F#" + repo + "#" + string(subject)
 }
 
-// artifactTypePrefix hashes what is too long for a key or would break the order;
-// no media type begins with \x01.
+// artifactTypePrefix hashes what is too long for a key, would break the order, or is
+// no text that a store could hold; no media type begins with \x01.
 func artifactTypePrefix(artifactType string) string {
-	if len(artifactType) > maxArtifactTypeKey || strings.ContainsAny(artifactType, "\x00\x01") {
+	if len(artifactType) > maxArtifactTypeKey || strings.ContainsAny(artifactType, "\x00\x01") || !utf8.ValidString(artifactType) {
 		sum := sha256.Sum256([]byte(artifactType))
 		return "\x01" + hex.EncodeToString(sum[:]) + "\x00"
 	}
