@@ -27,6 +27,7 @@ var arrows = map[string][]string{
 	"pkg/s3blobs":               {"pkg/registry"},
 	"pkg/ddbnames":              {"pkg/registry"},
 	"pkg/storetest":             {"pkg/awsenv", "pkg/ddbnames", "pkg/local", "pkg/registry", "pkg/s3blobs"},
+	"pkg/verify":                {"pkg/oci"},
 	"cmd/pierless": {
 		"pkg/awsenv", "pkg/ddbnames", "pkg/env", "pkg/local", "pkg/registry", "pkg/s3blobs", "pkg/server",
 	},

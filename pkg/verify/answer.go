@@ -1,0 +1,158 @@
+package verify
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/pierless/pierless/pkg/oci"
+)
+
+// answer is what a request got. Its methods fail the case unless it is as
+// expected, and return it to go on.
+type answer struct {
+	p        *probe
+	exchange Exchange
+	status   int // 0: there was none
+	header   http.Header
+	body     []byte
+	url      *url.URL // that answered, after redirects
+	hops     []hop
+	err      error
+}
+
+// want fails the case unless ok.
+func (a *answer) want(ok bool, format string, args ...any) *answer {
+	if !ok {
+		a.p.fail(a, format, args...)
+	}
+	return a
+}
+
+// is expects one of the statuses.
+func (a *answer) is(statuses ...int) *answer {
+	if slices.Contains(statuses, a.status) {
+		return a
+	}
+	var names []string
+	for _, s := range statuses {
+		names = append(names, strconv.Itoa(s)+" "+http.StatusText(s))
+	}
+	return a.want(false, "expected %s", strings.Join(names, " or "))
+}
+
+// has expects a header with exactly this value.
+func (a *answer) has(name, value string) *answer {
+	return a.want(a.header.Get(name) == value, "expected the header %s: %s", name, value)
+}
+
+// hasBody expects these bytes and no others.
+func (a *answer) hasBody(content []byte) *answer {
+	return a.want(bytes.Equal(a.body, content), "expected a body of exactly the %d bytes that were pushed, got %d%s", len(content), len(a.body), difference(a.body, content))
+}
+
+func difference(got, want []byte) string {
+	if len(got) != len(want) {
+		return ""
+	}
+	for i := range got {
+		if got[i] != want[i] {
+			return ", different from byte " + strconv.Itoa(i) + " on"
+		}
+	}
+	return ""
+}
+
+// hasLength expects a Content-Length of n bytes.
+func (a *answer) hasLength(n int) *answer { return a.has("Content-Length", strconv.Itoa(n)) }
+
+// digest is Docker-Content-Digest of the answer or, where the registry sent the
+// client on to a store that cannot know the header, of the redirect.
+func (a *answer) digest() string {
+	if d := a.header.Get("Docker-Content-Digest"); d != "" {
+		return d
+	}
+	for _, h := range a.hops {
+		if d := h.header.Get("Docker-Content-Digest"); d != "" {
+			return d
+		}
+	}
+	return ""
+}
+
+// hasDigest expects d in Docker-Content-Digest.
+func (a *answer) hasDigest(d oci.Digest) *answer {
+	return a.want(a.digest() == string(d), "expected the header Docker-Content-Digest: %s", d)
+}
+
+// location is the URL in Location, which may be relative.
+func (a *answer) location() string {
+	raw := a.header.Get("Location")
+	u, err := a.url.Parse(raw)
+	a.want(raw != "" && err == nil, "expected a Location header with a URL")
+	return u.String()
+}
+
+// withQuery is a URL with one more parameter, as clients add it to an upload's
+// location: what is there already is kept.
+func withQuery(target, key, value string) string {
+	sep := "?"
+	if strings.Contains(target, "?") {
+		sep = "&"
+	}
+	return target + sep + key + "=" + url.QueryEscape(value)
+}
+
+// errors is the body of an error answer in the spec's form, or nil where the body
+// is not JSON: any other format is allowed (spec, "Error Codes").
+func (a *answer) errors() []oci.Error {
+	if !json.Valid(a.body) {
+		return nil
+	}
+	var got struct {
+		Errors []oci.Error `json:"errors"`
+	}
+	err := json.Unmarshal(a.body, &got)
+	a.want(err == nil && len(got.Errors) > 0, "expected an errors array in a JSON body")
+	return got.Errors
+}
+
+// isError expects a status, and one of the codes in the body. A body that is not
+// in the spec's form fails too: use it where a client needs the code.
+func (a *answer) isError(status int, codes ...oci.Code) {
+	a.is(status)
+	known := func(e oci.Error) bool { return slices.Contains(codes, e.Code) }
+	a.want(slices.ContainsFunc(a.errors(), known), "expected an error with the code %v", codes)
+}
+
+// refused expects a client error: any of 4xx, with nothing said about which.
+func (a *answer) refused() *answer {
+	return a.want(a.status >= 400 && a.status < 500, "expected a 4xx status")
+}
+
+// decode reads a JSON body.
+func (a *answer) decode(v any) {
+	err := json.Unmarshal(a.body, v)
+	a.want(err == nil, "expected a JSON body of the spec's form: %v", err)
+}
+
+// next is the URL in a Link header with the relation "next" (RFC 5988), or empty.
+func (a *answer) next() string {
+	for _, header := range a.header.Values("Link") {
+		for link := range strings.SplitSeq(header, ",") {
+			target, params, found := strings.Cut(strings.TrimSpace(link), ">")
+			rel := strings.ReplaceAll(strings.ToLower(params), " ", "")
+			if !found || !strings.HasPrefix(target, "<") || !strings.Contains(rel, `;rel="next"`) && !strings.Contains(rel, ";rel=next") {
+				continue
+			}
+			u, err := a.url.Parse(target[1:])
+			a.want(err == nil, "expected a URL in the Link header")
+			return u.String()
+		}
+	}
+	return ""
+}

@@ -1,0 +1,5 @@
+package verify_test
+
+func brokenConcurrency() []broken {
+	return nil
+}

@@ -1,0 +1,150 @@
+package verify_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/pierless/pierless/pkg/verify"
+)
+
+// What the registries of the tests know, where they ask for a login.
+const (
+	testUser     = "verify"
+	testPassword = "secret"
+)
+
+const unauthorized = `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`
+
+func isAnonymous(r *http.Request) bool { return r.Header.Get("Authorization") == "" }
+
+// refuseLogin answers 401 with a challenge.
+func refuseLogin(w http.ResponseWriter, challenge string) {
+	w.Header().Set("WWW-Authenticate", challenge)
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusUnauthorized)
+	_, _ = w.Write([]byte(unauthorized))
+}
+
+// basicLogin lets those in who know the password, and all where open matches.
+func basicLogin(open when) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			user, password, _ := r.BasicAuth()
+			if (user != testUser || password != testPassword) && !open(r) {
+				refuseLogin(w, `Basic realm="verify"`)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+func nobody(*http.Request) bool { return false }
+
+func brokenLogins() []broken {
+	login := basicLogin(nobody)
+	reads := all(on("GET|HEAD", `/(manifests|blobs|tags|referrers)/`), isAnonymous)
+	writes := all(on("POST|PUT", `.`), isAnonymous)
+	wrong := func(r *http.Request) bool { return !isAnonymous(r) }
+	return []broken{
+		{"challenge without a realm", []string{"client-auth-ping", "client-auth-wrong"}, chain(answers(isAnonymous, func(r *reply) { r.header.Set("WWW-Authenticate", "Basic") }), answers(wrong, func(r *reply) {
+			if r.status == http.StatusUnauthorized {
+				r.header.Set("WWW-Authenticate", "Basic")
+			}
+		}), login)},
+		{"401 of reads without a challenge", []string{"client-auth-reads"}, chain(drops(reads, "WWW-Authenticate"), login)},
+		{"reads are 403 without a login", []string{"client-auth-reads"}, chain(turns(reads, http.StatusUnauthorized, http.StatusForbidden), login)},
+		{"tags are a fault without a login", []string{"client-auth-reads"}, chain(turns(all(on("GET", toTags), isAnonymous), http.StatusUnauthorized, http.StatusInternalServerError), login)},
+		{"everybody pushes", []string{"client-auth-writes"}, basicLogin(on("POST|PUT|PATCH", `.`))},
+		{"401 of pushes without a challenge", []string{"client-auth-writes"}, chain(drops(writes, "WWW-Authenticate"), login)},
+		{"pushes hidden without a login", []string{"client-auth-writes"}, chain(turns(writes, http.StatusUnauthorized, http.StatusNotFound), login)},
+		{"wrong password is a fault", []string{"client-auth-wrong"}, chain(turns(wrong, http.StatusUnauthorized, http.StatusInternalServerError), login)},
+		{"any password will do", []string{"client-auth-wrong"}, basicLogin(header("Authorization"))},
+		{"401 as a page", []string{"client-auth-error"}, chain(answers(isAnonymous, func(r *reply) { r.setBody([]byte("<html>Log in")) }), login)},
+		{"401 says DENIED", []string{"client-auth-error"}, chain(answers(isAnonymous, func(r *reply) {
+			r.setBody([]byte(strings.ReplaceAll(unauthorized, "UNAUTHORIZED", "DENIED")))
+		}), login)},
+	}
+}
+
+// bearerLogin wants a token for the repository of the path and, on a mount, for the
+// other one too. Its token endpoint is /token.
+func bearerLogin(next http.Handler) http.Handler {
+	var mu sync.Mutex
+	tokens := map[string][]string{} // the repositories by token
+	repo := regexp.MustCompile(`^/v2/(.+)/(?:manifests/[^/]*|blobs/uploads/[^/]*|blobs/[^/]*|tags/list|referrers/[^/]*)$`)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/token" {
+			user, password, _ := r.BasicAuth()
+			if user != testUser || password != testPassword || r.URL.Query().Get("service") != "verify" {
+				http.Error(w, "no", http.StatusUnauthorized)
+				return
+			}
+			var names []string
+			for scope := range strings.SplitSeq(r.URL.Query().Get("scope"), " ") {
+				if parts := strings.Split(scope, ":"); len(parts) == 3 {
+					names = append(names, parts[1])
+				}
+			}
+			mu.Lock()
+			token := fmt.Sprintf("token%d", len(tokens))
+			tokens[token] = names
+			mu.Unlock()
+			_ = json.NewEncoder(w).Encode(map[string]string{"token": token})
+			return
+		}
+		var needs []string
+		if m := repo.FindStringSubmatch(r.URL.Path); m != nil {
+			needs = append(needs, m[1])
+		}
+		if from := r.URL.Query().Get("from"); from != "" {
+			needs = append(needs, from)
+		}
+		mu.Lock()
+		has, known := tokens[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]
+		mu.Unlock()
+		missing := slices.ContainsFunc(needs, func(n string) bool { return !slices.Contains(has, n) })
+		if known && !missing {
+			next.ServeHTTP(w, r)
+			return
+		}
+		var scopes []string
+		for _, n := range needs {
+			if strings.Trim(n, "abcdefghijklmnopqrstuvwxyz0123456789._-/") == "" {
+				scopes = append(scopes, "repository:"+n+":pull,push")
+			}
+		}
+		realm := url.URL{Scheme: "http", Host: r.Host, Path: "/token"}
+		challenge := fmt.Sprintf(`Bearer Realm="%s", service=verify`, realm.String()) // any case, quoted or not (RFC 9110 11.2)
+		if len(scopes) > 0 {
+			challenge += fmt.Sprintf(`,scope="%s"`, strings.Join(scopes, " "))
+		}
+		refuseLogin(w, challenge)
+	})
+}
+
+// TestLogins: the cases pass where a login is needed, Basic and Bearer, and where
+// everybody may read.
+func TestLogins(t *testing.T) {
+	inner := newRegistry(t)
+	for name, login := range map[string]func(http.Handler) http.Handler{
+		"basic": basicLogin(nobody), "bearer": bearerLogin, "open reads": basicLogin(on("GET|HEAD", `/v2/.`)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			report := run(t, verify.Options{URL: serve(t, login(inner)), Username: testUser, Password: testPassword, Groups: []verify.Group{verify.Pull, verify.Clients, verify.Hostile}})
+			for _, r := range report.Results {
+				if r.Status != verify.Passed && r.ID != "client-warnings" {
+					t.Errorf("%s %s: %s\n%v", r.Status, r.ID, r.Detail, r.Exchange)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,57 @@
+package verify_test
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/pierless/pierless/pkg/verify"
+)
+
+//go:generate go test . -run TestCasesDocIsCurrent -update
+
+var update = flag.Bool("update", false, "write docs/verify-cases.md")
+
+// TestCasesDocIsCurrent holds that docs/verify-cases.md is made from verify.Cases.
+func TestCasesDocIsCurrent(t *testing.T) {
+	const path = "../../docs/verify-cases.md"
+	want := casesDoc()
+	if *update {
+		if err := os.WriteFile(path, want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Error("docs/verify-cases.md is not what pkg/verify says: run make generate")
+	}
+}
+
+func casesDoc() []byte {
+	var b bytes.Buffer
+	cases := verify.Cases()
+	fmt.Fprintf(&b, "# The cases of `pierless verify`\n\n<!-- Generated from pkg/verify by make generate. -->\n\n%d cases; [verify.md](verify.md) says how to run them.\n", len(cases))
+	for _, g := range verify.Groups() {
+		fmt.Fprintf(&b, "\n## %s\n\n| case | level | rule | from | breaks |\n| --- | --- | --- | --- | --- |\n", g)
+		for _, c := range cases {
+			if c.Group != g {
+				continue
+			}
+			from := c.Section
+			if u := c.SpecURL(); u != "" {
+				from = fmt.Sprintf("[%s](%s)", c.Section, u)
+			}
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", c.ID, c.Level, cell(c.Rule), from, cell(c.Breaks))
+		}
+	}
+	return b.Bytes()
+}
+
+// cell keeps text inside of a table's cell.
+func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }

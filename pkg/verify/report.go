@@ -1,0 +1,218 @@
+package verify
+
+import (
+	"cmp"
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// Status is how a case ended.
+type Status string
+
+// The statuses.
+const (
+	Passed     Status = "passed"
+	Failed     Status = "failed"
+	Skipped    Status = "skipped"     // what it needs could not be prepared
+	NotOffered Status = "not offered" // the spec lets a registry leave this out
+	OverLimit  Status = "over limit"  // needs a larger body than the registry takes
+)
+
+// Statuses lists all statuses.
+func Statuses() []Status { return []Status{Passed, Failed, Skipped, NotOffered, OverLimit} }
+
+// Result is how one case ended.
+type Result struct {
+	Case
+	SpecURL string `json:"specURL,omitempty"`
+	Status  Status `json:"status"`
+	// Detail says what was expected, or why the case was not run.
+	Detail   string    `json:"detail,omitempty"`
+	Exchange *Exchange `json:"exchange,omitempty"`
+	Seconds  float64   `json:"seconds"`
+}
+
+// Report is a whole run.
+type Report struct {
+	URL     string    `json:"url"`
+	Started time.Time `json:"started"`
+	Seconds float64   `json:"seconds"`
+	Results []Result  `json:"results"`
+}
+
+// Count is how many results have the status.
+func (r *Report) Count(s Status) (n int) {
+	for _, res := range r.Results {
+		if res.Status == s {
+			n++
+		}
+	}
+	return n
+}
+
+// OK reports whether every MUST was seen to be kept: none failed, and none was
+// skipped, which is the same as not knowing.
+func (r *Report) OK() bool {
+	for _, res := range r.Results {
+		if res.Level == Must && (res.Status == Failed || res.Status == Skipped) {
+			return false
+		}
+	}
+	return true
+}
+
+// WriteJSON writes the report for programs.
+func (r *Report) WriteJSON(w io.Writer) error {
+	totals := map[Status]int{}
+	for _, s := range Statuses() {
+		totals[s] = r.Count(s)
+	}
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(struct {
+		OK     bool           `json:"ok"`
+		Totals map[Status]int `json:"totals"`
+		*Report
+	}{r.OK(), totals, r})
+}
+
+// WriteText writes the report for people: what did not pass with its exchange, then
+// the totals. With all, every case gets a line first.
+func (r *Report) WriteText(w io.Writer, all bool) error {
+	if all {
+		t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+		for _, res := range r.Results {
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", res.Status, res.Level, res.ID, res.Rule)
+		}
+		fmt.Fprintln(t)
+		if err := t.Flush(); err != nil {
+			return err
+		}
+	}
+	for _, status := range []Status{NotOffered, OverLimit, Skipped, Failed} {
+		for _, res := range r.Results {
+			if res.Status == status {
+				res.write(w)
+			}
+		}
+	}
+	return r.writeTotals(w)
+}
+
+// write shows a result; one that is no fault takes a line.
+func (res Result) write(w io.Writer) {
+	if res.Status == NotOffered || res.Status == OverLimit {
+		fmt.Fprintf(w, "%s: %s %s: %s\n", strings.ToUpper(string(res.Status)), res.Level, res.ID, res.Detail)
+		return
+	}
+	fmt.Fprintf(w, "\n%s: %s %s\n", strings.ToUpper(string(res.Status)), res.Level, res.ID)
+	fmt.Fprintf(w, "  rule:   %s\n  from:   %s\n  breaks: %s\n  seen:   %s\n", res.Rule, strings.TrimSpace(res.Section+" "+res.SpecURL), res.Breaks, res.Detail)
+	if res.Exchange != nil {
+		fmt.Fprintf(w, "    %s\n", strings.ReplaceAll(strings.TrimRight(res.Exchange.String(), "\n"), "\n", "\n    "))
+	}
+}
+
+func (r *Report) writeTotals(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(t, "\ngroup\t")
+	for _, s := range Statuses() {
+		fmt.Fprintf(t, "%s\t", s)
+	}
+	fmt.Fprintln(t)
+	for _, g := range append(Groups(), "") {
+		counts, any := map[Status]int{}, false
+		for _, res := range r.Results {
+			if res.Group == g || g == "" {
+				counts[res.Status]++
+				any = true
+			}
+		}
+		if !any {
+			continue
+		}
+		fmt.Fprintf(t, "%s\t", cmp.Or(string(g), "total"))
+		for _, s := range Statuses() {
+			fmt.Fprintf(t, "%d\t", counts[s])
+		}
+		fmt.Fprintln(t)
+	}
+	return t.Flush()
+}
+
+type junitSuites struct {
+	XMLName xml.Name     `xml:"testsuites"`
+	Suites  []junitSuite `xml:"testsuite"`
+}
+
+type junitSuite struct {
+	Name     string      `xml:"name,attr"`
+	Tests    int         `xml:"tests,attr"`
+	Failures int         `xml:"failures,attr"`
+	Skipped  int         `xml:"skipped,attr"`
+	Time     string      `xml:"time,attr"`
+	Cases    []junitCase `xml:"testcase"`
+}
+
+type junitCase struct {
+	Class   string        `xml:"classname,attr"`
+	Name    string        `xml:"name,attr"`
+	Time    string        `xml:"time,attr"`
+	Failure *junitMessage `xml:"failure"`
+	Skipped *junitMessage `xml:"skipped"`
+}
+
+type junitMessage struct {
+	Message string `xml:"message,attr"`
+	Type    string `xml:"type,attr,omitempty"`
+	Text    string `xml:",chardata"`
+}
+
+// WriteJUnit writes the report in the form that CI systems read, one suite for each
+// group. What is not offered or over the limit counts as skipped there.
+func (r *Report) WriteJUnit(w io.Writer) error {
+	var suites junitSuites
+	for _, g := range Groups() {
+		s := junitSuite{Name: string(g)}
+		var seconds float64
+		for _, res := range r.Results {
+			if res.Group != g {
+				continue
+			}
+			c := junitCase{Class: string(g), Name: res.ID, Time: fmt.Sprintf("%.3f", res.Seconds)}
+			switch res.Status {
+			case Passed:
+			case Failed:
+				s.Failures++
+				var text strings.Builder
+				res.write(&text)
+				c.Failure = &junitMessage{res.Detail, string(res.Level), text.String()}
+			default:
+				s.Skipped++
+				c.Skipped = &junitMessage{Message: string(res.Status) + ": " + res.Detail}
+			}
+			s.Tests++
+			seconds += res.Seconds
+			s.Cases = append(s.Cases, c)
+		}
+		s.Time = fmt.Sprintf("%.3f", seconds)
+		if s.Tests > 0 {
+			suites.Suites = append(suites.Suites, s)
+		}
+	}
+	if _, err := io.WriteString(w, xml.Header); err != nil {
+		return err
+	}
+	enc := xml.NewEncoder(w)
+	enc.Indent("", "  ")
+	if err := enc.Encode(suites); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, "\n")
+	return err
+}
