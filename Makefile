@@ -1,6 +1,6 @@
 # An index: what takes more than a line is a script in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help build run test check up down e2e bench fuzz generate conformance clean
+.PHONY: help build run test check up down e2e bench fuzz generate verify conformance clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -34,6 +34,9 @@ fuzz: ## fuzz the request parser for a short time
 
 generate: ## rewrite generated files
 	go generate ./...
+
+verify: build ## what a registry does wrong: make verify URL=http://127.0.0.1:5000
+	./bin/pierless verify $(if $(URL),"$(URL)",http://127.0.0.1:5000)
 
 conformance: build ## run a conformance suite you have: make conformance SUITE=path
 	scripts/conformance.sh "$(SUITE)"

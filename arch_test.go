@@ -29,7 +29,7 @@ var arrows = map[string][]string{
 	"pkg/storetest":             {"pkg/awsenv", "pkg/ddbnames", "pkg/local", "pkg/registry", "pkg/s3blobs"},
 	"pkg/verify":                {"pkg/oci"},
 	"cmd/pierless": {
-		"pkg/awsenv", "pkg/ddbnames", "pkg/env", "pkg/local", "pkg/registry", "pkg/s3blobs", "pkg/server",
+		"pkg/awsenv", "pkg/ddbnames", "pkg/env", "pkg/local", "pkg/registry", "pkg/s3blobs", "pkg/server", "pkg/verify",
 	},
 }
 

@@ -168,7 +168,7 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestHelpTeaches(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"init", "--help"}} {
+	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"init", "--help"}, {"verify", "--help"}} {
 		out, stop := start(t, args...)
 		if err := stop(); err != nil {
 			t.Errorf("%v: %v", args, err)
