@@ -38,6 +38,14 @@ func newConn(opts Options) (*conn, error) {
 	if base.Path == "/v2" {
 		base.Path = ""
 	}
+	if base.User != nil {
+		// Reports show the address.
+		if opts.Username == "" && opts.Password == "" {
+			opts.Username = base.User.Username()
+			opts.Password, _ = base.User.Password()
+		}
+		base.User = nil
+	}
 	transport := http.DefaultTransport
 	if opts.Transport != nil {
 		transport = opts.Transport
@@ -174,7 +182,7 @@ func (failing) Read([]byte) (int, error) {
 
 // send sends one request, once more with credentials if the registry asks for them.
 func (c *conn) send(req *http.Request, r request) (*http.Response, []byte, error) {
-	ours := req.URL.Host == c.base.Host && !r.anonymous
+	ours := sameHost(req.URL, c.base) && !r.anonymous
 	if ours {
 		c.auth.prepare(req)
 	}
@@ -191,6 +199,21 @@ func (c *conn) send(req *http.Request, r request) (*http.Response, []byte, error
 		return resp, body, authErr
 	}
 	return c.once(again)
+}
+
+// sameHost tells whether two URLs are of one host and port, however they are written.
+func sameHost(a, b *url.URL) bool {
+	return strings.EqualFold(a.Hostname(), b.Hostname()) && portOf(a) == portOf(b)
+}
+
+func portOf(u *url.URL) string {
+	switch {
+	case u.Port() != "":
+		return u.Port()
+	case u.Scheme == "https":
+		return "443"
+	}
+	return "80"
 }
 
 func (c *conn) once(req *http.Request) (*http.Response, []byte, error) {

@@ -76,8 +76,14 @@ func writeBody(b *strings.Builder, prefix, body string, length int64) {
 
 // shown is a body as a report can print it: text only, and not too long.
 func shown(body []byte) string {
-	cut := body[:min(len(body), shownBody)]
-	if len(body) == 0 || !utf8.Valid(bytes.ToValidUTF8(cut, nil)) || !json.Valid(body) && bytes.ContainsFunc(cut, func(r rune) bool { return r == utf8.RuneError || r < ' ' && r != '\n' && r != '\t' && r != '\r' }) {
+	n := min(len(body), shownBody)
+	for range utf8.UTFMax - 1 {
+		if n > 0 && n < len(body) && !utf8.RuneStart(body[n]) {
+			n-- // not in the middle of a character
+		}
+	}
+	cut := body[:n]
+	if len(body) == 0 || !json.Valid(body) && bytes.ContainsFunc(cut, func(r rune) bool { return r == utf8.RuneError || r < ' ' && r != '\n' && r != '\t' && r != '\r' }) {
 		return ""
 	}
 	if len(body) > len(cut) {

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -30,6 +31,14 @@ type outcome struct {
 	status   Status
 	detail   string
 	exchange *Exchange
+}
+
+// outcomeOfPanic is what a case ends with that panicked with r.
+func outcomeOfPanic(r any) outcome {
+	if o, ours := r.(outcome); ours {
+		return o
+	}
+	return outcome{status: Failed, detail: fmt.Sprintf("a fault of the suite, not of the registry: %v\n%s", r, debug.Stack())}
 }
 
 // fail ends the case: the registry breaks the rule. a may be nil.
@@ -80,22 +89,21 @@ func (p *probe) each(n int, f func(i int)) {
 	for i := range n {
 		wg.Go(func() {
 			defer func() {
-				switch r := recover().(type) {
-				case nil:
-				case outcome:
-					ended[i] = &r
-				default:
-					ended[i] = &outcome{status: Failed, detail: fmt.Sprintf("a fault of the suite: %v", r)}
+				if r := recover(); r != nil {
+					o := outcomeOfPanic(r)
+					ended[i] = &o
 				}
 			}()
 			f(i)
 		})
 	}
 	wg.Wait()
-	for _, o := range ended {
-		if o != nil {
-			panic(*o)
-		}
+	ended = slices.DeleteFunc(ended, func(o *outcome) bool { return o == nil })
+	if i := slices.IndexFunc(ended, func(o *outcome) bool { return o.status == Failed }); i > 0 {
+		panic(*ended[i])
+	}
+	if len(ended) > 0 {
+		panic(*ended[0])
 	}
 }
 
@@ -256,15 +264,22 @@ func samePath(s string, u *url.URL) bool {
 	return err == nil && v.Path == u.Path
 }
 
-// cleanUp takes away what the case has left, as far as the registry allows it.
-func (p *probe) cleanUp() {
+// cleanUp takes away what the case has left, as far as the registry allows it. What
+// came last goes first: an index before what it lists, which some insist on.
+func (p *probe) cleanUp(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, cleanUpTimeout)
+	defer cancel()
 	p.left.mu.Lock()
 	sessions, manifests, blobs := p.left.sessions, p.left.manifests, p.left.blobs
 	p.left.mu.Unlock()
 	for _, kind := range [][]string{sessions, manifests, blobs} {
-		slices.Sort(kind)
-		for _, target := range slices.Compact(kind) {
-			_, _, _, err := p.conn.roundTrip(p.ctx, request{method: http.MethodDelete, target: target, header: http.Header{}})
+		gone := map[string]bool{}
+		for _, target := range slices.Backward(kind) {
+			if gone[target] {
+				continue
+			}
+			gone[target] = true
+			_, _, _, err := p.conn.roundTrip(ctx, request{method: http.MethodDelete, target: target, header: http.Header{}})
 			if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 				return
 			}

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"path"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -18,6 +17,10 @@ import (
 
 // caseTimeout is how long one case may take.
 const caseTimeout = 3 * time.Minute
+
+// cleanUpTimeout is how long it may take to take away what a case has left, even
+// one that ran out of time.
+const cleanUpTimeout = time.Minute
 
 // Options say what to verify and how.
 type Options struct {
@@ -50,7 +53,7 @@ type Options struct {
 // answers at the address.
 var ErrUnreachable = errors.New("no registry answers")
 
-// ErrNoCase is returned where Groups and Only leave nothing to run.
+// ErrNoCase is returned where an entry of Only matches no case of the groups.
 var ErrNoCase = errors.New("no case of that name")
 
 // Run verifies a registry. The error is ErrUnreachable, ErrNoCase, the context's,
@@ -67,15 +70,15 @@ func Run(ctx context.Context, opts Options) (*Report, error) {
 	if err := c.reach(ctx); err != nil {
 		return nil, err
 	}
-	seed := rand.Uint64()
+	seed, start := rand.Uint64(), time.Now()
 	if opts.Repositories == "" {
 		opts.Repositories = fmt.Sprintf("pierless-verify/%x", seed)
 	}
-	report := &Report{URL: c.base.String(), Started: time.Now().UTC().Truncate(time.Second), Results: make([]Result, len(cases))}
+	report := &Report{URL: c.base.String(), Started: start.UTC().Truncate(time.Second), Results: make([]Result, len(cases))}
 	var g errgroup.Group
-	g.SetLimit(max(opts.Parallel, 0))
-	if opts.Parallel == 0 {
-		g.SetLimit(4)
+	g.SetLimit(4)
+	if opts.Parallel > 0 {
+		g.SetLimit(opts.Parallel)
 	}
 	var mu sync.Mutex
 	done := 0
@@ -96,20 +99,28 @@ func Run(ctx context.Context, opts Options) (*Report, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	report.Seconds = time.Since(report.Started).Seconds()
+	report.Seconds = time.Since(start).Seconds()
 	return report, nil
 }
 
 func selectCases(opts Options) ([]Case, error) {
-	cases := slices.DeleteFunc(Cases(), func(c Case) bool {
-		if len(opts.Groups) > 0 && !slices.Contains(opts.Groups, c.Group) {
-			return true
+	cases := Cases()
+	if len(opts.Groups) > 0 {
+		cases = slices.DeleteFunc(cases, func(c Case) bool { return !slices.Contains(opts.Groups, c.Group) })
+	}
+	matches := func(pattern string, c Case) bool { ok, _ := path.Match(pattern, c.ID); return ok }
+	for _, pattern := range opts.Only {
+		if !slices.ContainsFunc(cases, func(c Case) bool { return matches(pattern, c) }) {
+			return nil, fmt.Errorf("%w: %s", ErrNoCase, pattern)
 		}
-		matches := func(pattern string) bool { ok, _ := path.Match(pattern, c.ID); return ok }
-		return len(opts.Only) > 0 && !slices.ContainsFunc(opts.Only, matches)
-	})
+	}
+	if len(opts.Only) > 0 {
+		cases = slices.DeleteFunc(cases, func(c Case) bool {
+			return !slices.ContainsFunc(opts.Only, func(pattern string) bool { return matches(pattern, c) })
+		})
+	}
 	if len(cases) == 0 {
-		return nil, fmt.Errorf("%w: %s", ErrNoCase, strings.Join(opts.Only, ", "))
+		return nil, fmt.Errorf("%w: the groups %v have none", ErrNoCase, opts.Groups)
 	}
 	slices.SortStableFunc(cases, func(a, b Case) int {
 		return slices.Index(Groups(), a.Group) - slices.Index(Groups(), b.Group)
@@ -135,8 +146,8 @@ func (c *conn) reach(ctx context.Context) error {
 }
 
 // runCase runs one case in repositories of its own.
-func runCase(ctx context.Context, c *conn, cs Case, opts Options, seed uint64) Result {
-	ctx, cancel := context.WithTimeout(ctx, caseTimeout)
+func runCase(runCtx context.Context, c *conn, cs Case, opts Options, seed uint64) Result {
+	ctx, cancel := context.WithTimeout(runCtx, caseTimeout)
 	defer cancel()
 	repo := repository(opts.Repositories + "/" + cs.ID)
 	p := &probe{
@@ -146,19 +157,15 @@ func runCase(ctx context.Context, c *conn, cs Case, opts Options, seed uint64) R
 	start := time.Now()
 	o := p.outcomeOf(cs.run)
 	if !opts.Keep {
-		p.cleanUp()
+		p.cleanUp(runCtx)
 	}
 	return Result{Case: cs, SpecURL: cs.SpecURL(), Status: o.status, Detail: o.detail, Exchange: o.exchange, Seconds: time.Since(start).Seconds()}
 }
 
 func (p *probe) outcomeOf(run func(*probe)) (o outcome) {
 	defer func() {
-		switch r := recover().(type) {
-		case nil:
-		case outcome:
-			o = r
-		default:
-			panic(r)
+		if r := recover(); r != nil {
+			o = outcomeOfPanic(r)
 		}
 	}()
 	run(p)
