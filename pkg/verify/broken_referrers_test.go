@@ -80,6 +80,7 @@ func brokenReferrerLists() []broken {
 	lists := on("GET", toReferrers)
 	var tagged memory[bool]
 	return []broken{
+		{"no referrers API", []string{"referrers-api"}, refuses(on("GET", toReferrers), http.StatusNotFound)},
 		{"no referrers are null", []string{"referrers-empty"}, editsJSON(lists, func(_ *reply, body object) {
 			if len(body.list("manifests")) == 0 {
 				body["manifests"] = nil
