@@ -51,7 +51,7 @@ func manifestNameCases() []Case {
 		},
 		{
 			"manifest-name-components", Push, Should, "Pulling manifests",
-			"A repository with many components is pushed to and pulled from.",
+			"A repository whose name has fifteen components is pushed to and pulled from.",
 			everyName, manifestNameComponents,
 		},
 		{
@@ -130,7 +130,7 @@ func manifestNameSeparators(p *probe) {
 }
 
 func manifestNameComponents(p *probe) {
-	p.takesRepository(p.repo + repository(strings.Repeat("/a", 20)))
+	p.takesRepository(p.repo + repository(strings.Repeat("/a", 12)))
 }
 
 func manifestNameLongest(p *probe) {
