@@ -52,11 +52,16 @@ func blobDeletionCases() []Case {
 	}
 }
 
-// hasMounted brings a blob to another repository: with a mount or, where the
-// registry has none, with a push.
+// hasMounted mounts a blob where this is not what the case is about.
 func (p *probe) hasMounted(to, from repository, d oci.Digest) {
+	p.given(func() { p.mount(to, d, from).offersMount().is(http.StatusCreated) })
+}
+
+// hasCopied brings a blob to another repository: with a mount or, where the
+// registry has none, with a push.
+func (p *probe) hasCopied(to, from repository, d oci.Digest) {
 	p.given(func() {
-		if p.post(to.uploads(mountFrom(d, from))).status == http.StatusCreated {
+		if p.mount(to, d, from).status == http.StatusCreated {
 			return
 		}
 		content := p.get(from.blob(d)).is(http.StatusOK).body

@@ -114,12 +114,6 @@ func brokenChunkOrder() []broken {
 			[]string{"chunk-out-of-order-status", "chunk-out-of-order-unharmed", "chunk-resume", "chunk-put-out-of-order-unharmed"},
 			cancelsAfter(is416),
 		},
-		{"416 says nothing", []string{"chunk-out-of-order-headers"}, answers(patch, func(r *reply) {
-			if is416(r) {
-				r.header.Del("Range")
-				r.header.Del("Location")
-			}
-		})},
 		{"a repeated chunk is 202", []string{"chunk-repeat", "chunk-repeat-other-bytes"}, repeatedIsFine},
 		{"a closing PUT forgets its range", []string{"chunk-put-out-of-order"}, requests(closing, forget)},
 		{"a closing PUT out of order is 400", []string{"chunk-put-out-of-order"}, turns(closing, http.StatusRequestedRangeNotSatisfiable, http.StatusBadRequest)},

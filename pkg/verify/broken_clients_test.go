@@ -72,8 +72,7 @@ func brokenClientUploads() []broken {
 		{"mount without from of anything", []string{"client-mount-without-from", "client-regctl-push"}, turns(all(post, query("mount"), not(query("from"))), http.StatusAccepted, http.StatusCreated)},
 		{"digest on PATCH refused", []string{"client-patch-digest-ignored", "client-regctl-chunks"}, refuses(all(patch, query("digest")), http.StatusBadRequest)},
 		{"digest on PATCH ends the upload", []string{"client-patch-digest-ignored", "client-regctl-chunks"}, requests(all(patch, query("digest")), func(r *http.Request) { r.Method = http.MethodPut })},
-		{"no state of uploads", []string{"client-regctl-chunks"}, refuses(on("GET", toSession), http.StatusMethodNotAllowed)},
-		{"Content-Range with a unit refused", []string{"client-content-range-unit"}, refuses(func(r *http.Request) bool { return strings.HasPrefix(r.Header.Get("Content-Range"), "bytes") }, http.StatusRequestedRangeNotSatisfiable)},
+		{"Content-Range with a unit a fault", []string{"client-content-range-unit"}, fault500(func(r *http.Request) bool { return strings.HasPrefix(r.Header.Get("Content-Range"), "bytes") })},
 		{"empty PATCH ends before its start", []string{"client-empty-patch"}, answers(patch, func(r *reply) {
 			if r.header.Get("Range") == "0-0" {
 				r.header.Set("Range", "0--1")
@@ -219,7 +218,6 @@ func brokenClientReads() []broken {
 		{"errors with an unhelpful code", []string{"client-missing-code"}, errorsAs(`{"errors":[{"code":"UNKNOWN","message":"no"}]}`)},
 		{"no API version", []string{"client-api-version"}, drops(on("GET", `.`), "Docker-Distribution-Api-Version")},
 		{"/v2 not known", []string{"client-ping-no-slash"}, refuses(on("GET", `^/v2$`), http.StatusNotFound)},
-		{"tags as text", []string{"client-tags-json"}, sets(on("GET", toTags), "Content-Type", "text/plain; charset=utf-8")},
 		{"304 for any ETag", []string{"client-if-none-match"}, refuses(header("If-None-Match"), http.StatusNotModified)},
 		{"304 never", []string{"client-if-none-match"}, requests(header("If-None-Match"), func(r *http.Request) { r.Header.Del("If-None-Match") })},
 		{"warnings with a date", []string{"client-warnings"}, sets(on("GET", toTags), "Warning", `299 - "old" "Sat, 21 Nov 2026 05:00:00 GMT"`)},

@@ -139,7 +139,8 @@ func cancelTakesBlob(next http.Handler) http.Handler {
 
 func brokenRaceDeletes() []broken {
 	return []broken{
-		{"a delete with yesterday's tags", []string{"race-delete-moved-tags", "race-delete-manifest-list"}, deleteWithOldTags},
+		{"a tag that moves is a fault", []string{"race-delete-no-fault"}, movesAreFaults},
+		{"a delete with yesterday's tags", []string{"race-delete-moved-tags"}, deleteWithOldTags},
 		{
 			"deletes done later",
 			[]string{"race-delete-moved-tags", "race-fresh-delete", "race-fresh-delete-tag"},
@@ -311,6 +312,7 @@ func brokenReaders() []broken {
 			},
 			nodeCaches(reads, 1),
 		},
+		{"a cache of tags that nothing leaves", []string{"race-fresh-tag", "race-fresh-delete", "race-fresh-delete-tag"}, nodeCaches(on("GET|HEAD", toTag), 1)},
 		{
 			"two nodes, one with a cache",
 			[]string{
@@ -364,4 +366,16 @@ func brokenReaders() []broken {
 		}))},
 		{"no referrers API while one is pushed", []string{"race-referrers-readers"}, writing(attach, on("GET", toReferrers), readIs(http.StatusNotFound))},
 	}
+}
+
+// movesAreFaults answers 500 to a push of a tag that was pushed before.
+func movesAreFaults(next http.Handler) http.Handler {
+	var seen sync.Map
+	return refuses(func(r *http.Request) bool {
+		if !on("PUT", toTag)(r) {
+			return false
+		}
+		_, known := seen.LoadOrStore(r.URL.Path, true)
+		return known
+	}, http.StatusInternalServerError)(next)
 }

@@ -50,11 +50,11 @@ func brokenPulls() []broken {
 		{"one repository for all", []string{"manifest-repositories-apart", "blob-repositories-apart"}, requests(on("GET|HEAD|PUT|POST|PATCH", `/v2/.`), oneRepository)},
 		{"mounted blob has the length of a link", []string{"blob-head-length"}, sets(on("HEAD", `-other/blobs/`), "Content-Length", "95")},
 		{"empty blob refused", []string{"blob-empty"}, answers(on("PUT", `digest=sha256%3Ae3b0c442`), func(r *reply) { r.status = http.StatusBadRequest })},
-		{"sha512 refused", []string{"blob-sha512", "manifest-sha512"}, refuses(on("PUT", `(/manifests/|=)sha512`), http.StatusBadRequest)},
+		{"pushes by sha512 are a fault", []string{"blob-sha512", "manifest-sha512"}, refuses(on("PUT", `(/manifests/|=)sha512`), http.StatusInternalServerError)},
 		{
 			"sha512 kept as sha256",
 			[]string{"blob-sha512", "manifest-sha512"},
-			sets(on("GET", `/(manifests|blobs)/sha512`), "Docker-Content-Digest", anyDigest),
+			sets(on("GET|PUT", `/(manifests|blobs)/sha512`), "Docker-Content-Digest", anyDigest),
 		},
 	}
 }

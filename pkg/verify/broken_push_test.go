@@ -34,13 +34,13 @@ func brokenUploads() []broken {
 			[]string{"upload-unknown-patch", "upload-unknown-put", "upload-unknown-get", "upload-unknown-delete", "upload-of-one-repository", "upload-complete-ended", "upload-cancel-gone"},
 			turns(on("GET|PATCH|PUT|DELETE", toSession), http.StatusNotFound, http.StatusInternalServerError),
 		},
-		{"every upload can be cancelled", []string{"upload-unknown-delete", "upload-cancel-gone"}, turns(on("DELETE", toSession), http.StatusNotFound, http.StatusNoContent)},
+		{"every upload can be cancelled", []string{"upload-unknown-delete", "upload-cancel-gone", "hostile-session-guessed"}, turns(on("DELETE", toSession), http.StatusNotFound, http.StatusNoContent)},
 		{
 			"every upload has a status",
 			[]string{"upload-unknown-get", "upload-complete-ended", "upload-cancel-gone", "upload-of-one-repository"},
 			turns(on("GET", toSession), http.StatusNotFound, http.StatusNoContent),
 		},
-		{"every upload takes chunks", []string{"upload-unknown-patch", "upload-complete-ended", "upload-cancel-gone"}, turns(on("PATCH", toSession), http.StatusNotFound, http.StatusAccepted)},
+		{"every upload takes chunks", []string{"upload-unknown-patch", "upload-complete-ended", "upload-cancel-gone", "hostile-session-guessed"}, turns(on("PATCH", toSession), http.StatusNotFound, http.StatusAccepted)},
 		{"PUT makes uploads", []string{"upload-unknown-put", "upload-cancel-gone", "upload-of-one-repository"}, putMakesUploads},
 		{
 			"unknown upload has another's code",
@@ -52,6 +52,10 @@ func brokenUploads() []broken {
 		{"uploads know no repository", []string{"upload-of-one-repository"}, uploadsOfAll},
 		{"chunks are blobs", []string{"upload-unfinished-invisible"}, chunksAreBlobs},
 		{"closing twice is 400", []string{"upload-complete-again"}, again(on("PUT", toSession), http.StatusBadRequest)},
+		{"closing twice is a wrong digest", []string{"upload-complete-again"}, chain(
+			answers(on("PUT", toSession), func(r *reply) { r.setBody([]byte(`{"errors":[{"code":"DIGEST_INVALID","message":"wrong digest"}]}`)) }),
+			again(on("PUT", toSession), http.StatusBadRequest),
+		)},
 		{"closing twice is 500", []string{"upload-complete-again"}, again(on("PUT", toSession), http.StatusInternalServerError)},
 		{"the last writer wins", []string{"upload-complete-other-content"}, lastWriterWins},
 		{"cancel is 200", []string{"upload-cancel"}, turns(on("DELETE", toSession), http.StatusNoContent, http.StatusOK)},
@@ -140,7 +144,6 @@ func brokenDigests() []broken {
 		},
 		{"refused content is kept", []string{"blob-digest-mismatch-own"}, keepsRefusedBlobs},
 		{"PUT without a digest is trusted", []string{"blob-digest-missing"}, trustsContent},
-		{"unknown algorithm is ignored", []string{"upload-algorithm-unsupported"}, requests(on("POST", `digest-algorithm=`), func(r *http.Request) { r.URL.RawQuery = "" })},
 		{
 			"wrong digest of an upload is 500",
 			[]string{"upload-algorithm-unsupported", "blob-post-digest-status", "mount-digest-invalid"},

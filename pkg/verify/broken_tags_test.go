@@ -21,7 +21,7 @@ func always(change func([]any) []any) func(http.Handler) http.Handler {
 
 func brokenTagLists() []broken {
 	lists := on("GET", toTags)
-	var deleted memory[string]
+	var deleted, sha512 memory[string]
 	return []broken{
 		{"a tag is not listed", []string{"tags-list", "tags-pages-by-link"}, always(func(tags []any) []any { return tags[:max(len(tags)-1, 0)] })},
 		{"tags are listed twice", []string{"tags-list", "tags-many", "tags-n-large"}, always(func(tags []any) []any { return append(tags, tags...) })},
@@ -36,6 +36,18 @@ func brokenTagLists() []broken {
 		{"newest tag first", []string{"tags-order", "tags-n"}, always(func(tags []any) []any { slices.Reverse(tags); return tags })},
 		{"lists are cached", []string{"tags-at-once"}, caches(lists, (*reply).ok)},
 		{"digests are listed", []string{"tags-only-tags", "tags-none"}, always(func(tags []any) []any { return append(tags, anyDigest) })},
+		{"digests of sha512 are tags", []string{"tags-only-tags"}, chain(
+			successes(on("PUT", `/manifests/sha512`), func(r *reply) {
+				repo, digest, _ := strings.Cut(r.request.URL.Path, "/manifests/")
+				sha512.set(repo, digest)
+			}),
+			editsTags(func(r *reply, tags []any) []any {
+				if digest, found := sha512.get(repositoryOf(r.request.URL.Path)); found {
+					return append(tags, digest)
+				}
+				return tags
+			}),
+		)},
 		{"tags of repositories below", []string{"tags-repositories-apart"}, around(lists, func(next http.Handler, r *http.Request) *reply {
 			got := record(next, r)
 			var below object

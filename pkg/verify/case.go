@@ -44,7 +44,8 @@ type Case struct {
 	Group Group  `json:"group"`
 	Level Level  `json:"level"`
 	// Section is the section of the spec that the rule is in, another document's
-	// ("RFC 9110 14.2"), or the clients that it comes from ("docker, podman").
+	// ("RFC 9110 14.2",
+	// "image-spec Considerations"), or the clients that it comes from ("docker, podman").
 	Section string `json:"section"`
 	// Rule says in one sentence what the registry does.
 	Rule string `json:"rule"`

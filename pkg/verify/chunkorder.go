@@ -35,11 +35,6 @@ func chunkOrderCases() []Case {
 			"clients that resume: regctl", chunkOutOfOrderUnharmed,
 		},
 		{
-			"chunk-out-of-order-headers", Push, Should, "regctl",
-			"A 416 carries the upload's Location and Range.",
-			"regctl resumes from them, and needs one more request without", chunkOutOfOrderHeaders,
-		},
-		{
 			"chunk-resume", Push, Must, inChunks,
 			"After a 416, GET of the upload tells the place and Location with which it goes on.",
 			"clients that resume: regctl", chunkResume,
@@ -111,14 +106,6 @@ func chunkOutOfOrderUnharmed(p *probe) {
 	u.chunk(u.min, chunks[1]).is(http.StatusAccepted)
 	u.chunk(2*u.min, chunks[2]).is(http.StatusAccepted)
 	u.isCompleted(p.repo, b)
-}
-
-func chunkOutOfOrderHeaders(p *probe) {
-	u, _, chunks := p.begun()
-	a := u.chunk(2*u.min, chunks[2])
-	p.given(func() { a.is(http.StatusRequestedRangeNotSatisfiable) })
-	a.hasRange(u.min)
-	a.location()
 }
 
 func chunkResume(p *probe) {

@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"encoding/json"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -18,9 +17,9 @@ func clientReadCases() []Case {
 			"docker and podman send several lines, containerd and crane one", clientAcceptLines,
 		},
 		{
-			"client-accept-any", Clients, Should, "containerd",
+			"client-accept-any", Clients, Should, "RFC 9110 12.5.1",
 			"A manifest is served for Accept: */*, as it was pushed.",
-			"containerd ends its list with it; curl and scripts send nothing else", clientAcceptAny,
+			"curl and scripts, which send nothing else", clientAcceptAny,
 		},
 		{
 			"client-accept-none", Clients, Should, "RFC 9110 12.5.1",
@@ -76,11 +75,6 @@ func clientReadCases() []Case {
 			"client-ping-no-slash", Clients, May, "Determining Support",
 			"GET /v2 answers like /v2/, directly or by a redirect.",
 			"health checks that drop the slash", clientPingNoSlash,
-		},
-		{
-			"client-tags-json", Clients, Should, "Listing Tags",
-			"The list of tags has a JSON Content-Type.",
-			"clients and browsers that look at it before they read", clientTagsJSON,
 		},
 		{
 			"client-if-none-match", Clients, May, "RFC 9110 13.1.2",
@@ -231,7 +225,9 @@ func clientErrorJSON(p *probe) {
 		p.post(repository(strings.ToUpper(string(p.repo))).uploads("")),
 		p.put(withQuery(upload, "digest", string(m.digest)), withBody([]byte("something else"))),
 	} {
-		a.refused()
+		if a.status < http.StatusBadRequest {
+			continue // another case shows it
+		}
 		errs := a.errors()
 		a.want(len(errs) > 0, "expected an errors array in a JSON body")
 		a.want(errs[0].Message != "", "expected a message in the error")
@@ -249,14 +245,6 @@ func clientAPIVersion(p *probe) {
 }
 
 func clientPingNoSlash(p *probe) { p.get("/v2").is(http.StatusOK) }
-
-func clientTagsJSON(p *probe) {
-	p.hasImage(p.repo, "v1")
-	a := p.get(p.repo.tags("")).is(http.StatusOK)
-	mediaType, _, _ := strings.Cut(a.header.Get("Content-Type"), ";")
-	a.want(mediaType == "application/json" || strings.HasSuffix(mediaType, "+json"), "expected the header Content-Type: application/json")
-	a.want(json.Valid(a.body), "expected a JSON body")
-}
 
 func clientIfNoneMatch(p *probe) {
 	m := p.hasImage(p.repo, "v1")

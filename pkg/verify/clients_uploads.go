@@ -19,7 +19,7 @@ func clientUploadCases() []Case {
 			"docker and podman stream before they know whether a byte comes", clientEmptyPatch,
 		},
 		{
-			"client-content-range-unit", Clients, Should, "RFC 9110 14.4",
+			"client-content-range-unit", Clients, May, "RFC 9110 14.4",
 			"A chunk's Content-Range may begin with the unit, as in bytes 0-1023/*.",
 			"home-made upload scripts and HTTP libraries, which know no other form", clientContentRangeUnit,
 		},
@@ -30,7 +30,7 @@ func clientUploadCases() []Case {
 		},
 		{
 			"client-blob-put-headers", Clients, Must, "containerd",
-			"The PUT that ends an upload answers exactly 201, with Docker-Content-Digest and Location.",
+			"The PUT that ends an upload answers exactly 201, with Docker-Content-Digest.",
 			"podman, crane, oras and helm take no other status; containerd 1.6 wants the digest", clientBlobPutHeaders,
 		},
 		{
@@ -118,7 +118,11 @@ func clientEmptyPatch(p *probe) {
 func clientContentRangeUnit(p *probe) {
 	for _, spec := range []string{"bytes 0-1023", "bytes 0-1023/*", "bytes 0-1023/1024"} {
 		b := p.newBlob(1024)
-		sent := p.patch(p.newUpload(p.repo, ""), withBody(b.content), withHeader("Content-Range", spec)).is(http.StatusAccepted).has("Range", "0-1023")
+		sent := p.patch(p.newUpload(p.repo, ""), withBody(b.content), withHeader("Content-Range", spec))
+		if sent.status >= 400 && sent.status < 500 {
+			p.notOffered(sent, "Content-Range must have the form of the spec, which has no unit")
+		}
+		sent.is(http.StatusAccepted).has("Range", "0-1023")
 		p.put(sent.merged(b.digest)).is(http.StatusCreated)
 	}
 }
@@ -135,19 +139,19 @@ func clientPatchDigestIgnored(p *probe) {
 func clientBlobPutHeaders(p *probe) {
 	b := p.newBlob(500)
 	whole := p.put(withQuery(p.newUpload(p.repo, ""), "digest", string(b.digest)), withBody(b.content), withHeader("Content-Type", octetStream))
-	whole.is(http.StatusCreated).hasDigest(b.digest).location()
+	whole.is(http.StatusCreated).hasDigest(b.digest)
 	c := p.newBlob(500)
 	var sent *answer
 	p.given(func() {
 		sent = p.patch(p.newUpload(p.repo, ""), streamed(c.content)).is(http.StatusAccepted)
 	})
-	p.put(sent.merged(c.digest)).is(http.StatusCreated).hasDigest(c.digest).location()
+	p.put(sent.merged(c.digest)).is(http.StatusCreated).hasDigest(c.digest)
 }
 
 func clientManifestPutStatus(p *probe) {
 	m := p.newImage(p.repo)
 	for _, ref := range []string{"v1", "v1", string(m.digest)} {
-		p.putManifest(p.repo, ref, m).is(http.StatusCreated).location()
+		p.putManifest(p.repo, ref, m).is(http.StatusCreated)
 	}
 }
 
@@ -198,13 +202,11 @@ func clientUploadNoRedirect(p *probe) {
 }
 
 func clientChunkResume(p *probe) {
-	b := p.newBlob(2000)
-	var sent *answer
-	p.given(func() {
-		sent = p.patch(p.newUpload(p.repo, ""), withBody(b.content[:1000]), withHeader("Content-Range", "0-999")).is(http.StatusAccepted)
-	})
-	refused := p.patch(sent.location(), withBody(b.content[1500:]), withHeader("Content-Range", "1500-1999")).refused().has("Range", "0-999")
-	p.patch(refused.location(), withBody(b.content[1000:]), withHeader("Content-Range", "1000-1999")).is(http.StatusAccepted)
+	u, _, chunks := p.begun()
+	var refused *answer
+	p.given(func() { refused = u.chunk(2*u.min, chunks[2]).refused() })
+	u.location = refused.hasRange(u.min).location()
+	u.chunk(u.min, chunks[1]).is(http.StatusAccepted)
 }
 
 func clientParallelLayers(p *probe) {
@@ -267,6 +269,6 @@ func clientExpectContinue(p *probe) {
 func clientRefusedBody(p *probe) {
 	b := p.newBlob(2 << 20)
 	p.put(withQuery(p.newUpload(p.repo, ""), "digest", string(p.newBlob(1).digest)), withBody(b.content), withHeader("Content-Type", octetStream)).refused()
-	p.put(p.repo.manifest("sha256:none"), withBody(b.content), withHeader("Content-Type", mediaManifest)).refused()
+	p.put(p.repo.manifest("sha256:none"), withBody(b.content), withHeader("Content-Type", mediaManifest)) // which some registries take
 	p.get("/v2/").is(http.StatusOK)
 }

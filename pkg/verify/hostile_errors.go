@@ -39,7 +39,7 @@ func (p *probe) provoked() []*answer {
 	missing := p.imageOf(none).encode()
 	answers := []*answer{
 		q.getManifest(p.repo, "none"), q.getManifest(p.repo, string(none.digest)), q.getManifest(p.other+"/none", "v1"), q.getManifest(p.repo, "-bad"), q.getManifest(upper, "v1"),
-		q.get(p.repo.blob(none.digest)), q.get(p.repo.blob("sha256:bad")), q.get(p.repo.uploads("guessed")), q.get((p.other + "/none").tags("")), q.get(p.repo.tags("?n=-1")),
+		q.get(p.repo.blob(none.digest)), q.get(p.repo.blob("sha256:bad")), q.get(p.repo.uploads("guessed")), q.get((p.other + "/none").tags("")), q.get(p.repo.tags("?n=-1")), q.get(p.repo.tags("?last=%00")), q.get(p.repo.tags("?last=" + strings.Repeat("a", 300))),
 		q.get(p.repo.referrers("sha256:bad", "")), q.get("/v2/" + string(p.repo) + "/unheard"),
 		q.post(upper.uploads("")), q.post(p.repo.uploads("?mount=bad")), q.post(p.repo.manifest("v1"), withBody([]byte("{}"))),
 		q.patch(p.repo.uploads("guessed"), withBody([]byte("x"))), q.patch(upload, withBody([]byte("x")), withHeader("Content-Range", "500-500")),

@@ -81,7 +81,7 @@ func hostileManifestShapes(p *probe) {
 		`"config":{"digest":null,"size":null,"mediaType":null},"layers":[null]}`, `"config":{"digest":1},"layers":[{"digest":{}}]}`,
 		`"config":{"digest":"../../etc/passwd","size":1,"mediaType":"x"},"layers":[]}`, `"config":{"digest":"","size":0,"mediaType":""},"layers":[]}`,
 		`"subject":null}`, `"subject":[]}`, `"subject":{"digest":"x"}}`, `"subject":{"digest":"sha256:../..","size":-1,"mediaType":"x"},"layers":[]}`,
-		`"annotations":[]}`, `"annotations":{"a":1}}`, `"artifactType":1}`, `"manifests":null}`, `}`,
+		`"annotations":[]}`, `"annotations":{"a":1}}`, `"artifactType":1}`, `"manifests":null}`,
 	} {
 		p.storedOrRefused([]byte(start + rest))
 	}

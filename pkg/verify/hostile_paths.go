@@ -27,7 +27,7 @@ func hostilePathCases() []Case {
 		},
 		{
 			"hostile-path-long", Hostile, Should, "API",
-			"A path or a query of 8 KiB and more is no fault.",
+			"A name, tag, digest or query of 300 bytes to 20 KB is no fault.",
 			outage, hostilePathLong,
 		},
 		{
@@ -235,7 +235,7 @@ func (p *probe) wrongMethods(m manifest) []*answer {
 		p.post(p.repo.manifest("v1"), body), p.patch(p.repo.manifest("v1"), body),
 		p.post(p.repo.blob(m.doc.Config.Digest), body), p.put(p.repo.blob(m.doc.Config.Digest), body), p.patch(p.repo.blob(m.doc.Config.Digest), body),
 		p.put(p.repo.tags(""), body), p.post(p.repo.tags(""), body), p.delete(p.repo.tags("")),
-		p.delete("/v2/"), p.put("/v2/", body), p.delete(p.repo.referrers(m.digest, "")), p.put(p.repo.referrers(m.digest, ""), body),
+		p.delete(p.repo.referrers(m.digest, "")), p.put(p.repo.referrers(m.digest, ""), body),
 	}
 }
 

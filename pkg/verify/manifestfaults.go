@@ -11,7 +11,7 @@ import (
 const wrongDigest = "sha256:0000000000000000000000000000000000000000000000000000000000000001"
 
 func manifestRefusalCases() []Case {
-	const unpullable = "an image that nobody can pull is found out at the pull, not at the push"
+	const unpullable = "an image that some or all clients cannot pull is found out at the pull, not at the push"
 	return []Case{
 		{
 			"manifest-digest-mismatch", Push, Must, "Pushing Manifests",

@@ -144,12 +144,19 @@ func manifestKindRepeatedLayer(p *probe) {
 }
 
 func manifestKindForeignLayer(p *probe) {
-	for _, mediaType := range []string{"application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"} {
+	for manifestType, layerType := range map[string]string{
+		mediaManifest:               "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+		oci.MediaTypeDockerManifest: "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+	} {
 		doc := p.newImage(p.repo).doc
-		layer := p.newBlob(100).descriptor(mediaType)
+		layer := p.newBlob(100).descriptor(layerType)
 		layer.URLs = []string{"https://example.com/layer"}
-		doc.Layers = append(doc.Layers, layer)
-		p.accepts(doc.encode())
+		doc.MediaType, doc.Layers = manifestType, append(doc.Layers, layer)
+		m := doc.encode()
+		if a := p.putManifest(p.repo, string(m.digest), m); a.status < http.StatusInternalServerError && a.names("MANIFEST_BLOB_UNKNOWN") {
+			p.notOffered(a, "what a manifest refers to must be there")
+		}
+		p.accepts(m)
 	}
 }
 

@@ -104,15 +104,21 @@ func raceFreshReferrers(p *probe) {
 
 func raceFreshDelete(p *probe) {
 	m := p.hasImage(p.repo, "v1")
-	refs := []string{"v1", string(m.digest)}
-	for _, ref := range refs {
+	other := p.hasManifest(p.repo, "v2", p.variant(m))
+	for _, ref := range []string{"v1", string(m.digest)} {
 		p.given(func() { p.each(raceReaders, func(int) { p.getManifest(p.repo, ref).isWhole(m) }) })
 	}
-	p.mayDelete(p.repo.manifest(string(m.digest)))
-	for _, ref := range refs {
+	gone := func(ref string) {
 		p.each(raceReaders, func(int) { p.getManifest(p.repo, ref).is(http.StatusNotFound) })
 		p.each(raceReaders, func(int) { p.headManifest(p.repo, ref).is(http.StatusNotFound) })
 	}
+	p.mayDelete(p.repo.manifest(string(m.digest)))
+	gone(string(m.digest))
+	p.given(func() { // where tags outlive their manifest, another case shows it
+		p.mayDelete(p.repo.manifest(string(other.digest)))
+		p.getManifest(p.repo, "v2").is(http.StatusNotFound)
+	})
+	gone("v1")
 }
 
 func raceFreshDeleteTag(p *probe) {

@@ -10,7 +10,7 @@ func chunkStreamCases() []Case {
 			"docker and podman push every layer so", chunkStream,
 		},
 		{
-			"chunk-stream-several", Push, Should, "docker, podman",
+			"chunk-stream-several", Push, May, inChunks,
 			"Several PATCH without Content-Length and Content-Range go one behind the other.",
 			"clients that stream and go on after a pause", chunkStreamSeveral,
 		},
@@ -20,7 +20,7 @@ func chunkStreamCases() []Case {
 			"crane and skopeo push every layer so", chunkNoRange,
 		},
 		{
-			"chunk-no-range-several", Push, Should, "crane, skopeo",
+			"chunk-no-range-several", Push, May, inChunks,
 			"Several PATCH without Content-Range go one behind the other.",
 			"clients that leave the counting to the registry", chunkNoRangeSeveral,
 		},

@@ -41,7 +41,7 @@ func tagListCases() []Case {
 		},
 		{
 			"tags-only-tags", Discovery, Must, "Listing Tags",
-			"A manifest that was pushed by digest is not in the list of tags.",
+			"A manifest that was pushed by digest, sha256 or sha512, is not in the list of tags.",
 			"clients that pull everything that is listed", tagsOnlyTags,
 		},
 		{
@@ -52,7 +52,7 @@ func tagListCases() []Case {
 		{
 			"tags-none", Discovery, Should, "Listing Tags",
 			"A repository without tags answers 200 with an empty array, not null.",
-			"clients in typed languages fail on null", tagsNone,
+			"clients take 404 for a repository that is gone, and in typed languages fail on null", tagsNone,
 		},
 		{
 			"tags-missing-repository", Discovery, Must, "Endpoints",
@@ -160,6 +160,9 @@ func tagsAtOnce(p *probe) {
 func tagsOnlyTags(p *probe) {
 	m := p.withTags("v1")
 	p.hasManifest(p.repo, "", p.variant(m))
+	other := p.variant(m)
+	other.blob = sha512Of(other.content)
+	p.putManifest(p.repo, string(other.digest), other) // which a registry may refuse
 	tags, a := p.allTags(p.repo, "")
 	a.hasTags(tags, "v1")
 }

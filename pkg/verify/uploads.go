@@ -158,7 +158,7 @@ func uploadCases() []Case {
 		},
 		{
 			"upload-unknown-delete", Push, Should, "Endpoints",
-			"DELETE of an upload that was never started answers 404.",
+			"DELETE of an upload that was never started answers 404 or 400.",
 			"clients that clean up are told of a success that was none", uploadUnknownDelete,
 		},
 		{
@@ -178,8 +178,8 @@ func uploadCases() []Case {
 		},
 		{
 			"upload-complete-again", Push, Should, "docker, crane",
-			"The PUT that closed an upload, sent again, answers 201 again or a clean 404.",
-			"clients that lost the answer and try again", uploadCompleteAgain,
+			"The PUT that closed an upload, sent again, answers 201 again, 404, or 400 that speaks of the upload: not that the digest is wrong.",
+			"clients that lost the answer and try again: they must not think that their content is bad", uploadCompleteAgain,
 		},
 		{
 			"upload-complete-ended", Push, Should, "Endpoints",
@@ -248,12 +248,17 @@ func uploadLocationSameHost(p *probe) {
 	a.want(err == nil && loc.Scheme == a.url.Scheme && loc.Host == a.url.Host, "expected a Location on %s://%s", a.url.Scheme, a.url.Host)
 }
 
-// neverStarted is the location of an upload that is not there, as most registries
-// name theirs.
+// neverStarted is the location of an upload that is not there.
 func (p *probe) neverStarted() string {
 	p.hasBlob(p.repo, p.newBlob(10)) // so that the repository is there
+	return p.repo.uploads(p.newUUID())
+}
+
+// newUUID is the name of an upload as most registries choose it.
+func (p *probe) newUUID() string {
 	x := p.rand.bytes(16)
-	return p.repo.uploads(fmt.Sprintf("%x-%x-4%x-8%x-%x", x[:4], x[4:6], x[6:8], x[8:10], x[10:])[:36])
+	x[6], x[8] = x[6]&0x0f|0x40, x[8]&0x3f|0x80 // version 4
+	return fmt.Sprintf("%x-%x-%x-%x-%x", x[:4], x[4:6], x[6:8], x[8:10], x[10:])
 }
 
 func uploadUnknownPatch(p *probe) {
@@ -274,7 +279,7 @@ func uploadUnknownDelete(p *probe) {
 	if a.status == http.StatusMethodNotAllowed {
 		p.notOffered(a, "uploads cannot be cancelled")
 	}
-	a.is(http.StatusNotFound)
+	a.is(http.StatusNotFound, http.StatusBadRequest)
 }
 
 func uploadUnknownCode(p *probe) {
@@ -309,14 +314,23 @@ func uploadUnfinishedInvisible(p *probe) {
 	p.isPulled(p.repo, b)
 }
 
+// isOver expects the answer to a PUT that has closed its upload before.
+func (a *answer) isOver() {
+	if a.status == http.StatusBadRequest {
+		a.isError(a.status, oci.BlobUploadUnknown, oci.BlobUploadInvalid)
+		return
+	}
+	a.is(http.StatusCreated, http.StatusNotFound)
+}
+
 func uploadCompleteAgain(p *probe) {
 	b := p.newBlob(2000)
 	whole, u := p.startUpload(p.repo, ""), p.startUpload(p.other, "")
 	p.given(func() { whole.put(b.digest, b.content).is(http.StatusCreated) })
-	whole.put(b.digest, b.content).is(http.StatusCreated, http.StatusNotFound)
+	whole.put(b.digest, b.content).isOver()
 	u.hasChunk(0, b.content)
 	p.given(func() { u.put(b.digest, nil).is(http.StatusCreated) })
-	u.put(b.digest, nil).is(http.StatusCreated, http.StatusNotFound)
+	u.put(b.digest, nil).isOver()
 	p.isPulled(p.repo, b)
 	p.isPulled(p.other, b)
 }
@@ -358,7 +372,7 @@ func (p *probe) cancelled(b blob) *upload {
 func uploadCancel(p *probe) {
 	u := p.startUpload(p.repo, "")
 	a := p.delete(u.location)
-	if a.status == http.StatusMethodNotAllowed {
+	if a.status == http.StatusMethodNotAllowed || a.status == http.StatusBadRequest {
 		p.notOffered(a, "uploads cannot be cancelled")
 	}
 	a.is(http.StatusNoContent)
