@@ -5,6 +5,7 @@
 package env
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 )
@@ -19,8 +20,14 @@ type Config struct {
 	KMSKey string // PIERLESS_KMS_KEY: key id or ARN for aws:kms
 	Log    string // PIERLESS_LOG: text or json
 
-	ServeBlobs  bool // PIERLESS_SERVE_BLOBS: no redirects to S3
-	AllowSparse bool // PIERLESS_ALLOW_SPARSE: indexes with missing children
+	// AdminTokenSHA256 is PIERLESS_ADMIN_TOKEN_SHA256: 64 lower-case hex digits, or ""
+	// for a registry without access control.
+	AdminTokenSHA256 string
+
+	ServeBlobs    bool // PIERLESS_SERVE_BLOBS: no redirects to S3
+	RedirectHead  bool // PIERLESS_REDIRECT_HEAD: HEAD of blobs is redirected to S3 too
+	AllowSparse   bool // PIERLESS_ALLOW_SPARSE: indexes with missing children
+	AnonymousPull bool // PIERLESS_ANONYMOUS_PULL: pulls need no credentials
 }
 
 // Load reads variables through get, which main takes from the operating system. The
@@ -34,9 +41,12 @@ func Load(get func(string) string) (Config, error) {
 		SSE:    get("PIERLESS_SSE"),
 		KMSKey: get("PIERLESS_KMS_KEY"),
 		Log:    or(get("PIERLESS_LOG"), "text"),
+
+		AdminTokenSHA256: get("PIERLESS_ADMIN_TOKEN_SHA256"),
 	}
 	for name, field := range map[string]*bool{
 		"PIERLESS_SERVE_BLOBS": &c.ServeBlobs, "PIERLESS_ALLOW_SPARSE": &c.AllowSparse,
+		"PIERLESS_ANONYMOUS_PULL": &c.AnonymousPull, "PIERLESS_REDIRECT_HEAD": &c.RedirectHead,
 	} {
 		value := get(name)
 		if value == "" {
@@ -60,6 +70,8 @@ func (c Config) Check() error {
 		return fmt.Errorf("PIERLESS_LOG is %q: use text or json", c.Log)
 	case c.SSE != "" && c.SSE != "AES256" && c.SSE != "aws:kms":
 		return fmt.Errorf("PIERLESS_SSE is %q: use AES256 or aws:kms, or leave it out for the bucket's default", c.SSE)
+	case c.AnonymousPull && c.AdminTokenSHA256 == "":
+		return errors.New("PIERLESS_ANONYMOUS_PULL is set without PIERLESS_ADMIN_TOKEN_SHA256: without a token everything is open, pushes too")
 	}
 	return nil
 }

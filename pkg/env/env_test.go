@@ -30,6 +30,9 @@ func TestRefused(t *testing.T) {
 		{"PIERLESS_LOG": "xml"},
 		{"PIERLESS_SSE": "rot13"},
 		{"PIERLESS_SERVE_BLOBS": "perhaps"},
+		{"PIERLESS_ANONYMOUS_PULL": "perhaps"},
+		{"PIERLESS_ANONYMOUS_PULL": "true"},
+		{"PIERLESS_REDIRECT_HEAD": "perhaps"},
 	} {
 		if c, err := load(t, vars); err == nil {
 			t.Errorf("%v was accepted: %+v", vars, c)

@@ -13,13 +13,13 @@ import (
 )
 
 type blobs struct {
-	reg        *registry.Registry
-	serveBytes bool
+	reg  *registry.Registry
+	opts Options
 }
 
 // Blobs serves blobs.
 func Blobs(reg *registry.Registry, opts Options) http.Handler {
-	s := blobs{reg, opts.ServeBlobs}
+	s := blobs{reg, opts}
 	return newFamily(opts, map[route.Kind]handler{route.Blob: s.serve})
 }
 
@@ -33,16 +33,34 @@ func (s blobs) serve(w http.ResponseWriter, r *http.Request, req route.Request) 
 	return s.delete(w, r, req)
 }
 
-// head answers without a redirect: clients that skip an upload because of it
-// read the size from here.
+// head answers without a redirect unless it must: clients that skip an upload
+// because of it read the size from here.
 func (s blobs) head(w http.ResponseWriter, r *http.Request, req route.Request) error {
 	b, err := s.reg.FindBlob(r.Context(), req.Name, req.Digest, true)
 	if err != nil {
 		return err
 	}
+	if s.opts.RedirectHead {
+		if url, err := s.location(r, b); err != nil || url != "" {
+			return redirect(w, b, url, err)
+		}
+	}
 	setBlob(w, b)
 	w.Header().Set("Content-Length", strconv.FormatInt(b.Size, 10))
 	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// redirect sends the client to the bytes.
+func redirect(w http.ResponseWriter, b registry.Blob, url string, err error) error {
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Docker-Content-Digest", string(b.Digest))
+	w.Header().Set("Location", url)
+	w.Header().Set("Cache-Control", "no-store") // the URL expires
+	w.Header().Set("Content-Length", "0")
+	w.WriteHeader(http.StatusTemporaryRedirect)
 	return nil
 }
 
@@ -65,17 +83,8 @@ func (s blobs) get(w http.ResponseWriter, r *http.Request, req route.Request) er
 		w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", b.Size))
 		return err
 	}
-	url, err := s.location(r, b)
-	if err != nil {
-		return err
-	}
-	if url != "" {
-		w.Header().Set("Docker-Content-Digest", string(b.Digest))
-		w.Header().Set("Location", url)
-		w.Header().Set("Cache-Control", "no-store") // the URL expires
-		w.Header().Set("Content-Length", "0")
-		w.WriteHeader(http.StatusTemporaryRedirect)
-		return nil
+	if url, err := s.location(r, b); err != nil || url != "" {
+		return redirect(w, b, url, err)
 	}
 	setBlob(w, b)
 	if notModified(w, r, b.Digest) {
@@ -84,12 +93,12 @@ func (s blobs) get(w http.ResponseWriter, r *http.Request, req route.Request) er
 	return s.send(w, r, b, part)
 }
 
-// location is where the client is sent, or empty.
+// location is where the client is sent with the method of its request, or empty.
 func (s blobs) location(r *http.Request, b registry.Blob) (string, error) {
-	if s.serveBytes {
+	if s.opts.ServeBlobs {
 		return "", nil
 	}
-	return s.reg.BlobURL(r.Context(), http.MethodGet, b)
+	return s.reg.BlobURL(r.Context(), r.Method, b)
 }
 
 // send streams a blob or one range of it.

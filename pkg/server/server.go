@@ -27,6 +27,10 @@ type Options struct {
 	// ServeBlobs passes blob bytes through this process even where the store has
 	// URLs to redirect to: for clients that cannot reach the store.
 	ServeBlobs bool
+	// RedirectHead answers HEAD of a blob with a redirect to a URL that is presigned
+	// for HEAD, where the store has URLs: for a gateway that does not pass on the
+	// length that a handler says.
+	RedirectHead bool
 }
 
 // handler answers a request of one kind, with one of the methods that the kind
@@ -40,7 +44,7 @@ type family struct {
 	handlers map[route.Kind]handler
 }
 
-func newFamily(opts Options, handlers map[route.Kind]handler) http.Handler {
+func newFamily(opts Options, handlers map[route.Kind]handler) family {
 	log := opts.Log
 	if log == nil {
 		log = slog.Default()
@@ -48,17 +52,36 @@ func newFamily(opts Options, handlers map[route.Kind]handler) http.Handler {
 	return family{log: log, handlers: handlers}
 }
 
+// Refuse returns what a handler in front of the families answers with: err as an
+// OCI error, with the same headers and the same line in the log as theirs.
+func Refuse(opts Options) func(w http.ResponseWriter, r *http.Request, err error) {
+	f := newFamily(opts, nil)
+	return func(w http.ResponseWriter, r *http.Request, err error) {
+		f.answer(w, r, func(*recorder) (route.Request, error) {
+			req, _ := route.ParseEscaped(r.URL.EscapedPath()) // for the log
+			return req, err
+		})
+	}
+}
+
 // ServeHTTP implements http.Handler.
 func (f family) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	f.answer(rw, r, func(w *recorder) (route.Request, error) {
+		req, err := route.ParseEscaped(r.URL.EscapedPath())
+		if err == nil {
+			err = f.serve(w, r, req)
+		}
+		return req, err
+	})
+}
+
+func (f family) answer(rw http.ResponseWriter, r *http.Request, serve func(*recorder) (route.Request, error)) {
 	start := time.Now()
 	w := &recorder{ResponseWriter: rw}
 	id := requestID(r)
 	w.Header().Set("X-Request-Id", id)
 	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
-	req, err := route.ParseEscaped(r.URL.EscapedPath())
-	if err == nil {
-		err = f.serve(w, r, req)
-	}
+	req, err := serve(w)
 	if err != nil {
 		writeError(w, r, req, err)
 	}
@@ -172,7 +195,7 @@ func writeError(w *recorder, r *http.Request, req route.Request, err error) {
 	}
 	status := errs.Status()
 	switch {
-	case r.Context().Err() != nil:
+	case errors.Is(r.Context().Err(), context.Canceled): // at a deadline the client still listens
 		status = statusClientGone
 	case status == http.StatusServiceUnavailable, status == http.StatusTooManyRequests:
 		w.Header().Set("Retry-After", "1")
