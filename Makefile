@@ -1,9 +1,9 @@
 # An index: what takes more than a line is a script in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help build run test check up down e2e bench fuzz generate verify conformance clean
+.PHONY: help build run test check up down e2e bench functions bench-cold fuzz generate template verify conformance deploy-test clean
 
 help: ## print this list
-	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
 run: build ## build and start a registry on this machine's disk
 	./bin/pierless serve
@@ -17,10 +17,12 @@ test: ## everything but e2e: check, tests, tests on LocalStack
 check: ## formatting, linters, vulnerabilities, generated docs
 	scripts/check.sh
 
-up: build ## start LocalStack (S3, DynamoDB) and create bucket and table
-	localstack/up.sh
+up: build ## start the whole cloud on this machine: LocalStack, the functions, their API
+	localstack/up.sh >/dev/null
+	localstack/cloud.sh up $(CLOUD)
 
-down: ## stop LocalStack
+down: ## stop it
+	localstack/cloud.sh down
 	localstack/down.sh
 
 e2e: build ## docker, podman, skopeo, crane, regctl, oras against both stores
@@ -29,11 +31,20 @@ e2e: build ## docker, podman, skopeo, crane, regctl, oras against both stores
 bench: ## benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
 
-fuzz: ## fuzz the request parser for a short time
+functions: ## build the Lambda functions for this machine
+	scripts/functions.sh
+
+bench-cold: ## how long the functions take to start
+	scripts/bench-cold.sh
+
+fuzz: ## fuzz the parsers of paths and events for a short time
 	scripts/fuzz.sh
 
 generate: ## rewrite generated files
 	go generate ./...
+
+template: ## rewrite the routes in template.yaml
+	scripts/template.sh
 
 verify: build ## what a registry does wrong: make verify URL=http://127.0.0.1:5000
 	./bin/pierless verify $(if $(URL),"$(URL)",http://127.0.0.1:5000)
@@ -41,5 +52,15 @@ verify: build ## what a registry does wrong: make verify URL=http://127.0.0.1:50
 conformance: build ## run a conformance suite you have: make conformance SUITE=path
 	scripts/conformance.sh "$(SUITE)"
 
+deploy-test: ## sam deploy to an emulator, push, pull, update, delete
+	scripts/deploy-test.sh
+
 clean: ## remove what was built and fetched
-	rm -rf bin .cache
+	rm -rf bin .cache .aws-sam
+
+# SAM calls these with ARTIFACTS_DIR, one for each function, for what template.yaml
+# deploys: arm64, unless FUNCTION_GOARCH says otherwise (not GOARCH, which may stand in
+# an environment).
+FUNCTION_GOARCH ?= arm64
+build-%Function:
+	GOOS=linux GOARCH=$(FUNCTION_GOARCH) CGO_ENABLED=0 go build -tags lambda.norpc -trimpath -buildvcs=false -ldflags '-s -w' -o '$(ARTIFACTS_DIR)/bootstrap' ./functions/$(shell echo '$*' | tr A-Z a-z)

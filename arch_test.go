@@ -21,16 +21,30 @@ const (
 var arrows = map[string][]string{
 	"pkg/oci":                   {},
 	"pkg/env":                   {},
+	"pkg/awsclient":             {},
 	"pkg/awsenv":                {"pkg/awsclient"},
+	"pkg/lambdahttp":            {},
 	"pkg/route":                 {"pkg/oci"},
 	"pkg/registry":              {"pkg/oci"},
 	"pkg/registry/registrytest": {"pkg/registry"},
 	"pkg/server":                {"pkg/oci", "pkg/registry", "pkg/route"},
+	"pkg/auth":                  {"pkg/oci", "pkg/route"},
 	"pkg/local":                 {"pkg/registry"},
 	"pkg/s3blobs":               {"pkg/registry"},
 	"pkg/ddbnames":              {"pkg/registry"},
 	"pkg/storetest":             {"pkg/awsenv", "pkg/ddbnames", "pkg/local", "pkg/registry", "pkg/s3blobs"},
 	"pkg/verify":                {"pkg/oci"},
+	"functions/internal/start": {
+		"pkg/auth", "pkg/awsclient", "pkg/ddbnames", "pkg/env", "pkg/lambdahttp", "pkg/oci", "pkg/registry", "pkg/s3blobs", "pkg/server",
+	},
+	"functions/base":             {"functions/internal/start", "pkg/server"},
+	"functions/blobs":            {"functions/internal/start", "pkg/server"},
+	"functions/manifests":        {"functions/internal/start", "pkg/server"},
+	"functions/referrers":        {"functions/internal/start", "pkg/server"},
+	"functions/tags":             {"functions/internal/start", "pkg/server"},
+	"functions/uploads":          {"functions/internal/start", "pkg/server"},
+	"localstack/coldstart":       {"pkg/auth"},
+	"localstack/coldstart/hello": {},
 	// The local cloud knows nothing of registries: what is deployed is all it has.
 	"cmd/pierless": {
 		"pkg/auth", "pkg/awsenv", "pkg/ddbnames", "pkg/env", "pkg/local", "pkg/registry", "pkg/s3blobs", "pkg/server", "pkg/verify",
@@ -44,7 +58,7 @@ type goPackage struct {
 
 func packages(t *testing.T) []goPackage {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Name,Doc,Imports", "./cmd/...", "./localstack/...", "./pkg/...").Output()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Name,Doc,Imports", "./cmd/...", "./functions/...", "./localstack/...", "./pkg/...").Output()
 	if err != nil {
 		t.Fatal(err)
 	}

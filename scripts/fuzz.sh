@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
 # Usage: scripts/fuzz.sh [TIME]
-# Fuzzes the parsing of request paths, each target for TIME (20s).
+# Fuzzes what strangers write: request paths, and events that hold requests. Each
+# target for TIME (20s).
 set -euo pipefail
 cd "$(dirname "$0")/.."
-targets=$(go test -list '^Fuzz' ./pkg/route | grep '^Fuzz') || { echo "pkg/route has no fuzz target" >&2; exit 1; }
-for target in $targets; do
-  go test -run '^$' -fuzz "^$target\$" -fuzztime "${1:-20s}" ./pkg/route
+for package in ./pkg/route ./pkg/lambdahttp; do
+  targets=$(go test -list '^Fuzz' "$package" | grep '^Fuzz') || { echo "$package has no fuzz target" >&2; exit 1; }
+  for target in $targets; do
+    go test -run '^$' -fuzz "^$target\$" -fuzztime "${1:-20s}" "$package"
+  done
 done

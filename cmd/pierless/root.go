@@ -27,7 +27,7 @@ func newRoot(getenv func(string) string) *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newServe(getenv), newInit(getenv), newVerify(getenv))
+	root.AddCommand(newServe(getenv), newInit(getenv), newToken(), newVerify(getenv))
 	return root
 }
 

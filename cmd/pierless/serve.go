@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pierless/pierless/pkg/auth"
 	"github.com/pierless/pierless/pkg/env"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/server"
@@ -25,8 +26,8 @@ works over S3 and DynamoDB, and pulls are redirected to presigned S3 URLs; AWS's
 usual variables give region and credentials, AWS_ENDPOINT_URL_S3 and
 AWS_ENDPOINT_URL_DYNAMODB an emulator. 'pierless init' creates both.
 
-There is no access control yet: listen beyond loopback only behind something that
-has it.`
+Without an administrator's token the registry is open: listen beyond loopback only
+behind something that is not. 'pierless token' makes one.`
 
 const serveExample = `  pierless serve
   pierless serve --listen 127.0.0.1:5001 --data /srv/registry
@@ -45,7 +46,10 @@ func newServe(getenv func(string) string) *cobra.Command {
 	f.StringVar(&c.Listen, "listen", c.Listen, "address to listen on (PIERLESS_LISTEN)")
 	f.StringVar(&c.Data, "data", c.Data, "folder of the embedded store (PIERLESS_DATA)")
 	f.BoolVar(&c.ServeBlobs, "serve-blobs", c.ServeBlobs, "send blob bytes through this process instead of redirecting to S3 (PIERLESS_SERVE_BLOBS)")
+	f.BoolVar(&c.RedirectHead, "redirect-head", c.RedirectHead, "redirect HEAD of blobs to S3 too, for a gateway that loses Content-Length (PIERLESS_REDIRECT_HEAD)")
 	f.BoolVar(&c.AllowSparse, "allow-sparse", c.AllowSparse, "accept indexes whose children are not all pushed (PIERLESS_ALLOW_SPARSE)")
+	f.StringVar(&c.AdminTokenSHA256, "admin-token-sha256", c.AdminTokenSHA256, "SHA-256 of the token that opens the registry, see 'pierless token'; empty: open to all (PIERLESS_ADMIN_TOKEN_SHA256)")
+	f.BoolVar(&c.AnonymousPull, "anonymous-pull", c.AnonymousPull, "let pulls in without the token (PIERLESS_ANONYMOUS_PULL)")
 	return configured(cmd, &c, err, serve)
 }
 
@@ -61,7 +65,11 @@ func serve(cmd *cobra.Command, c env.Config) error {
 		}
 	}()
 	reg := registry.New(names, blobs, registry.Options{AllowSparse: c.AllowSparse, Log: log})
-	handler := withHealth(server.All(reg, server.Options{Log: log, ServeBlobs: c.ServeBlobs}))
+	opts := server.Options{Log: log, ServeBlobs: c.ServeBlobs, RedirectHead: c.RedirectHead}
+	handler, err := guarded(server.All(reg, opts), c, opts)
+	if err != nil {
+		return err
+	}
 
 	listener, err := new(net.ListenConfig).Listen(cmd.Context(), "tcp", c.Listen)
 	if err != nil {
@@ -72,10 +80,24 @@ func serve(cmd *cobra.Command, c env.Config) error {
 		store = "s3://" + c.Bucket + " and DynamoDB table " + c.Table
 	}
 	log.Info("ready", "listen", listener.Addr().String(), "store", store, "try", "docker push "+listener.Addr().String()+"/<name>:<tag>")
-	if at, ok := listener.Addr().(*net.TCPAddr); ok && !at.IP.IsLoopback() {
-		log.Warn("there is no access control yet: whoever reaches this address can push and delete", "listen", at.String())
+	if at, ok := listener.Addr().(*net.TCPAddr); ok && !at.IP.IsLoopback() && c.AdminTokenSHA256 == "" {
+		log.Warn("there is no access control: whoever reaches this address can push and delete; 'pierless token' makes a token", "listen", at.String())
 	}
-	return run(cmd.Context(), listener, handler, log)
+	return run(cmd.Context(), listener, withHealth(handler), log)
+}
+
+// guarded puts access control in front of the registry where a token is set.
+func guarded(next http.Handler, c env.Config, opts server.Options) (http.Handler, error) {
+	if c.AdminTokenSHA256 == "" {
+		return next, nil
+	}
+	handler, err := auth.New(auth.Options{
+		TokenSHA256: c.AdminTokenSHA256, AnonymousPull: c.AnonymousPull, Refuse: server.Refuse(opts),
+	}, next)
+	if err != nil {
+		return nil, fmt.Errorf("PIERLESS_ADMIN_TOKEN_SHA256: %w", err)
+	}
+	return handler, nil
 }
 
 // run serves until the context ends, then lets requests finish.

@@ -154,6 +154,8 @@ func TestRefusals(t *testing.T) {
 		"address already in use":    {"serve", "--data", t.TempDir(), "--listen", busy.Addr().String()},
 		"set both":                  {"serve", "--bucket", "b"},
 		"use text or json":          {"serve", "--log", "xml"},
+		"64 lower-case hex digits":  {"serve", "--data", t.TempDir(), "--admin-token-sha256", "secret"},
+		"everything is open":        {"serve", "--anonymous-pull"},
 		"name a bucket":             {"init"},
 		"unknown command":           {"serv"},
 		"unknown flag":              {"serve", "--prot", "1"},
@@ -168,7 +170,7 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestHelpTeaches(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"init", "--help"}, {"verify", "--help"}} {
+	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"init", "--help"}, {"token", "--help"}, {"verify", "--help"}} {
 		out, stop := start(t, args...)
 		if err := stop(); err != nil {
 			t.Errorf("%v: %v", args, err)

@@ -1,0 +1,114 @@
+package start_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/pierless/pierless/pkg/route"
+)
+
+// maxBinary is the most that a function may have, in bytes: its start reads it.
+const maxBinary = 12_000_000
+
+// handlers names the type in pkg/server behind each family.
+func handlers() map[route.Family]string {
+	return map[route.Family]string{
+		route.FamilyBase: "base", route.FamilyBlobs: "blobs", route.FamilyUploads: "uploads",
+		route.FamilyManifests: "manifests", route.FamilyTags: "tags", route.FamilyReferrers: "referrers",
+	}
+}
+
+// build links every function as it is deployed, but for the given flags.
+func build(t *testing.T, ldflags string) string {
+	t.Helper()
+	dir := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-tags", "lambda.norpc", "-trimpath", "-ldflags", ldflags, "-o", dir+"/", "./functions/...")
+	cmd.Dir = filepath.Join("..", "..", "..")
+	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=arm64", "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return dir
+}
+
+// TestBinaries: each function is small, serves its family alone, and links nothing
+// that keeps the linker from leaving code out.
+func TestBinaries(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds six programs for another architecture")
+	}
+	stripped, whole := build(t, "-s -w"), build(t, "")
+	for family := range handlers() {
+		info, err := os.Stat(filepath.Join(stripped, string(family)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Size() >= maxBinary {
+			t.Errorf("%s has %d bytes, the limit is %d", family, info.Size(), maxBinary)
+		}
+		symbols, err := exec.CommandContext(t.Context(), "go", "tool", "nm", filepath.Join(whole, string(family))).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkSymbols(t, family, strings.Split(string(symbols), "\n"))
+	}
+}
+
+func checkSymbols(t *testing.T, family route.Family, symbols []string) {
+	t.Helper()
+	has := func(prefix string) bool {
+		return slices.ContainsFunc(symbols, func(line string) bool { return strings.Contains(line, " T "+prefix) })
+	}
+	for other, handler := range handlers() {
+		linked := has(fmt.Sprintf("github.com/pierless/pierless/pkg/server.%s.", handler))
+		if linked != (other == family) {
+			t.Errorf("%s: handlers of %s are linked: %v", family, other, linked)
+		}
+	}
+	for _, prefix := range []string{
+		"text/template.", "html/template.", "net/rpc.", "github.com/spf13/", "go.etcd.io/", "github.com/gin-gonic/",
+		"github.com/aws/aws-sdk-go-v2/config.", "github.com/aws/aws-sdk-go-v2/service/sts.", "github.com/pierless/pierless/pkg/local.",
+	} {
+		if has(prefix) {
+			t.Errorf("%s links %s", family, prefix)
+		}
+	}
+	for _, needed := range []string{"github.com/pierless/pierless/pkg/auth.", "github.com/pierless/pierless/pkg/lambdahttp."} {
+		if !has(needed) {
+			t.Errorf("%s does not link %s", family, needed)
+		}
+	}
+}
+
+// TestStart runs a function without what it needs: it ends, with one plain line.
+func TestStart(t *testing.T) {
+	dir := t.TempDir()
+	binary := filepath.Join(dir, "bootstrap")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "lambda.norpc", "-o", binary, "../../base").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	complete := []string{
+		"PIERLESS_BUCKET=b", "PIERLESS_TABLE=t", "AWS_REGION=x", "AWS_ACCESS_KEY_ID=x", "AWS_SECRET_ACCESS_KEY=x",
+		"PIERLESS_ADMIN_TOKEN_SHA256=" + strings.Repeat("0", 64), "AWS_LAMBDA_RUNTIME_API=127.0.0.1:1",
+	}
+	for name, want := range map[string]string{
+		"PIERLESS_BUCKET": "PIERLESS_BUCKET", "PIERLESS_ADMIN_TOKEN_SHA256": "PIERLESS_ADMIN_TOKEN_SHA256", "AWS_REGION": "AWS_REGION",
+		"AWS_ACCESS_KEY_ID": "credentials", "AWS_LAMBDA_RUNTIME_API": "AWS_LAMBDA_RUNTIME_API", "": "connection refused",
+	} {
+		cmd := exec.CommandContext(t.Context(), binary)
+		for _, v := range complete {
+			if name == "" || !strings.HasPrefix(v, name+"=") {
+				cmd.Env = append(cmd.Env, v)
+			}
+		}
+		out, err := cmd.CombinedOutput()
+		if err == nil || !strings.Contains(string(out), want) || strings.Count(string(out), "\n") != 1 {
+			t.Errorf("without %q: %v, %q; want one line with %q", name, err, out, want)
+		}
+	}
+}

@@ -1,0 +1,11 @@
+// Command manifests is the Lambda function that serves manifests.
+package main
+
+import (
+	"os"
+
+	"github.com/pierless/pierless/functions/internal/start"
+	"github.com/pierless/pierless/pkg/server"
+)
+
+func main() { start.Function(os.Getenv, server.Manifests) }

@@ -1,0 +1,82 @@
+package lambdahttp
+
+import "bytes"
+
+// cutBody takes the body out of an event that is JSON: rest is the event with an
+// empty body, body what it was. Only a string without escapes at the top level is
+// taken, as base64 always is; found is false for any other event, also for one
+// that is not JSON as far as this looks, which is not far: rest must be parsed.
+func cutBody(payload []byte) (rest []byte, body string, found bool) {
+	depth, key, start, end := 0, "", 0, 0
+	for i := 0; i < len(payload); i++ {
+		switch payload[i] {
+		case '{', '[':
+			depth++
+		case '}', ']':
+			depth--
+		case '"':
+			length, plain := scanString(payload[i+1:])
+			if length < 0 {
+				return nil, "", false
+			}
+			from, to := i+1, i+1+length
+			i = to
+			if depth != 1 {
+				continue
+			}
+			if isKey(payload[to+1:]) {
+				if key = string(payload[from:to]); !plain || bytes.EqualFold(payload[from:to], []byte("body")) && (key != "body" || end > 0) {
+					return nil, "", false // another spelling of it, or a second one
+				}
+			} else if key == "body" {
+				if !plain {
+					return nil, "", false
+				}
+				start, end = from, to
+			}
+		}
+	}
+	if end == 0 {
+		return nil, "", false
+	}
+	rest = append(append(make([]byte, 0, len(payload)-(end-start)), payload[:start]...), payload[end:]...)
+	return rest, string(payload[start:end]), true
+}
+
+// scanString returns the length of a JSON string up to its closing quote, and
+// whether its bytes are its value. The length is negative where it does not end.
+func scanString(s []byte) (length int, plain bool) {
+	end := bytes.IndexByte(s, '"')
+	if end < 0 {
+		return -1, false
+	}
+	if bytes.IndexByte(s[:end], '\\') < 0 {
+		return end, isASCII(s[:end])
+	}
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '"':
+			return i, false
+		}
+	}
+	return -1, false
+}
+
+// isASCII reports whether s has only printable ASCII: JSON forbids control
+// characters in strings and replaces what is not UTF-8.
+func isASCII(s []byte) bool {
+	for _, c := range s {
+		if c < ' ' || c >= 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// isKey reports whether a colon follows.
+func isKey(s []byte) bool {
+	s = bytes.TrimLeft(s, " \t\r\n")
+	return len(s) > 0 && s[0] == ':'
+}

@@ -1,0 +1,192 @@
+package lambdahttp
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/aws/aws-lambda-go/events"
+)
+
+// apiEvent is the adapter's form of an event.
+type apiEvent = events.APIGatewayV2HTTPRequest
+
+// event is an invocation whose parts have been checked.
+type event struct {
+	apiEvent
+	path  string // decoded, without the stage
+	query string // as it stands in a request line
+}
+
+// parseEvent reads an event. The error is a *Fault; what could be read of the event
+// comes with it.
+func parseEvent(payload []byte) (event, error) {
+	e := event{path: "/"}
+	if err := decode(payload, &e.apiEvent); err != nil {
+		return e, badEvent(err)
+	}
+	if e.Version != "2.0" {
+		return e, badEvent(fmt.Errorf("payload format version is %q", e.Version))
+	}
+	if !isMethod(e.RequestContext.HTTP.Method) {
+		return e, badEvent(errors.New("the method is missing or malformed"))
+	}
+	e.path = e.decodedPath()
+	e.query = escapeQuery(e.RawQueryString)
+	return e, nil
+}
+
+func badEvent(cause error) *Fault {
+	return &Fault{
+		Status: http.StatusInternalServerError, Cause: cause,
+		Message: "this is no HTTP API event of payload format 2.0: see the integration of this route",
+	}
+}
+
+// decode keeps the body, which is most of an event, out of encoding/json: of a chunk
+// of 4 MiB it would take five times as long as everything else here.
+func decode(payload []byte, e *apiEvent) error {
+	rest, body, found := cutBody(payload)
+	if !found {
+		return json.Unmarshal(payload, e)
+	}
+	if err := json.Unmarshal(rest, e); err != nil {
+		return err
+	}
+	e.Body = body
+	return nil
+}
+
+// isMethod accepts upper-case names: the adapter turns a missing method into GET
+// and a lower-case one into another.
+func isMethod(s string) bool {
+	return s != "" && len(s) <= 32 && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-") == ""
+}
+
+// decodedPath is the path as the gateway hands it over: percent escapes are undone
+// already. A stage other than $default stands in front of it.
+func (e *event) decodedPath() string {
+	path := e.RawPath
+	if path == "" {
+		path = e.RequestContext.HTTP.Path
+	}
+	if stage := e.RequestContext.Stage; stage != "" && stage != "$default" {
+		if rest, found := strings.CutPrefix(path, "/"+stage); found && (rest == "" || rest[0] == '/') {
+			path = rest
+		}
+	}
+	if !strings.HasPrefix(path, "/") {
+		path = "/" + path
+	}
+	return path
+}
+
+// escapeQuery escapes what cannot stand in a query: it is still encoded as the
+// client sent it, and '#' would end it.
+func escapeQuery(query string) string {
+	var b strings.Builder
+	for i := range len(query) {
+		if c := query[i]; c <= ' ' || c >= 0x7f || c == '#' {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// guarded is the event as the adapter gets it: a path that is escaped once, so that
+// its parser undoes just that, and no headers, which it would split at commas.
+func (e *event) guarded() apiEvent {
+	g := apiEvent{
+		RawPath:         (&url.URL{Path: e.path}).EscapedPath(),
+		RawQueryString:  e.query,
+		Body:            e.Body,
+		IsBase64Encoded: e.IsBase64Encoded,
+	}
+	g.RequestContext.HTTP.Method = e.RequestContext.HTTP.Method
+	return g
+}
+
+// restore completes the adapter's request with what was kept from it.
+func (e *event) restore(r *http.Request) {
+	if isMethod(e.RequestContext.HTTP.Method) {
+		r.Method = e.RequestContext.HTTP.Method
+	}
+	r.URL = &url.URL{Path: e.path, RawQuery: e.query}
+	r.RequestURI = r.URL.RequestURI()
+	r.Header = e.header()
+	r.Host = e.host()
+	r.RemoteAddr = e.RequestContext.HTTP.SourceIP
+	if r.ContentLength > 0 {
+		r.Header.Set("Content-Length", strconv.FormatInt(r.ContentLength, 10))
+	}
+	if id := e.requestID(); id != "" {
+		r.Header.Set("X-Request-Id", id)
+	}
+}
+
+// header returns the client's headers, each with the value that came: joined again
+// at commas where it was sent several times, never split. Those that speak of the
+// connection, which ended at the gateway, are left out.
+func (e *event) header() http.Header {
+	h := http.Header{}
+	for _, name := range slices.Sorted(maps.Keys(e.Headers)) {
+		key := textproto.CanonicalMIMEHeaderKey(name)
+		switch key {
+		case "Host", "Content-Length", "Transfer-Encoding", "Expect", "Connection", "Trailer", "Te", "Upgrade":
+			continue
+		}
+		if value := strings.Trim(e.Headers[name], " \t"); isToken(name) && isValue(value) {
+			h.Add(key, value)
+		}
+	}
+	if cookies := strings.Join(e.Cookies, "; "); cookies != "" && isValue(cookies) {
+		h.Set("Cookie", cookies)
+	}
+	return h
+}
+
+func (e *event) host() string {
+	host := e.RequestContext.DomainName
+	for name, value := range e.Headers {
+		if strings.EqualFold(name, "host") {
+			host = value
+		}
+	}
+	if strings.ContainsFunc(host, func(c rune) bool { return c <= ' ' || c >= 0x7f || strings.ContainsRune(`/\?#@"<>`, c) }) {
+		return ""
+	}
+	return host
+}
+
+// requestID is the gateway's id of the request, which its access log has too. It
+// is base64: the padding is left out.
+func (e *event) requestID() string {
+	return strings.TrimRight(e.RequestContext.RequestID, "=")
+}
+
+// isToken reports whether s can be a header's name (RFC 9110, 5.6.2).
+func isToken(s string) bool {
+	return s != "" && strings.IndexFunc(s, func(c rune) bool {
+		alnum := '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+		return !alnum && !strings.ContainsRune("!#$%&'*+-.^_`|~", c)
+	}) < 0
+}
+
+// isValue reports whether s can be a header's value (RFC 9110, 5.5).
+func isValue(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
