@@ -34,6 +34,7 @@ var arrows = map[string][]string{
 	"pkg/ddbnames":              {"pkg/registry"},
 	"pkg/storetest":             {"pkg/awsenv", "pkg/ddbnames", "pkg/local", "pkg/registry", "pkg/s3blobs"},
 	"pkg/verify":                {"pkg/oci"},
+	"internal/template":         {},
 	"functions/internal/start": {
 		"pkg/auth", "pkg/awsclient", "pkg/ddbnames", "pkg/env", "pkg/lambdahttp", "pkg/oci", "pkg/registry", "pkg/s3blobs", "pkg/server",
 	},
@@ -45,6 +46,7 @@ var arrows = map[string][]string{
 	"functions/uploads":          {"functions/internal/start", "pkg/server"},
 	"localstack/coldstart":       {"pkg/auth"},
 	"localstack/coldstart/hello": {},
+	"localstack/deployproxy":     {},
 	// The local cloud knows nothing of registries: what is deployed is all it has.
 	"cmd/pierless": {
 		"pkg/auth", "pkg/awsenv", "pkg/ddbnames", "pkg/env", "pkg/local", "pkg/registry", "pkg/s3blobs", "pkg/server", "pkg/verify",
@@ -58,7 +60,7 @@ type goPackage struct {
 
 func packages(t *testing.T) []goPackage {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Name,Doc,Imports", "./cmd/...", "./functions/...", "./localstack/...", "./pkg/...").Output()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Name,Doc,Imports", "./cmd/...", "./functions/...", "./internal/...", "./localstack/...", "./pkg/...").Output()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,6 +26,7 @@ test_on_localstack() (
 )
 
 step "check" scripts/check.sh
+step "template" scripts/template-check.sh
 step "tests" test_alone
 step "start LocalStack" start_localstack
 step "tests on LocalStack" test_on_localstack

@@ -1,0 +1,184 @@
+#!/usr/bin/env bash
+# Usage: scripts/deploy-test.sh
+# Deploys template.yaml, unchanged, to an emulator (MiniStack, 127.0.0.1, ports
+# PIERLESS_DEPLOY_PORT, 4576, and the next two): sam build, sam deploy, push and pull,
+# an update in place, sam delete; bucket and table must still be there.
+# Functions are built for this machine: the emulator runs them as its children.
+cd "$(dirname "$0")/.."
+. scripts/step.sh
+port=${PIERLESS_DEPLOY_PORT:-4576}
+cloud=http://127.0.0.1:$port
+host=127.0.0.1:$((port + 1))
+work=$PWD/.cache/deploy
+stack=pierless-test
+token=$(head -c 32 /dev/urandom | sha256sum | cut -c 1-64)
+crane=$PWD/.cache/bin/crane
+
+# Whatever the caller has set up for AWS is out of reach.
+unset AWS_PROFILE AWS_SESSION_TOKEN AWS_ENDPOINT_URL_S3 AWS_ENDPOINT_URL_DYNAMODB
+export AWS_ENDPOINT_URL=$cloud AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
+export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0
+export AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
+
+# Called by step.sh, which shellcheck does not see.
+# shellcheck disable=SC2317,SC2329
+cleanup() {
+  [ -z "${proxy_pid-}" ] || kill "$proxy_pid" 2>/dev/null || true
+  # Its group: the emulator leaves the functions running that it started.
+  [ -z "${cloud_pid-}" ] || kill -- "-$cloud_pid" 2>/dev/null || true
+}
+
+install() {
+  mkdir -p .cache/bin && echo '*' >.cache/.gitignore
+  sam=$(tools/sam/install.sh sam)/sam
+  ministack=$(tools/sam/install.sh ministack)/ministack
+  if ! go version -m "$crane" 2>/dev/null | grep -qE '^\s+mod\s.*\sv0\.22\.1(\s|$)'; then
+    GOBIN=$PWD/.cache/bin go install github.com/google/go-containerregistry/cmd/crane@v0.22.1
+  fi
+  go build -o .cache/bin/deployproxy ./localstack/deployproxy
+}
+
+start_cloud() {
+  rm -rf "$work" && mkdir -p "$work/docker" "$work/nobody" "$work/tmp"
+  if curl -s -m 2 -o /dev/null "$cloud/"; then
+    echo "something answers at $cloud already: set PIERLESS_DEPLOY_PORT" >&2
+    return 1
+  fi
+  # IOT_MTLS_ENABLED, SFTP_ENABLED: they would listen on all interfaces. Functions
+  # inherit AWS_ENDPOINT_URL. setsid makes a group that can be ended as one.
+  BIND_HOST=127.0.0.1 GATEWAY_PORT=$port IOT_MTLS_ENABLED=0 SFTP_ENABLED=0 TMPDIR=$work/tmp \
+    setsid "$ministack" >"$work/ministack.log" 2>&1 </dev/null &
+  cloud_pid=$!
+  wait_for "$cloud/_ministack/health" "$cloud_pid" "$work/ministack.log"
+}
+
+# wait_for waits until a URL answers, whatever it says, or its process has ended.
+wait_for() {
+  local deadline=$((SECONDS + 60))
+  until curl -s -m 5 -o /dev/null "$1"; do
+    if ! kill -0 "$2" 2>/dev/null || [ "$SECONDS" -gt "$deadline" ]; then
+      tail -n 20 "$3" >&2
+      return 1
+    fi
+    sleep 0.2
+  done
+}
+
+build() {
+  FUNCTION_GOARCH=$(go env GOHOSTARCH) "$sam" build --build-dir "$work/build" >"$work/build.log" 2>&1 || { cat "$work/build.log" >&2; return 1; }
+}
+
+# deploy gives the stack parameters, and says little where all is well.
+deploy() {
+  local log=$work/deploy.log
+  "$sam" deploy --config-file "$PWD/samconfig.toml" --template-file "$work/build/template.yaml" --stack-name "$stack" \
+    --no-confirm-changeset --no-progressbar --parameter-overrides "AdminTokenSha256=$(printf %s "$token" | sha256sum | cut -c 1-64)" "$@" \
+    >"$log" 2>&1 || { grep -A 8 FAILED "$log" >&2 || cat "$log" >&2; return 1; }
+}
+
+# output prints one of the stack's outputs.
+output() {
+  "$sam" list stack-outputs --config-file "$PWD/samconfig.toml" --stack-name "$stack" --output json |
+    python3 -c 'import json, sys; print(*[o["OutputValue"] for o in json.load(sys.stdin) if o["OutputKey"] == sys.argv[1]])' "$1"
+}
+
+first_deploy() {
+  deploy
+  local registry
+  registry=$(output RegistryHost)
+  bucket=$(output BucketName)
+  table=$(output TableName)
+  echo "host $registry, bucket $bucket, table $table" >&2
+  .cache/bin/deployproxy --listen "$host" --target "$cloud" --api "${registry%%.*}" >"$work/proxy.log" 2>&1 &
+  proxy_pid=$!
+  wait_for "http://$host/v2/" "$proxy_pid" "$work/proxy.log"
+}
+
+refused() {
+  if "$@" >"$work/refused.log" 2>&1 || ! grep -qE 'UNAUTHORIZED|401' "$work/refused.log"; then
+    echo "was not refused with 401: $*" >&2
+    cat "$work/refused.log" >&2
+    return 1
+  fi
+}
+
+# as runs crane with the credentials in one of the two folders.
+as() {
+  local who=$1
+  shift
+  DOCKER_CONFIG=$work/$who "$crane" "$@"
+}
+
+# push makes an image of two layers, one over 64 KiB, and pushes it as a tag.
+push() {
+  local who=$1 tag=$2 i
+  for i in 1 2; do
+    head -c "${i}000000" /dev/urandom >"$work/tmp/file$i"
+    tar -C "$work/tmp" -cf "$work/$tag-$i.tar" "file$i"
+  done
+  as "$who" append --oci-empty-base -f "$work/$tag-1.tar" -f "$work/$tag-2.tar" -t "$host/team/app/image:$tag"
+}
+
+# pull_again reads an image back and compares every digest with its content.
+pull_again() {
+  as "$1" validate --remote "$host/team/app/image:$2"
+  as "$1" pull --format oci "$host/team/app/image:$2" "$work/pulled-$1-$2"
+}
+
+closed() {
+  local head
+  head=$(curl -s -D - -o /dev/null "http://$host/v2/")
+  if ! grep -qE '^HTTP/1.1 401' <<<"$head" || ! grep -qiE '^www-authenticate: Basic realm="pierless"' <<<"$head"; then
+    echo "$head" >&2
+    return 1
+  fi
+  refused push nobody closed
+}
+
+push_and_pull() {
+  as docker auth login "$host" --username admin --password "$token" 2>/dev/null
+  push docker one
+  pull_again docker one
+  [ "$(as docker ls "$host/team/app/image")" = one ]
+  [ "$(as docker catalog "$host")" = team/app/image ]
+  refused pull_again nobody one
+}
+
+# update opens pull to everyone, in place: what was pushed is still there.
+update() {
+  deploy AnonymousPull=true
+  [ "$(output BucketName) $(output TableName)" = "$bucket $table" ]
+  pull_again nobody one
+  refused push nobody open
+  push docker two
+  pull_again nobody two
+}
+
+delete() {
+  "$sam" delete --config-file "$PWD/samconfig.toml" --stack-name "$stack" --no-prompts >"$work/delete.log" 2>&1 || { cat "$work/delete.log" >&2; return 1; }
+  if "$sam" list stack-outputs --stack-name "$stack" --output json >"$work/gone.log" 2>&1; then
+    echo "the stack is still there" >&2
+    return 1
+  fi
+}
+
+# kept: with bucket and table alone, the registry is all there.
+kept() {
+  [ "$(curl -s -o /dev/null -w '%{http_code}' "http://$host/v2/")" = 404 ] || { echo "the API still answers" >&2; return 1; }
+  go build -o .cache/bin/pierless ./cmd/pierless
+  PIERLESS_BUCKET=$bucket PIERLESS_TABLE=$table .cache/bin/pierless serve --listen "127.0.0.1:$((port + 2))" >"$work/serve.log" 2>&1 &
+  local pid=$!
+  wait_for "http://127.0.0.1:$((port + 2))/v2/" "$pid" "$work/serve.log"
+  as nobody validate --remote "127.0.0.1:$((port + 2))/team/app/image:one"
+  kill "$pid"
+}
+
+step "install sam, MiniStack, crane" install
+step "start MiniStack" start_cloud
+step "sam build" build
+step "sam deploy" first_deploy
+step "closed without the token" closed
+step "push and pull" push_and_pull
+step "update: AnonymousPull=true" update
+step "sam delete" delete
+step "bucket and table are kept" kept

@@ -1,0 +1,249 @@
+package pierless
+
+import (
+	"fmt"
+	"maps"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/pierless/pierless/internal/template"
+	"github.com/pierless/pierless/pkg/route"
+)
+
+// use is what one SDK operation needs in one family. Without needs it is linked and
+// never called, and why says what links it.
+type use struct {
+	needs []string // "<IAM action> <what>": a partition, a prefix of object keys, or the bucket
+	why   string
+}
+
+func needs(list ...string) use { return use{needs: list} }
+
+func never(why string) use { return use{why: why} }
+
+// everywhere is what every function links: the SDK itself refers to it.
+func everywhere() map[string]use {
+	return map[string]use{
+		"dynamodb.DescribeEndpoints":    never("endpoint discovery, which nobody turns on"),
+		"s3.CreateSession":              never("for directory buckets only"),
+		"sso.GetRoleCredentials":        never("credentials of a profile; a function has its role's"),
+		"ssooidc.CreateToken":           never("credentials of a profile"),
+		"sts.AssumeRole":                never("credentials of a profile"),
+		"sts.AssumeRoleWithWebIdentity": never("credentials of a pod"),
+		"signin.CreateOAuth2Token":      never("credentials of a login"),
+	}
+}
+
+// uses is the reviewed table: for each family, the SDK operations that its binary
+// can reach, and what they need. A transaction needs the actions of its items. It is
+// read together with pkg/registry, where each operation has few callers;
+// TestTemplateRowsAreAllowed holds it to what the rules do.
+func uses(f route.Family) map[string]use {
+	const batch = "Names.Get is one function for one key and many; this family asks for one"
+	switch f {
+	case route.FamilyBase:
+		return map[string]use{"dynamodb.Query": needs("dynamodb:Query N")} // Repositories
+	case route.FamilyBlobs:
+		return map[string]use{
+			"dynamodb.GetItem":            needs("dynamodb:GetItem B#*"), // FindBlob: the link
+			"dynamodb.BatchGetItem":       never(batch),
+			"dynamodb.UpdateItem":         needs("dynamodb:UpdateItem B#*"), // touch
+			"dynamodb.PutItem":            never("Names.Update is one function for all writes; this family touches"),
+			"dynamodb.DeleteItem":         never("as PutItem; DeleteBlob is a transaction"),
+			"dynamodb.TransactWriteItems": needs("dynamodb:DeleteItem B#*", "dynamodb:PutItem Q#*"), // DeleteBlob: link, review
+			"s3.PresignGetObject":         needs("s3:GetObject blobs/*", "kms:Decrypt key"),
+			"s3.PresignHeadObject":        needs("s3:GetObject blobs/*", "kms:Decrypt key"),
+			"s3.GetObject":                never("Blobs.Open is for stores without URLs"),
+		}
+	case route.FamilyUploads:
+		return map[string]use{
+			"dynamodb.GetItem":      needs("dynamodb:GetItem B#*", "dynamodb:GetItem K#*"), // adoptExisting, mountSource; UploadStatus, CancelUpload
+			"dynamodb.BatchGetItem": never(batch),
+			"dynamodb.Query":        needs("dynamodb:Query B#*"),                                 // mountSource without from
+			"dynamodb.PutItem":      needs("dynamodb:PutItem K#*"),                               // CancelUpload, spoil
+			"dynamodb.UpdateItem":   needs("dynamodb:UpdateItem B#*", "dynamodb:UpdateItem K#*"), // touch; claim, AppendUpload
+			"dynamodb.DeleteItem":   never("Names.Update is one function for all writes; this family deletes no row"),
+			"dynamodb.TransactWriteItems": needs( // StartUpload, commit, adopt, MountBlob
+				"dynamodb:PutItem B#*", "dynamodb:PutItem K#*", "dynamodb:PutItem Q#*", "dynamodb:ConditionCheckItem B#*"),
+			"s3.GetObject":               needs("s3:GetObject blobs/*", "s3:GetObject tails/*", "s3:ListBucket bucket", "kms:Decrypt key"), // digestOf; readTail
+			"s3.PutObject":               needs("s3:PutObject blobs/*", "s3:PutObject tails/*", "kms:GenerateDataKey key"),
+			"s3.DeleteObject":            needs("s3:DeleteObject blobs/*", "s3:DeleteObject tails/*"), // duplicates; Discard
+			"s3.CreateMultipartUpload":   needs("s3:PutObject blobs/*", "kms:GenerateDataKey key"),
+			"s3.UploadPart":              needs("s3:PutObject blobs/*", "kms:GenerateDataKey key", "kms:Decrypt key"),
+			"s3.CompleteMultipartUpload": needs("s3:PutObject blobs/*", "kms:Decrypt key"),
+			"s3.AbortMultipartUpload":    needs("s3:AbortMultipartUpload blobs/*"),
+		}
+	case route.FamilyManifests:
+		return map[string]use{
+			"dynamodb.GetItem": needs("dynamodb:GetItem T#*", "dynamodb:GetItem C#*", "dynamodb:GetItem M#*", // FindManifest, DeleteManifest
+				"dynamodb:GetItem B#*", "dynamodb:GetItem N"), // checkReferences, where there is one to check
+			"dynamodb.BatchGetItem": needs("dynamodb:BatchGetItem B#*", "dynamodb:BatchGetItem M#*", "dynamodb:BatchGetItem N", // checkReferences
+				"dynamodb:BatchGetItem T#*"), // pointing
+			"dynamodb.Query":      needs("dynamodb:Query E#*"),                               // edges
+			"dynamodb.PutItem":    needs("dynamodb:PutItem M#*", "dynamodb:PutItem K#*"),     // announce; dropUnnamed
+			"dynamodb.UpdateItem": needs("dynamodb:UpdateItem B#*", "dynamodb:UpdateItem N"), // touchStale; catalogue
+			"dynamodb.DeleteItem": never("Names.Update is one function for all writes; deletes are in transactions"),
+			"dynamodb.TransactWriteItems": needs(
+				"dynamodb:UpdateItem M#*", // publication of what is there
+				"dynamodb:PutItem T#*", "dynamodb:PutItem E#*", "dynamodb:PutItem K#*", "dynamodb:PutItem C#*",
+				"dynamodb:PutItem F#*", "dynamodb:PutItem M#*", // publication
+				"dynamodb:DeleteItem T#*", "dynamodb:DeleteItem E#*", // DeleteTag
+				"dynamodb:DeleteItem M#*", "dynamodb:DeleteItem C#*", "dynamodb:DeleteItem F#*", "dynamodb:PutItem Q#*", // takeDown
+				"dynamodb:ConditionCheckItem M#*"), // deleteRest
+			"s3.GetObject":    needs("s3:GetObject blobs/*", "s3:ListBucket bucket", "kms:Decrypt key"), // manifestBytes
+			"s3.PutObject":    needs("s3:PutObject blobs/*", "kms:GenerateDataKey key"),
+			"s3.DeleteObject": needs("s3:DeleteObject blobs/*"),
+		}
+	case route.FamilyTags:
+		return map[string]use{
+			"dynamodb.Query":        needs("dynamodb:Query T#*"),
+			"dynamodb.GetItem":      needs("dynamodb:GetItem N"), // whether anything was ever pushed
+			"dynamodb.BatchGetItem": never(batch),
+		}
+	case route.FamilyReferrers:
+		return map[string]use{
+			"dynamodb.Query":        needs("dynamodb:Query F#*"),
+			"dynamodb.GetItem":      needs("dynamodb:GetItem C#*"), // FindManifest by digest, for long annotations
+			"dynamodb.BatchGetItem": never(batch),
+			"s3.GetObject":          needs("s3:GetObject blobs/*", "s3:ListBucket bucket", "kms:Decrypt key"),
+		}
+	}
+	return nil
+}
+
+// TestTemplatePoliciesEqualBinaries: the operations in each binary are those of the
+// table, and what they need is what the template grants, both to the letter.
+func TestTemplatePoliciesEqualBinaries(t *testing.T) {
+	root := loadTemplate(t)
+	reach := reachable(t)
+	for _, f := range families() {
+		t.Run(string(f), func(t *testing.T) {
+			table := uses(f)
+			wanted := map[string]bool{}
+			for op, u := range table {
+				if !slices.Contains(reach[f], op) {
+					t.Errorf("%s is in the table, but the binary cannot reach it", op)
+				}
+				if (len(u.needs) == 0) == (u.why == "") {
+					t.Errorf("%s needs permissions, or a reason", op)
+				}
+				for _, n := range u.needs {
+					wanted[n] = true
+				}
+			}
+			for _, op := range reach[f] {
+				_, known := table[op]
+				if _, sdk := everywhere()[op]; !known && !sdk {
+					t.Errorf("the binary reaches %s, which is not in the table", op)
+				}
+			}
+			granted := grants(t, root, f)
+			for _, n := range slices.Sorted(maps.Keys(wanted)) {
+				if !granted[n] {
+					t.Errorf("the template does not grant %s", n)
+				}
+			}
+			for _, n := range slices.Sorted(maps.Keys(granted)) {
+				if !wanted[n] {
+					t.Errorf("the template grants %s, which no operation needs", n)
+				}
+			}
+		})
+	}
+}
+
+// reachable lists the SDK operations in each function's binary: what the linker
+// found no way to leave out.
+func reachable(t *testing.T) map[route.Family][]string {
+	t.Helper()
+	out := t.TempDir()
+	build := exec.CommandContext(t.Context(), "go", "build", "-tags", "lambda.norpc", "-o", out+"/", "./functions/...")
+	build.Env = append(build.Environ(), "CGO_ENABLED=0", "GOOS=linux")
+	if message, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, message)
+	}
+	symbol := regexp.MustCompile(`aws-sdk-go-v2/service/(\w+)\.\(\*(?:Client|PresignClient)\)\.([A-Z]\w+)$`)
+	ops := map[route.Family][]string{}
+	for _, f := range families() {
+		symbols, err := exec.CommandContext(t.Context(), "go", "tool", "nm", filepath.Join(out, string(f))).Output()
+		if err != nil {
+			t.Fatalf("go tool nm %s: %v", f, err)
+		}
+		for line := range strings.Lines(string(symbols)) {
+			if found := symbol.FindStringSubmatch(strings.TrimSpace(line)); found != nil && found[2] != "Options" {
+				ops[f] = append(ops[f], found[1]+"."+found[2])
+			}
+		}
+		if len(ops[f]) == 0 {
+			t.Fatalf("no SDK operation in %s: are the symbols stripped?", f)
+		}
+	}
+	return ops
+}
+
+// grants reads the policy of a function as "<IAM action> <what>". It knows the few
+// forms that statements have, and refuses all others: what it did not understand
+// could grant anything.
+func grants(t *testing.T, root template.Tree, f route.Family) map[string]bool {
+	t.Helper()
+	granted := map[string]bool{}
+	properties := root.Map("Resources", logical(f)+"Function", "Properties")
+	if _, own := properties["Role"]; own {
+		t.Fatal("a role of its own is not read by this test")
+	}
+	for _, p := range properties.List("Policies") {
+		policy, inline := p.(template.Tree)
+		if !inline || policy.Text("Version") != "2012-10-17" || len(policy) != 2 {
+			t.Fatalf("not an inline policy: %v", p)
+		}
+		for _, s := range policy.List("Statement") {
+			statement, ok := s.(template.Tree)
+			if branches := statement.List("Fn::If"); len(branches) == 3 && branches[0] == "HasKey" &&
+				fmt.Sprint(branches[2]) == "map[Ref:AWS::NoValue]" {
+				statement, ok = branches[1].(template.Tree)
+			}
+			if !ok || statement.Text("Effect") != "Allow" {
+				t.Fatalf("not understood: %v", s)
+			}
+			for _, what := range scope(t, statement) {
+				for _, action := range statement.Texts("Action") {
+					if strings.Contains(action, "*") {
+						t.Errorf("%s is not one action", action)
+					}
+					granted[action+" "+what] = true
+				}
+			}
+		}
+	}
+	return granted
+}
+
+// scope says what a statement is about: partitions, prefixes of keys, the bucket,
+// the KMS key.
+func scope(t *testing.T, s template.Tree) []string {
+	t.Helper()
+	condition := fmt.Sprint(s.Map("Condition"))
+	var what []string
+	for _, r := range s.List("Resource") {
+		resource, _ := r.(template.Tree)
+		object, isObject := strings.CutPrefix(resource.Text("Fn::Sub"), "${Bucket.Arn}/")
+		keys := s.Map("Condition", "ForAllValues:StringLike")
+		switch {
+		case isObject && object != "*" && len(s) == 3:
+			what = append(what, object)
+		case resource.Text("Fn::GetAtt") == "Bucket.Arn" && len(s) == 3:
+			what = append(what, "bucket")
+		case resource.Text("Ref") == "KmsKeyArn" && condition == "map[StringEquals:map[kms:ViaService:map[Fn::Sub:s3.${AWS::Region}.amazonaws.com]]]":
+			what = append(what, "key")
+		case resource.Text("Fn::GetAtt") == "Table.Arn" && len(s.Map("Condition")) == 1 && len(keys) == 1 && len(keys.List("dynamodb:LeadingKeys")) > 0:
+			what = append(what, keys.Texts("dynamodb:LeadingKeys")...)
+		default:
+			t.Fatalf("a resource without bounds, or not understood: %v", s)
+		}
+	}
+	return what
+}

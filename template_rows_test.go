@@ -1,0 +1,326 @@
+package pierless
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha512"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pierless/pierless/pkg/local"
+	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/registry"
+	"github.com/pierless/pierless/pkg/route"
+	"github.com/pierless/pierless/pkg/server"
+)
+
+// recorder notes, in the words of policies, what one family asks of its ports.
+type recorder struct {
+	mu   sync.Mutex
+	seen map[string]bool
+}
+
+func (r *recorder) note(what ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, w := range what {
+		r.seen[w] = true
+	}
+}
+
+func partition(key registry.Key) string {
+	if kind, _, found := strings.Cut(key.PK, "#"); found {
+		return kind + "#*"
+	}
+	return key.PK
+}
+
+// names is a registry.Names that notes which call of DynamoDB each row needs, as
+// pkg/ddbnames makes it.
+type names struct {
+	registry.Names
+	*recorder
+}
+
+func (n names) Get(ctx context.Context, keys ...registry.Key) ([]registry.Row, error) {
+	action := "dynamodb:BatchGetItem "
+	if len(keys) == 1 {
+		action = "dynamodb:GetItem "
+	}
+	for _, key := range keys {
+		n.note(action + partition(key))
+	}
+	return n.Names.Get(ctx, keys...)
+}
+
+func (n names) Query(ctx context.Context, q registry.Query) (registry.Page, error) {
+	n.note("dynamodb:Query " + partition(registry.Key{PK: q.PK}))
+	return n.Names.Query(ctx, q)
+}
+
+func (n names) noteWrite(w registry.Write) {
+	action := map[registry.Op]string{
+		registry.Set: "UpdateItem", registry.Put: "PutItem", registry.Delete: "DeleteItem", registry.Check: "ConditionCheckItem",
+	}[w.Op]
+	n.note("dynamodb:" + action + " " + partition(w.Key))
+}
+
+func (n names) Update(ctx context.Context, w registry.Write) (registry.Row, error) {
+	n.noteWrite(w)
+	return n.Names.Update(ctx, w)
+}
+
+func (n names) Transact(ctx context.Context, token string, writes ...registry.Write) error {
+	for _, w := range writes {
+		n.noteWrite(w)
+	}
+	return n.Names.Transact(ctx, token, writes...)
+}
+
+// blobs is a registry.Blobs that notes all that a method of pkg/s3blobs may call.
+type blobs struct {
+	registry.Blobs
+	*recorder
+}
+
+func (b blobs) Put(ctx context.Context, key string, content []byte) error {
+	b.note("s3:PutObject blobs/*")
+	return b.Blobs.Put(ctx, key, content)
+}
+
+func (b blobs) Append(ctx context.Context, key string, claim registry.Claim, stored registry.Stored, body io.Reader) (registry.Stored, error) {
+	b.note("s3:PutObject blobs/*", "s3:PutObject tails/*", "s3:GetObject tails/*", "s3:AbortMultipartUpload blobs/*", "s3:DeleteObject tails/*")
+	return b.Blobs.Append(ctx, key, claim, stored, body)
+}
+
+func (b blobs) Complete(ctx context.Context, key string, stored registry.Stored) error {
+	b.note("s3:PutObject blobs/*", "s3:GetObject tails/*", "s3:AbortMultipartUpload blobs/*")
+	return b.Blobs.Complete(ctx, key, stored)
+}
+
+func (b blobs) Discard(ctx context.Context, key string, stored, keep registry.Stored) error {
+	b.note("s3:AbortMultipartUpload blobs/*", "s3:DeleteObject tails/*")
+	return b.Blobs.Discard(ctx, key, stored, keep)
+}
+
+func (b blobs) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	b.note("s3:GetObject blobs/*", "s3:ListBucket bucket")
+	return b.Blobs.Open(ctx, key, offset, length)
+}
+
+func (b blobs) Presign(_ context.Context, _, key string) (string, error) {
+	b.note("s3:GetObject blobs/*")
+	return "https://bucket.invalid/" + key, nil
+}
+
+func (b blobs) Delete(ctx context.Context, key string) error {
+	b.note("s3:DeleteObject blobs/*")
+	return b.Blobs.Delete(ctx, key)
+}
+
+// cloud is the six functions over one store, each with a process of its own.
+type cloud struct {
+	t       *testing.T
+	handler http.Handler
+	seen    map[route.Family]*recorder
+	late    time.Duration
+}
+
+func newCloud(t *testing.T) *cloud {
+	t.Helper()
+	store, err := local.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	c := &cloud{t: t, seen: map[route.Family]*recorder{}}
+	quiet := slog.New(slog.DiscardHandler)
+	handlers := map[route.Family]http.Handler{}
+	for f, serve := range map[route.Family]func(*registry.Registry, server.Options) http.Handler{
+		route.FamilyBase: server.Base, route.FamilyBlobs: server.Blobs, route.FamilyUploads: server.Uploads,
+		route.FamilyManifests: server.Manifests, route.FamilyTags: server.Tags, route.FamilyReferrers: server.Referrers,
+	} {
+		r := &recorder{seen: map[string]bool{}}
+		c.seen[f] = r
+		reg := registry.New(names{store.Names(), r}, blobs{store.Blobs(), r}, registry.Options{
+			Log: quiet, Now: func() time.Time { return time.Now().Add(c.late) },
+		})
+		handlers[f] = serve(reg, server.Options{Log: quiet})
+	}
+	c.handler = server.Compose(handlers)
+	return c
+}
+
+func (c *cloud) do(want int, method, target string, body []byte) http.Header {
+	c.t.Helper()
+	req := httptest.NewRequestWithContext(c.t.Context(), method, target, bytes.NewReader(body))
+	if strings.Contains(target, "/manifests/") && body != nil {
+		req.Header.Set("Content-Type", mediaType(body))
+	}
+	w := httptest.NewRecorder()
+	c.handler.ServeHTTP(w, req)
+	if w.Code != want {
+		c.t.Fatalf("%s %s: %d %s, want %d", method, target, w.Code, w.Body, want)
+	}
+	return w.Header()
+}
+
+func mediaType(manifest []byte) string {
+	if bytes.Contains(manifest, []byte(`"manifests"`)) {
+		return oci.MediaTypeImageIndex
+	}
+	return oci.MediaTypeImageManifest
+}
+
+func (c *cloud) blob(repo, content string) oci.Digest {
+	c.t.Helper()
+	d := oci.SHA256.FromBytes([]byte(content))
+	c.do(http.StatusCreated, "POST", "/v2/"+repo+"/blobs/uploads/?digest="+string(d), []byte(content))
+	return d
+}
+
+// manifest is one over a config, with more fields.
+func (c *cloud) manifest(repo string, more map[string]any) []byte {
+	c.t.Helper()
+	content := rand.Text()
+	m := map[string]any{
+		"schemaVersion": 2, "mediaType": oci.MediaTypeImageManifest, "layers": []any{},
+		"config": map[string]any{"mediaType": "x/y", "digest": c.blob(repo, content), "size": len(content)},
+	}
+	maps.Copy(m, more)
+	packed, err := json.Marshal(m)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return packed
+}
+
+func digest(content []byte) string { return string(oci.SHA256.FromBytes(content)) }
+
+func (c *cloud) put(repo, ref string, manifest []byte) {
+	c.t.Helper()
+	c.do(http.StatusCreated, "PUT", "/v2/"+repo+"/manifests/"+ref, manifest)
+}
+
+func (c *cloud) uploads() {
+	start := func() string { return c.do(http.StatusAccepted, "POST", "/v2/a/blobs/uploads/", nil).Get("Location") }
+	c.blob("a", "one")
+	c.blob("a", "one")
+	at := start()
+	c.do(http.StatusAccepted, "PATCH", at, []byte("two "))
+	c.do(http.StatusNoContent, "GET", at, nil)
+	c.do(http.StatusCreated, "PUT", at+"?digest="+digest([]byte("two three")), []byte("three"))
+	at = start()
+	c.do(http.StatusAccepted, "PATCH", at, []byte("one")) // is there: the new object goes
+	c.do(http.StatusCreated, "PUT", at+"?digest="+digest([]byte("one")), nil)
+	at = start()
+	c.do(http.StatusAccepted, "PATCH", at, []byte("gone"))
+	c.do(http.StatusNoContent, "DELETE", at, nil)
+	at = start()
+	c.do(http.StatusAccepted, "PATCH", at, []byte("surprise")) // read back, and wrong: spoilt
+	c.do(http.StatusBadRequest, "PUT", at+fmt.Sprintf("?digest=sha512:%x", sha512.Sum512(nil)), nil)
+	one := digest([]byte("one"))
+	c.do(http.StatusCreated, "POST", "/v2/b/blobs/uploads/?from=a&mount="+one, nil)
+	c.do(http.StatusCreated, "POST", "/v2/c/blobs/uploads/?mount="+one, nil)
+	c.do(http.StatusCreated, "POST", "/v2/c/blobs/uploads/?from=c&mount="+one, nil)
+}
+
+func (c *cloud) pulls() {
+	one := "/v2/a/blobs/" + digest([]byte("one"))
+	c.do(http.StatusOK, "HEAD", one, nil)
+	c.do(http.StatusTemporaryRedirect, "GET", one, nil)
+	c.late = 13 * time.Hour
+	c.do(http.StatusOK, "HEAD", one, nil)
+	c.late = 0
+	c.do(http.StatusAccepted, "DELETE", one, nil)
+}
+
+func (c *cloud) manifests() {
+	m := c.manifest("a", nil)
+	c.put("a", "latest", m)
+	c.put("a", "again", m)
+	c.do(http.StatusOK, "GET", "/v2/a/manifests/latest", nil)
+	large := c.manifest("a", map[string]any{"pad": strings.Repeat("x", 100_000)})
+	c.put("a", "large", large)
+	c.do(http.StatusOK, "GET", "/v2/a/manifests/large", nil)
+	c.late = 13 * time.Hour
+	c.put("a", "late", m) // alone to be checked, and its lease is old
+	c.late = 0
+	index := func(of ...[]byte) []byte {
+		list := []any{}
+		for _, child := range of {
+			list = append(list, map[string]any{"mediaType": oci.MediaTypeImageManifest, "digest": digest(child), "size": len(child)})
+		}
+		packed, _ := json.Marshal(map[string]any{"schemaVersion": 2, "mediaType": oci.MediaTypeImageIndex, "manifests": list, "note": rand.Text()})
+		return packed
+	}
+	c.put("a", "index", index(m, large))
+	c.put("a", "single", index(m))
+	c.put("empty", "index", index()) // nothing to be checked but the catalog
+	subject := map[string]any{"mediaType": oci.MediaTypeImageManifest, "digest": digest(m), "size": len(m)}
+	signature := c.manifest("a", map[string]any{"subject": subject})
+	c.put("a", digest(signature), signature)
+	long := c.manifest("a", map[string]any{"subject": subject, "annotations": map[string]string{"long": strings.Repeat("x", 70_000)}})
+	c.put("a", digest(long), long)
+	c.do(http.StatusOK, "GET", "/v2/a/referrers/"+digest(m), nil)
+	c.do(http.StatusAccepted, "DELETE", "/v2/a/manifests/"+digest(signature), nil)
+	c.do(http.StatusAccepted, "DELETE", "/v2/a/manifests/"+digest(large), nil)
+	c.do(http.StatusAccepted, "DELETE", "/v2/a/manifests/again", nil)
+	moved := c.manifest("a", nil)
+	c.put("a", "late", moved)
+	c.put("a", "latest", moved)
+	c.do(http.StatusAccepted, "DELETE", "/v2/a/manifests/"+digest(m), nil) // its edges point at tags that moved on
+	many := c.manifest("a", nil)
+	for i := range 5 {
+		q := url.Values{}
+		for range registry.MaxTagsPerPush {
+			q.Add("tag", fmt.Sprintf("t%d-%s", i, rand.Text()))
+		}
+		c.put("a", digest(many)+"?"+q.Encode(), many)
+	}
+	c.do(http.StatusAccepted, "DELETE", "/v2/a/manifests/"+digest(many), nil)
+}
+
+func (c *cloud) lists() {
+	c.do(http.StatusOK, "GET", "/v2/", nil)
+	c.do(http.StatusOK, "GET", "/v2/_catalog", nil)
+	c.do(http.StatusOK, "GET", "/v2/a/tags/list", nil)
+	c.do(http.StatusNotFound, "GET", "/v2/unknown/tags/list", nil)
+}
+
+// TestTemplateRowsAreAllowed plays every operation, and holds the rows and objects
+// that each family then asked for to its policy: nothing that is not granted, and
+// nothing granted that is not asked for.
+func TestTemplateRowsAreAllowed(t *testing.T) {
+	root := loadTemplate(t)
+	c := newCloud(t)
+	c.uploads()
+	c.manifests()
+	c.pulls()
+	c.lists()
+	for _, f := range families() {
+		granted := grants(t, root, f)
+		for _, what := range slices.Sorted(maps.Keys(c.seen[f].seen)) {
+			if !granted[what] {
+				t.Errorf("%s asks for %s, which its policy does not grant", f, what)
+			}
+		}
+		for _, what := range slices.Sorted(maps.Keys(granted)) {
+			if !c.seen[f].seen[what] && !strings.HasPrefix(what, "kms:") {
+				t.Errorf("%s is granted %s, for which it does not ask", f, what)
+			}
+		}
+	}
+}
