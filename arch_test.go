@@ -48,6 +48,14 @@ var arrows = map[string][]string{
 	"localstack/coldstart/hello": {},
 	"localstack/deployproxy":     {},
 	// The local cloud knows nothing of registries: what is deployed is all it has.
+	"localstack/cloud": {
+		cloudInternal + "gateway", cloudInternal + "iam", cloudInternal + "lambda", cloudInternal + "policyproxy", cloudInternal + "template",
+	},
+	cloudInternal + "gateway":     {},
+	cloudInternal + "iam":         {},
+	cloudInternal + "lambda":      {},
+	cloudInternal + "policyproxy": {cloudInternal + "iam"},
+	cloudInternal + "template":    {},
 	"cmd/pierless": {
 		"pkg/auth", "pkg/awsenv", "pkg/ddbnames", "pkg/env", "pkg/local", "pkg/registry", "pkg/s3blobs", "pkg/server", "pkg/verify",
 	},

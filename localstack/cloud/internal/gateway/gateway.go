@@ -1,0 +1,198 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// What an Invoker reports besides results.
+var (
+	ErrTooLarge  = errors.New("gateway: the event is larger than a function takes")
+	ErrThrottled = errors.New("gateway: the function takes no more calls")
+)
+
+// drainFor is how long a body that is not wanted is read on, so that a client which
+// sends before it reads gets its answer.
+const drainFor = 10 * time.Second
+
+// Stats count requests since the start.
+type Stats struct {
+	Requests int64         `json:"requests"`
+	Statuses map[int]int64 `json:"statuses"`
+	BytesIn  int64         `json:"bytesIn"`  // bodies of requests
+	BytesOut int64         `json:"bytesOut"` // bodies of responses
+}
+
+// Gateway is an HTTP API. Use New.
+type Gateway struct {
+	options Options
+	router  *router
+
+	mu    sync.Mutex
+	stats Stats
+}
+
+// New checks routes and options.
+func New(routes []Route, options Options) (*Gateway, error) {
+	if options.Head != HeadComputed && options.Head != HeadHandler {
+		return nil, fmt.Errorf("gateway: head is %q: use %s or %s", options.Head, HeadComputed, HeadHandler)
+	}
+	if options.TrailingSlash != SlashKeep && options.TrailingSlash != SlashStrip {
+		return nil, fmt.Errorf("gateway: trailing slash is %q: use %s or %s", options.TrailingSlash, SlashKeep, SlashStrip)
+	}
+	r, err := newRouter(routes)
+	if err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
+	}
+	return &Gateway{options: options, router: r, stats: Stats{Statuses: map[int]int64{}}}, nil
+}
+
+// Stats returns the counts so far.
+func (g *Gateway) Stats() Stats {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.stats
+	s.Statuses = make(map[int]int64, len(g.stats.Statuses))
+	for status, n := range g.stats.Statuses {
+		s.Statuses[status] = n
+	}
+	return s
+}
+
+// ServeHTTP implements http.Handler.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began := time.Now()
+	id := newRequestID()
+	path := rawPath(r, g.options.TrailingSlash)
+	route, variables := g.router.find(r.Method, path)
+	out, received, err := g.answer(r, route, path, variables, id, began)
+	if err != nil {
+		out = g.finish(failureOf(err), nil, r.Method, id)
+	} else {
+		out = g.finish(out, route.mappings, r.Method, id)
+	}
+	g.write(w, r, out)
+	g.account(r, route, out, received, id, time.Since(began), err)
+}
+
+func (g *Gateway) answer(r *http.Request, route *compiled, path string, variables map[string]string, id string, now time.Time) (response, int, error) {
+	if headSize(r) > MaxHead {
+		return response{}, 0, errHead
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, MaxBody+1))
+	switch {
+	case err != nil:
+		return response{}, len(body), fmt.Errorf("%w: %w", errBody, err)
+	case len(body) > MaxBody:
+		return response{}, len(body), ErrTooLarge
+	case route == nil:
+		return response{}, len(body), errNotFound
+	case !route.Permitted:
+		return response{}, len(body), errNotPermitted
+	}
+	payload, err := g.newEvent(r, route, path, variables, body, id, now)
+	if err != nil {
+		return response{}, len(body), err
+	}
+	// A client that leaves does not end the call: on AWS neither.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), route.Timeout)
+	defer cancel()
+	result, err := g.options.Invoke(ctx, route.Function, payload)
+	if err != nil {
+		return response{}, len(body), err
+	}
+	out, err := parseResponse(result)
+	return out, len(body), err
+}
+
+var (
+	errHead         = errors.New("gateway: request line and headers are too large")
+	errBody         = errors.New("gateway: the body did not come whole")
+	errNotFound     = errors.New("gateway: there is no route")
+	errNotPermitted = errors.New("gateway: no AWS::Lambda::Permission lets the API invoke the function")
+)
+
+// failureOf is API Gateway's answer to what went wrong.
+func failureOf(err error) response {
+	switch {
+	case errors.Is(err, errHead):
+		return failure(http.StatusRequestHeaderFieldsTooLarge, "Request Header Fields Too Large")
+	case errors.Is(err, errBody):
+		return failure(http.StatusBadRequest, "Bad Request")
+	case errors.Is(err, ErrTooLarge):
+		return failure(http.StatusRequestEntityTooLarge, "Request Entity Too Large")
+	case errors.Is(err, errNotFound):
+		return failure(http.StatusNotFound, "Not Found")
+	case errors.Is(err, ErrThrottled), errors.Is(err, context.DeadlineExceeded):
+		return failure(http.StatusServiceUnavailable, "Service Unavailable")
+	}
+	return failure(http.StatusInternalServerError, "Internal Server Error")
+}
+
+// headSize is the size of request line and headers as they came.
+func headSize(r *http.Request) int {
+	const extra = len(": \r\n")
+	size := len(r.Method) + len(" ") + len(r.RequestURI) + len(" HTTP/1.1\r\n") + len("Host") + len(r.Host) + extra
+	for name, values := range r.Header {
+		for _, value := range values {
+			size += len(name) + len(value) + extra
+		}
+	}
+	return size + len("\r\n")
+}
+
+func (g *Gateway) write(w http.ResponseWriter, r *http.Request, out response) {
+	control := http.NewResponseController(w)
+	unread := out.status == http.StatusRequestEntityTooLarge || out.status == http.StatusRequestHeaderFieldsTooLarge
+	if unread {
+		w.Header().Set("Connection", "close") // with it, the server leaves the body to us
+	}
+	for name, values := range out.header {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(out.status)
+	if r.Method != http.MethodHead {
+		_, _ = io.Copy(w, bytes.NewReader(out.body)) // a client that left is no fault of ours
+	}
+	if unread {
+		_ = control.Flush()
+		_ = control.SetReadDeadline(time.Now().Add(drainFor))
+		_, _ = io.Copy(io.Discard, r.Body)
+	}
+}
+
+func (g *Gateway) account(r *http.Request, route *compiled, out response, received int, id string, took time.Duration, err error) {
+	key := ""
+	if route != nil {
+		key = route.Key
+	}
+	attrs := []any{
+		"id", id, "method", r.Method, "route", key, "status", out.status,
+		"received", received, "sent", len(out.body), "took", took.Round(10 * time.Microsecond),
+	}
+	if err != nil {
+		attrs = append(attrs, "error", err.Error())
+	}
+	g.options.Log.Info("request", attrs...)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stats.Requests++
+	g.stats.Statuses[out.status]++
+	g.stats.BytesIn += int64(received)
+	g.stats.BytesOut += int64(len(out.body))
+}
+
+// newRequestID has the shape of API Gateway's extended ids.
+func newRequestID() string {
+	b := make([]byte, 11)
+	_, _ = rand.Read(b) // documented never to fail
+	return base64.RawURLEncoding.EncodeToString(b) + "="
+}

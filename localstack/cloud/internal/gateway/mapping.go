@@ -1,0 +1,91 @@
+package gateway
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Parameter is one entry of a response parameter mapping, for example
+// overwrite:header.www-authenticate from $response.header.x-registry-challenge.
+type Parameter struct{ Destination, Source string }
+
+type mapping struct {
+	action string // overwrite, append, remove
+	header string
+	from   string // a header of the function's response, or "" for the text
+	text   string
+}
+
+// reserved headers cannot be mapped.
+var (
+	reserved = []string{
+		"authorization", "connection", "content-encoding", "content-length", "content-location", "forwarded", "keep-alive",
+		"origin", "proxy-authenticate", "proxy-authorization", "te", "trailers", "transfer-encoding", "upgrade", "via",
+	}
+	reservedPrefixes = []string{"access-control-", "apigw-", "x-amz-", "x-amzn-", "x-forwarded-"}
+)
+
+func compileMappings(all map[string][]Parameter) (map[string][]mapping, error) {
+	out := make(map[string][]mapping, len(all))
+	for status, parameters := range all {
+		if n, err := strconv.Atoi(status); err != nil || n < 200 || n > 599 {
+			return nil, fmt.Errorf("parameters can be mapped for the statuses 200 to 599, not %q", status)
+		}
+		for _, p := range parameters {
+			m, err := compileMapping(p)
+			if err != nil {
+				return nil, err
+			}
+			out[status] = append(out[status], m)
+		}
+	}
+	return out, nil
+}
+
+func compileMapping(p Parameter) (mapping, error) {
+	action, rest, _ := strings.Cut(p.Destination, ":")
+	header, ok := strings.CutPrefix(rest, "header.")
+	if !ok || !slices.Contains([]string{"overwrite", "append", "remove"}, action) {
+		return mapping{}, fmt.Errorf("the destination %q is not known to the local cloud", p.Destination)
+	}
+	lower := strings.ToLower(header)
+	hasPrefix := func(prefix string) bool { return strings.HasPrefix(lower, prefix) }
+	if slices.Contains(reserved, lower) || slices.ContainsFunc(reservedPrefixes, hasPrefix) {
+		return mapping{}, fmt.Errorf("API Gateway refuses to map the header %s", header)
+	}
+	m := mapping{action: action, header: header, text: p.Source}
+	if from, ok := strings.CutPrefix(p.Source, "$response.header."); ok {
+		m.from, m.text = from, ""
+	} else if strings.Contains(p.Source, "$") {
+		return mapping{}, fmt.Errorf("the source %q is not known to the local cloud", p.Source)
+	}
+	return m, nil
+}
+
+// apply maps from the response as it was: one mapping does not see another's result.
+// A header that the response does not have changes nothing.
+func apply(all map[string][]mapping, out response) response {
+	list := all[strconv.Itoa(out.status)]
+	if len(list) == 0 {
+		return out
+	}
+	header := out.header.Clone()
+	for _, m := range list {
+		value := m.text
+		if m.from != "" {
+			value = strings.Join(out.header.Values(m.from), ",")
+		}
+		switch {
+		case m.action == "remove":
+			header.Del(m.header)
+		case value == "":
+		case m.action == "append" && header.Get(m.header) != "":
+			header.Set(m.header, strings.Join(header.Values(m.header), ",")+","+value)
+		default:
+			header.Set(m.header, value)
+		}
+	}
+	return response{status: out.status, body: out.body, header: header}
+}

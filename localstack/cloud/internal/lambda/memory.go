@@ -1,0 +1,35 @@
+package lambda
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+)
+
+// memory is what a process uses, in bytes.
+type memory struct{ now, peak int64 }
+
+// memoryOf reads the resident size of a process. Lambda counts the whole sandbox; a
+// static binary is nearly all of it.
+func memoryOf(pid int) (memory, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return memory{}, err
+	}
+	now, err := kilobytes(status, "VmRSS:")
+	if err != nil {
+		return memory{}, err
+	}
+	peak, err := kilobytes(status, "VmHWM:")
+	return memory{now: now << 10, peak: peak << 10}, err
+}
+
+func kilobytes(status []byte, field string) (int64, error) {
+	_, rest, ok := bytes.Cut(status, []byte("\n"+field))
+	value, _, _ := bytes.Cut(rest, []byte(" kB"))
+	if !ok {
+		return 0, fmt.Errorf("no %s in the status of the process", field) // it has ended
+	}
+	return strconv.ParseInt(string(bytes.TrimSpace(value)), 10, 64)
+}

@@ -1,0 +1,217 @@
+package policyproxy
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+
+	"github.com/pierless/pierless/localstack/cloud/internal/iam"
+)
+
+// maxParsed is the largest body that is read before it is passed on: DynamoDB's limit.
+const maxParsed = 16 << 20
+
+// Stats count the calls of one function since the start. Calls of clients with URLs
+// that it presigned count as Presigned, not as its own.
+type Stats struct {
+	Calls     map[string]int64 `json:"calls"` // by action; a transaction once, by its first item's
+	Presigned int64            `json:"presigned"`
+	Denied    int64            `json:"denied"`
+	BytesIn   int64            `json:"bytesIn"`  // bodies that the function sent
+	BytesOut  int64            `json:"bytesOut"` // bodies that it was sent
+}
+
+// Proxy is an http.Handler. Use New.
+type Proxy struct {
+	config   Config
+	upstream http.Handler
+	log      *slog.Logger
+
+	mu    sync.Mutex
+	stats map[string]*Stats
+}
+
+// New makes a proxy in front of an emulator, which serves S3 and DynamoDB at one address.
+func New(upstream *url.URL, config Config, log *slog.Logger) *Proxy {
+	transport := &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}
+	p := &Proxy{config: config, log: log, stats: map[string]*Stats{}}
+	p.upstream = &httputil.ReverseProxy{
+		Transport: transport,
+		Rewrite: func(pr *httputil.ProxyRequest) {
+			// Path, query and Host are part of signatures: they stay as they are.
+			pr.Out.URL.Scheme, pr.Out.URL.Host = upstream.Scheme, upstream.Host
+			pr.Out.URL.RawQuery = pr.In.URL.RawQuery
+			pr.Out.Host = pr.In.Host
+		},
+		ModifyResponse: hideMissing,
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			if r.Context().Err() == nil {
+				log.Error("the emulator does not answer", "error", err)
+			}
+			w.WriteHeader(http.StatusBadGateway)
+		},
+	}
+	return p
+}
+
+// Stats returns the counts so far, by name of the function.
+func (p *Proxy) Stats() map[string]Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make(map[string]Stats, len(p.stats))
+	for name, s := range p.stats {
+		snapshot := *s
+		snapshot.Calls = make(map[string]int64, len(s.Calls))
+		for action, n := range s.Calls {
+			snapshot.Calls[action] = n
+		}
+		out[name] = snapshot
+	}
+	return out
+}
+
+// ServeHTTP implements http.Handler.
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	target := r.Header.Get("X-Amz-Target")
+	presigned := r.URL.Query().Get("X-Amz-Credential") != ""
+	key := accessKey(r)
+	who, known := p.config.Principals[key]
+	if !known {
+		p.log.Error("a call without the access key of a function is refused", "key", key, "method", r.Method)
+		refuse(w, r, target, "Access Denied")
+		return
+	}
+	calls, err := p.calls(r, target)
+	for _, call := range calls {
+		if err == nil {
+			err = who.Policy.Check(call)
+		}
+	}
+	if err != nil {
+		p.count(who.Name, func(s *Stats) { s.Denied++ })
+		p.log.Error(refusal(who.Name, err))
+		refuse(w, r, target, message(p.config.AccountID, who.Name, err))
+		return
+	}
+	list := target == "" && who.Policy.Check(iam.Call{Action: "s3:ListBucket", Resource: bucketOf(r)}) == nil
+	if !list && target == "" {
+		r = withHidden(r)
+	}
+	counted := &counter{ReadCloser: r.Body}
+	r.Body = counted
+	out := &countingWriter{ResponseWriter: w}
+	p.upstream.ServeHTTP(out, r)
+	p.count(who.Name, func(s *Stats) {
+		if presigned {
+			s.Presigned++
+			return
+		}
+		s.Calls[name(target, calls)]++
+		s.BytesIn += counted.n.Load()
+		s.BytesOut += out.n
+	})
+}
+
+// calls reads what it must of the body, and puts it back.
+func (p *Proxy) calls(r *http.Request, target string) ([]iam.Call, error) {
+	var body []byte
+	if target != "" || r.Method == http.MethodPost && r.URL.Query().Has("delete") {
+		read, err := io.ReadAll(io.LimitReader(r.Body, maxParsed+1))
+		if err != nil || len(read) > maxParsed {
+			return nil, unknownCall("its body cannot be read or is too large")
+		}
+		body = read
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		r.ContentLength = int64(len(body))
+	}
+	if target != "" {
+		return p.config.dynamoCalls(target, body)
+	}
+	return s3Calls(r, body)
+}
+
+func name(target string, calls []iam.Call) string {
+	if _, operation, ok := strings.Cut(target, "."); ok {
+		return "dynamodb:" + operation
+	}
+	return calls[0].Action
+}
+
+func bucketOf(r *http.Request) string {
+	bucket, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	return bucketARN(bucket)
+}
+
+func (p *Proxy) count(name string, change func(*Stats)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.stats[name]
+	if s == nil {
+		s = &Stats{Calls: map[string]int64{}}
+		p.stats[name] = s
+	}
+	change(s)
+}
+
+var credential = regexp.MustCompile(`Credential=([^/,\s]+)/`)
+
+// accessKey is the one that signed, in a header or in a presigned URL.
+func accessKey(r *http.Request) string {
+	if match := credential.FindStringSubmatch(r.Header.Get("Authorization")); match != nil {
+		return match[1]
+	}
+	key, _, _ := strings.Cut(r.URL.Query().Get("X-Amz-Credential"), "/")
+	return key
+}
+
+// refusal is the line that whoever changes the template looks for.
+func refusal(function string, err error) string {
+	if errors.Is(err, errUnknownCall) {
+		return "refused a call of " + function + ": " + err.Error()
+	}
+	return "policy of " + function + " does not allow " + err.Error()
+}
+
+// message is what AWS says.
+func message(account, function string, err error) string {
+	var denied *iam.DeniedError
+	if !errors.As(err, &denied) {
+		return "Access Denied: " + err.Error()
+	}
+	why := "no identity-based policy allows the " + denied.Call.Action + " action"
+	if denied.Explicit {
+		why = "of an explicit deny in an identity-based policy"
+	}
+	return fmt.Sprintf("User: arn:aws:sts::%s:assumed-role/%s/%s is not authorized to perform: %s on resource: %s because %s",
+		account, function, function, denied.Call.Action, denied.Call.Resource, why)
+}
+
+// refuse answers as the service does that the call was for.
+func refuse(w http.ResponseWriter, r *http.Request, target, text string) {
+	_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, maxParsed)) // some clients do not read before they have sent
+	if target != "" {
+		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+		w.WriteHeader(http.StatusBadRequest)
+		_ = json.NewEncoder(w).Encode(map[string]string{"__type": "com.amazon.coral.service#AccessDeniedException", "Message": text})
+		return
+	}
+	w.Header().Set("Content-Type", "application/xml")
+	w.WriteHeader(http.StatusForbidden)
+	_, _ = w.Write(accessDenied(text)) // HEAD drops it
+}
+
+func accessDenied(text string) []byte {
+	var escaped bytes.Buffer
+	_ = xml.EscapeText(&escaped, []byte(text)) // a buffer takes everything
+	return []byte(xml.Header + "<Error><Code>AccessDenied</Code><Message>" + escaped.String() + "</Message></Error>")
+}

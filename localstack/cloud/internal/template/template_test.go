@@ -1,0 +1,197 @@
+package template
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var digest = strings.Repeat("ab", 32)
+
+func testOptions() Options {
+	return Options{
+		Parameters: map[string]string{"AdminTokenSha256": digest}, Region: "eu-west-1", AccountID: "000000000000",
+		Bucket: "bytes", Table: "names",
+	}
+}
+
+func fixture(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../../testdata/template.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestParse(t *testing.T) {
+	got, err := Parse([]byte(fixture(t)), testOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const lambdaARN = "arn:aws:lambda:eu-west-1:000000000000:function:"
+	env := map[string]string{
+		"PIERLESS_BUCKET": "bytes", "PIERLESS_TABLE": "names", "PIERLESS_ADMIN_TOKEN_SHA256": digest, "PIERLESS_ANONYMOUS_PULL": "false",
+	}
+	baseEnv := map[string]string{"ONLY_BASE": "a-eu-west-1"}
+	for name, value := range env {
+		baseEnv[name] = value
+	}
+	mapping := map[string][]Parameter{"401": {{"overwrite:header.www-authenticate", "$response.header.x-registry-challenge"}}}
+	want := &Stack{
+		Functions: []Function{
+			{LogicalID: "BaseFunction", Name: "BaseFunction", ARN: lambdaARN + "BaseFunction", Environment: baseEnv, Memory: 512, Timeout: 3, Concurrency: -1},
+			{
+				LogicalID: "BlobsFunction", Name: "BlobsFunction", ARN: lambdaARN + "BlobsFunction", Environment: env, Memory: 256, Timeout: 3, Concurrency: 7,
+				Statements: []any{
+					map[string]any{"Effect": "Allow", "Action": []any{"s3:GetObject", "s3:PutObject"}, "Resource": "arn:aws:s3:::bytes/blobs/*"},
+					map[string]any{
+						"Effect": "Allow", "Action": []any{"dynamodb:GetItem", "dynamodb:Query"},
+						"Resource":  "arn:aws:dynamodb:eu-west-1:000000000000:table/names",
+						"Condition": map[string]any{"ForAllValues:StringLike": map[string]any{"dynamodb:LeadingKeys": []any{"B#*"}}},
+					},
+				},
+			},
+		},
+		Routes: []Route{
+			{LogicalID: "BlobsRoute", Key: "ANY /v2/{n1}/blobs/{digest}", Function: "BlobsFunction", TimeoutMillis: 1000, Permitted: true},
+			{LogicalID: "DefaultRoute", Key: "$default", Function: "BaseFunction", TimeoutMillis: 29000, Mapping: mapping, Permitted: true},
+			{LogicalID: "ForbiddenRoute", Key: "GET /forbidden", Function: "BlobsFunction", TimeoutMillis: 1000},
+		},
+		Tables: []Table{{LogicalID: "Table", Name: "names", HashKey: "pk"}},
+		APIID:  "Api",
+		Warnings: []string{
+			`ForbiddenRoute: no AWS::Lambda::Permission lets the API invoke BlobsFunction for "GET /forbidden": it answers 500`,
+		},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestParameters(t *testing.T) {
+	opts := testOptions()
+	opts.Parameters["KmsKeyArn"] = "arn:aws:kms:eu-west-1:000000000000:key/k"
+	stack, err := Parse([]byte(fixture(t)), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := stack.Functions[1]; len(f.Statements) != 3 || f.Environment["PIERLESS_SSE"] != "aws:kms" {
+		t.Errorf("with a key: %+v", f)
+	}
+	for name, change := range map[string]func(map[string]string){
+		"missing":     func(m map[string]string) { delete(m, "AdminTokenSha256") },
+		"pattern":     func(m map[string]string) { m["AdminTokenSha256"] += "a" },
+		"not allowed": func(m map[string]string) { m["AnonymousPull"] = "yes" },
+		"unknown":     func(m map[string]string) { m["Other"] = "x" },
+	} {
+		opts := testOptions()
+		change(opts.Parameters)
+		if _, err := Parse([]byte(fixture(t)), opts); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+// TestRefuses: what the local cloud cannot stand for is an error, with its place.
+func TestRefuses(t *testing.T) {
+	for name, c := range map[string]struct{ from, to, want string }{
+		"intrinsic":          {`!Sub "${Bucket.Arn}/blobs/*"`, `!ImportValue x`, "Fn::ImportValue"},
+		"attribute":          {"!GetAtt Table.Arn", "!GetAtt Table.Other", "Table.Other"},
+		"reference":          {"!Ref Bucket\n", "!Ref Buckets\n", "Buckets"},
+		"condition":          {"[HasKey,", "[HasNoKey,", "HasNoKey"},
+		"circle":             {`!Not [!Equals [!Ref KmsKeyArn, ""]]`, "!Condition HasKey", "depends on itself"},
+		"stage":              {"StageName: $default", "StageName: v2", "$default"},
+		"slash at the end":   {"ANY /v2/{n1}/blobs/{digest}", "ANY /v2/{n1}/blobs/", "no route key"},
+		"greedy in between":  {"/v2/{n1}/blobs", "/v2/{n1+}/blobs", "greedy"},
+		"half a variable":    {"/v2/{n1}/blobs", "/v2/x{n1}/blobs", "whole segment"},
+		"same key twice":     {"RouteKey: GET /forbidden", "RouteKey: $default", "too"},
+		"target":             {"integrations/${BlobsIntegration}", "integrations/x", "no integration"},
+		"payload format":     {`PayloadFormatVersion: "2.0"`, `PayloadFormatVersion: "1.0"`, "PayloadFormatVersion"},
+		"timeout":            {"TimeoutInMillis: 29000", "TimeoutInMillis: 31000", "50 to 30000"},
+		"OpenAPI's mapping":  {"          ResponseParameters:\n            - Destination", "          Other:\n            - Destination", "CloudFormation wants"},
+		"another function":   {"!GetAtt BaseFunction.Arn", "!GetAtt Table.Arn", "no function"},
+		"managed policy":     {"AWSLambdaBasicExecutionRole", "AmazonS3FullAccess", "AmazonS3FullAccess"},
+		"policy template":    {"- AWSLambdaBasicExecutionRole", "- S3CrudPolicy: {BucketName: x}", "S3CrudPolicy"},
+		"events":             {"CodeUri: .\n      MemorySize", "Events: {}\n      MemorySize", "Events"},
+		"runtime":            {"provided.al2023", "python3.13", "runtime"},
+		"reserved variable":  {"ONLY_BASE", "AWS_REGION", "reserved"},
+		"too much memory":    {"MemorySize: 256", "MemorySize: 20480", "limit"},
+		"second bucket":      {"  Table:\n    Type", "  Logs:\n    Type: AWS::S3::Bucket\n  Table:\n    Type", "Bucket, Logs"},
+		"two documents' key": {"Resources:\n", "Resources:\n  Bucket: {}\n", "twice"},
+	} {
+		text := strings.Replace(fixture(t), c.from, c.to, 1)
+		if text == fixture(t) {
+			t.Fatalf("%s: nothing was replaced", name)
+		}
+		if _, err := Parse([]byte(text), testOptions()); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v, want one with %q", name, err, c.want)
+		}
+	}
+}
+
+func TestRole(t *testing.T) {
+	const role = `
+  BlobsRole:
+    Type: AWS::IAM::Role
+    Properties:
+      ManagedPolicyArns: [!Sub "arn:${AWS::Partition}:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"]
+      Policies:
+        - PolicyName: own
+          PolicyDocument:
+            Version: "2012-10-17"
+            Statement: { Effect: Allow, Action: "s3:GetObject", Resource: "*" }
+`
+	text := strings.Replace(fixture(t), "\nResources:\n", "\nResources:"+role, 1)
+	text = strings.Replace(text, "      CodeUri: .\n      Environment", "      Role: !GetAtt BlobsRole.Arn\n      Environment", 1)
+	stack, err := Parse([]byte(text), testOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]any{map[string]any{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}}, stack.Functions[0].Statements); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestIntrinsics(t *testing.T) {
+	e, err := newEvaluator(map[string]any{
+		"Parameters": map[string]any{"List": map[string]any{"Type": "CommaDelimitedList", "Default": "a, b"}},
+		"Conditions": map[string]any{"Yes": map[string]any{"Fn::Equals": []any{"1", "1"}}},
+		"Mappings":   map[string]any{"M": map[string]any{"k": map[string]any{"v": "found"}}},
+	}, withoutParameters())
+	if err != nil {
+		t.Fatal(err)
+	}
+	call := func(name string, args ...any) any { return map[string]any{name: args} }
+	yes := map[string]any{"Condition": "Yes"}
+	no := call("Fn::Not", yes)
+	for name, c := range map[string]struct{ in, want any }{
+		"join":         {call("Fn::Join", "-", map[string]any{"Ref": "List"}), "a-b"},
+		"select":       {call("Fn::Select", "1", map[string]any{"Ref": "List"}), "b"},
+		"map":          {call("Fn::FindInMap", "M", "k", "v"), "found"},
+		"and":          {call("Fn::And", yes, no), false},
+		"and, both":    {call("Fn::And", yes, yes), true},
+		"or":           {call("Fn::Or", yes, no), true},
+		"or, neither":  {call("Fn::Or", no, no), false},
+		"if":           {call("Fn::If", "Yes", "then", "else"), "then"},
+		"sub":          {map[string]any{"Fn::Sub": "${AWS::Region} ${!Literal}"}, "eu-west-1 ${Literal}"},
+		"sub with own": {call("Fn::Sub", "${x}", map[string]any{"x": call("Fn::Select", "0", map[string]any{"Ref": "List"})}), "a"},
+		"no value":     {map[string]any{"a": map[string]any{"Ref": "AWS::NoValue"}, "b": "c"}, map[string]any{"b": "c"}},
+	} {
+		got, err := e.eval(name, c.in)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+func withoutParameters() Options {
+	o := testOptions()
+	o.Parameters = nil
+	return o
+}
