@@ -34,6 +34,7 @@ var arrows = map[string][]string{
 	"pkg/ddbnames":              {"pkg/registry"},
 	"pkg/storetest":             {"pkg/awsenv", "pkg/ddbnames", "pkg/local", "pkg/registry", "pkg/s3blobs"},
 	"pkg/verify":                {"pkg/oci"},
+	"pkg/doctor":                {"pkg/oci", "pkg/verify"},
 	"internal/template":         {},
 	"functions/internal/start": {
 		"pkg/auth", "pkg/awsclient", "pkg/ddbnames", "pkg/env", "pkg/lambdahttp", "pkg/oci", "pkg/registry", "pkg/s3blobs", "pkg/server",
@@ -57,7 +58,7 @@ var arrows = map[string][]string{
 	cloudInternal + "policyproxy": {cloudInternal + "iam"},
 	cloudInternal + "template":    {},
 	"cmd/pierless": {
-		"pkg/auth", "pkg/awsenv", "pkg/ddbnames", "pkg/env", "pkg/local", "pkg/registry", "pkg/s3blobs", "pkg/server", "pkg/verify",
+		"pkg/auth", "pkg/awsenv", "pkg/ddbnames", "pkg/doctor", "pkg/env", "pkg/local", "pkg/registry", "pkg/s3blobs", "pkg/server", "pkg/verify",
 	},
 }
 

@@ -15,6 +15,7 @@ or over a folder of its own.
   pierless serve                    a registry on 127.0.0.1:5000, stored in ./pierless-data
   docker push 127.0.0.1:5000/hello  works at once: docker trusts the loopback address
   pierless verify 127.0.0.1:5000    what this or any other registry does wrong, if anything
+  pierless doctor https://...       what is wrong with a deployment, and what to set
 
 Every flag has a variable: the flag wins. --help of each command lists both.`
 
@@ -27,7 +28,7 @@ func newRoot(getenv func(string) string) *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newServe(getenv), newInit(getenv), newToken(), newVerify(getenv))
+	root.AddCommand(newServe(getenv), newInit(getenv), newToken(), newVerify(getenv), newDoctor(getenv))
 	return root
 }
 

@@ -1,20 +1,15 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
-	"strings"
-	"sync/atomic"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
 
 	"github.com/pierless/pierless/pkg/verify"
 )
@@ -43,11 +38,11 @@ const verifyExample = `  pierless verify http://127.0.0.1:5000
 // verifyFlags are the flags of verify.
 type verifyFlags struct {
 	verify.Options
-	groups        []string
-	list, all     bool
-	json          bool
-	junit         string
-	passwordStdin bool
+	credentials
+	groups    []string
+	list, all bool
+	json      bool
+	junit     string
 }
 
 func newVerify(getenv func(string) string) *cobra.Command {
@@ -57,8 +52,7 @@ func newVerify(getenv func(string) string) *cobra.Command {
 	}
 	var f verifyFlags
 	flags := cmd.Flags()
-	flags.StringVar(&f.Username, "username", getenv("PIERLESS_USERNAME"), "user, where the registry wants one (PIERLESS_USERNAME)")
-	flags.BoolVar(&f.passwordStdin, "password-stdin", false, "read the password from standard input; else it is PIERLESS_PASSWORD")
+	f.addFlags(cmd, getenv)
 	flags.StringSliceVar(&f.groups, "group", nil, "run these groups only")
 	flags.StringSliceVar(&f.Only, "only", nil, "run these cases only: an ID, or a pattern such as 'blob-*'")
 	flags.BoolVar(&f.list, "list", false, "list the cases instead of running them")
@@ -83,7 +77,7 @@ func newVerify(getenv func(string) string) *cobra.Command {
 		if f.list {
 			return listCases(cmd.OutOrStdout())
 		}
-		f.URL, f.Password = args[0], getenv("PIERLESS_PASSWORD")
+		f.URL = args[0]
 		return runVerify(cmd, f)
 	}
 	return cmd
@@ -112,13 +106,10 @@ func runVerify(cmd *cobra.Command, f verifyFlags) error {
 		}
 		f.Groups = append(f.Groups, verify.Group(g))
 	}
-	if f.passwordStdin {
-		line, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
-			return unverified{fmt.Errorf("read the password: %w", err)}
-		}
-		f.Password = strings.TrimRight(line, "\r\n")
+	if err := f.read(cmd.InOrStdin()); err != nil {
+		return unverified{err}
 	}
+	f.Username, f.Password = f.user, f.password
 	report, err := verifyWithProgress(cmd.Context(), f.Options, cmd.ErrOrStderr())
 	if err != nil {
 		return unverified{err}
@@ -152,24 +143,9 @@ func (f verifyFlags) write(report *verify.Report, w io.Writer) error {
 
 // verifyWithProgress shows a bar where w is a terminal.
 func verifyWithProgress(ctx context.Context, opts verify.Options, w io.Writer) (*verify.Report, error) {
-	bars := mpb.New(mpb.WithOutput(w))
-	var bar *mpb.Bar
-	var failed atomic.Int64 // the bar reads it from a goroutine of its own
-	opts.Progress = func(_, total int, r verify.Result) {
-		if bar == nil {
-			counted := decor.Any(func(s decor.Statistics) string { return fmt.Sprintf("%d/%d cases ", s.Current, s.Total) })
-			failures := decor.Any(func(decor.Statistics) string { return fmt.Sprintf(" %d failed", failed.Load()) })
-			bar = bars.AddBar(int64(total), mpb.PrependDecorators(counted), mpb.AppendDecorators(failures), mpb.BarRemoveOnComplete())
-		}
-		if r.Status == verify.Failed {
-			failed.Add(1)
-		}
-		bar.Increment()
-	}
+	p := newProgress(w, "cases", "failed")
+	opts.Progress = func(_, total int, r verify.Result) { p.step(total, r.Status == verify.Failed) }
 	report, err := verify.Run(ctx, opts)
-	if bar != nil && err != nil {
-		bar.Abort(true)
-	}
-	bars.Wait()
+	p.end(err)
 	return report, err
 }
