@@ -19,9 +19,15 @@ var (
 	ErrThrottled = errors.New("gateway: the function takes no more calls")
 )
 
-// drainFor is how long a body that is not wanted is read on, so that a client which
-// sends before it reads gets its answer.
-const drainFor = 10 * time.Second
+const (
+	// drainFor is how long a body that is not wanted is read on, so that a client which
+	// sends before it reads gets its answer.
+	drainFor = 10 * time.Second
+	// refuseAfter stands for the network. Without any, the refusal can overtake the end
+	// of the request in the client: regctl 0.11.7 then reads the layer for it and for
+	// the first chunk at once, and says that the digest does not match.
+	refuseAfter = 100 * time.Millisecond
+)
 
 // Stats count requests since the start.
 type Stats struct {
@@ -154,6 +160,9 @@ func (g *Gateway) write(w http.ResponseWriter, r *http.Request, out response) {
 	unread := out.status == http.StatusRequestEntityTooLarge || out.status == http.StatusRequestHeaderFieldsTooLarge
 	if unread {
 		w.Header().Set("Connection", "close") // with it, the server leaves the body to us
+		_ = control.SetReadDeadline(time.Now().Add(drainFor))
+		_, _ = io.Copy(io.Discard, r.Body)
+		time.Sleep(refuseAfter)
 	}
 	for name, values := range out.header {
 		w.Header()[name] = values
@@ -161,11 +170,6 @@ func (g *Gateway) write(w http.ResponseWriter, r *http.Request, out response) {
 	w.WriteHeader(out.status)
 	if r.Method != http.MethodHead {
 		_, _ = io.Copy(w, bytes.NewReader(out.body)) // a client that left is no fault of ours
-	}
-	if unread {
-		_ = control.Flush()
-		_ = control.SetReadDeadline(time.Now().Add(drainFor))
-		_, _ = io.Copy(io.Discard, r.Body)
 	}
 }
 
