@@ -45,7 +45,7 @@ func (v *visit) bodyChunk() finding {
 	}
 	b := newBlob(random(chunk))
 	r := v.patch(location, b.bytes)
-	const set = "the function uploads needs 256 MB of memory and 29 seconds (MemorySize, Timeout), and nothing in front a limit under 6 MB"
+	const set = "parameter UploadMemorySize (memory of the function uploads): 512, its default, or more; its log says whether memory or time ran out. Nothing in front may have a limit under 6 MB"
 	if r.status != http.StatusAccepted {
 		return wrong(r, set, "PATCH of %d bytes: %s", chunk, r.what())
 	}
@@ -76,7 +76,7 @@ func (v *visit) bodyLimit() finding {
 			return unknown(v.failed, "could not be prepared: %v", err)
 		}
 		size := fmt.Sprintf("%.1f MB", float64(n)/1e6)
-		const set = "a refusal must be 413: of the gateway's own there is no other, so raise MemorySize and Timeout of the function uploads, and look into its log for what went wrong"
+		const set = "a refusal must be 413: of the gateway's own there is no other, so raise the memory of the function uploads (parameter UploadMemorySize), and look into its log for what went wrong"
 		switch r.status {
 		case http.StatusAccepted:
 			largest = n

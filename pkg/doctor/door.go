@@ -106,11 +106,13 @@ func private(a netip.Addr) bool {
 	return a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified()
 }
 
+const doorHTTPAPI = "API Gateway HTTP API"
+
 // doors are told apart by a header that each adds.
 func doors() [][2]string {
 	return [][2]string{
 		{"X-Amz-Cf-Id", "CloudFront"},
-		{"Apigw-Requestid", "API Gateway HTTP API"},
+		{"Apigw-Requestid", doorHTTPAPI},
 		{"X-Amz-Apigw-Id", "API Gateway REST API"},
 		{"X-Amzn-Requestid", "a Lambda function URL"},
 	}

@@ -41,7 +41,7 @@ func (v *visit) headManifest() finding {
 }
 
 func (v *visit) headBlob() finding {
-	const set = "the gateway puts its own count of the (empty) body in the place of the function's Content-Length: let HEAD of blobs answer 307 to a URL that is presigned for HEAD, so that S3 says the length"
+	const set = "set the template parameter RedirectHead to true (or `serve --redirect-head`): HEAD is then sent to S3, which says the length, as the gateway puts its own count of the empty body in the place of the function's"
 	q := request{method: http.MethodHead, target: v.blobPath(v.blobs.layer.digest)}
 	r := v.do(q)
 	if r.status == http.StatusTemporaryRedirect {

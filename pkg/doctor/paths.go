@@ -20,7 +20,7 @@ func pathChecks() []Check {
 			Breaks: "oras refuses another host, docker and containerd send it no password; behind a closed execute-api address every push fails", run: (*visit).uploadLocation,
 		},
 		{
-			ID: "decoded-path", Asks: "Escaped characters in a path are decoded once and refused as the spec says, never with 5xx or another's content.",
+			ID: "decoded-path", Asks: "Escaped characters in a path are decoded once and refused as the spec says, never with 5xx or another's content; an HTTP API may cut a path at an escaped '?' (reported).",
 			Breaks: "access rules: another path is checked than is served; clients retry on 5xx", needs: needImage, run: (*visit).decodedPath,
 		},
 		{
@@ -89,13 +89,14 @@ func (v *visit) uploadLocation() finding {
 // a second time. last is the last letter of the tag, escaped.
 func (v *visit) decodedPath() finding {
 	const set = "pkg/lambdahttp: take rawPath as decoded already, check it against the grammar before the adapter sees it, and escape it again for the adapter; deploy the present version of the functions"
+	const questionMark = imageTag + "%3Fx"
 	short, last := imageTag[:len(imageTag)-1], imageTag[len(imageTag)-1]
 	cases := []struct {
 		ref   string
 		found bool // 200 is right
 		cause string
 	}{
-		{imageTag + "%3Fx", false, "the path is cut at a decoded '?'"},
+		{questionMark, false, "the path is cut at a decoded '?'"},
 		{imageTag + "%23x", false, "the path is cut at a decoded '#'"},
 		{short + fmt.Sprintf("%%25%02x", last), false, "the path is decoded twice"},
 		{imageTag + "%25", false, "the path is decoded twice"},
@@ -106,7 +107,7 @@ func (v *visit) decodedPath() finding {
 	if r := v.getManifest(*v.image, string(v.image.digest)); r.status != http.StatusOK {
 		return unknown(r, "%s, unescaped: see manifest-bytes", r.what())
 	}
-	notOurs := 0
+	notOurs, cut := 0, ""
 	for _, c := range cases {
 		r := v.do(request{method: http.MethodGet, target: v.manifestPath(c.ref), header: accepted(*v.image)})
 		switch {
@@ -114,6 +115,8 @@ func (v *visit) decodedPath() finding {
 			return wrong(r, set, "%s: expected a 4xx with an error of the spec's form", r.what())
 		case r.status == 0:
 			return wrong(r, set, "%s", r.what())
+		case c.ref == questionMark && r.status == http.StatusOK && v.doorCuts():
+			cut = "; the gateway cuts a path at an escaped '?'"
 		case c.found != (r.status == http.StatusOK):
 			return wrong(r, set, "%s: %s", r.what(), c.cause)
 		case !c.found && !strings.Contains(string(r.body), `"errors"`):
@@ -121,9 +124,17 @@ func (v *visit) decodedPath() finding {
 		}
 	}
 	if notOurs > 0 {
-		return ok("%d paths, %d of them refused by the gateway itself", len(cases), notOurs)
+		return ok("%d paths, %d of them refused by the gateway itself%s", len(cases), notOurs, cut)
 	}
-	return ok("%d paths, each refused or served as it must be", len(cases))
+	return ok("%d paths, each refused or served as it must be%s", len(cases), cut)
+}
+
+// doorCuts reports whether it is the gateway that cuts a path at an escaped '?': an
+// HTTP API does, and no function can see it. A function that does it takes the rest
+// for the query, and a list of no more than 0 names is empty.
+func (v *visit) doorCuts() bool {
+	names, r, err := v.tagNames(v.path("/tags/list%3Fn=0"))
+	return strings.Contains(v.door(), doorHTTPAPI) && err == nil && r.status == http.StatusOK && len(names) > 0
 }
 
 func (v *visit) linkHeader() finding {

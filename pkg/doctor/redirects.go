@@ -220,7 +220,7 @@ func (v *visit) presignedExpiry() finding {
 		seen += fmt.Sprintf(", signed %s ago", time.Since(date).Round(time.Second))
 	}
 	if expiry > v.opts.MaxExpiry {
-		return wrong(r, "PresignExpiry of the function blobs: 20 minutes, as the present version has it", "%s, more than %s", seen, v.opts.MaxExpiry)
+		return wrong(r, "deploy the present version of the function blobs: it signs for 20 minutes, and no setting changes that", "%s, more than %s", seen, v.opts.MaxExpiry)
 	}
 	return ok("%s", seen)
 }

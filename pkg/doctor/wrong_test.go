@@ -84,9 +84,18 @@ func wrongPaths() []wrongRegistry {
 			r.URL.RawPath = ""
 		}
 	}
+	questionMark := regexp.MustCompile(`%3F`)
 	return []wrongRegistry{
 		{"504 for a percent", map[string]string{"decoded-path": lambdahttp}, answers("GET", regexp.MustCompile(`%25`), func(_ *cloud, r *reply) { r.becomes(http.StatusGatewayTimeout, "Gateway Timeout") })},
-		{"path cut at ?", map[string]string{"decoded-path": lambdahttp}, requests("GET", regexp.MustCompile(`%3F`), cut("?"))},
+		{"path cut at ? by an HTTP API, as it does", nil, requests("GET", questionMark, cut("?"))},
+		{"path cut at ? by what is no HTTP API", map[string]string{"decoded-path": lambdahttp}, func(c *cloud, next http.Handler) http.Handler {
+			next = requests("GET", questionMark, cut("?"))(c, next)
+			return answers(anyMethod, all, func(_ *cloud, r *reply) { r.header.Del("Apigw-Requestid") })(c, next)
+		}},
+		{"query behind an escaped ?", map[string]string{"decoded-path": lambdahttp}, requests("GET", questionMark, func(r *http.Request) {
+			r.URL.Path, r.URL.RawQuery, _ = strings.Cut(r.URL.Path, "?")
+			r.URL.RawPath = ""
+		})},
 		{"path cut at #", map[string]string{"decoded-path": lambdahttp}, requests("GET", regexp.MustCompile(`%23`), cut("#"))},
 		{"path decoded twice", map[string]string{"decoded-path": lambdahttp}, requests("GET", regexp.MustCompile(`%25`), func(r *http.Request) {
 			if path, err := url.PathUnescape(r.URL.Path); err == nil {
@@ -130,8 +139,8 @@ func wrongContent() []wrongRegistry {
 		{"HEAD manifest missing", map[string]string{"head-manifest-length": "manifest as body"}, answers("HEAD", toManifest, noLength)},
 		{"HEAD manifest another", map[string]string{"head-manifest-length": "manifest as body"}, answers("HEAD", toManifest, length("7"))},
 		{"HEAD manifest not routed", map[string]string{"head-manifest-length": "must take HEAD", "challenge-head": ""}, answers("HEAD", toManifest, func(_ *cloud, r *reply) { r.becomes(http.StatusNotFound, "Not Found") })},
-		{"HEAD blob 0", map[string]string{"head-blob-length": "presigned for HEAD"}, answers("HEAD", toBlob, length("0"))},
-		{"HEAD blob missing", map[string]string{"head-blob-length": "presigned for HEAD"}, answers("HEAD", toBlob, noLength)},
+		{"HEAD blob 0", map[string]string{"head-blob-length": "RedirectHead to true"}, answers("HEAD", toBlob, length("0"))},
+		{"HEAD blob missing", map[string]string{"head-blob-length": "RedirectHead to true"}, answers("HEAD", toBlob, noLength)},
 		{"HEAD blob sent to a URL for GET", map[string]string{"head-blob-length": "for HEAD"}, answers("HEAD", toBlob, redirectHead(http.MethodGet))},
 		{"HEAD blob sent to a URL for HEAD, rightly", nil, answers("HEAD", toBlob, redirectHead(http.MethodHead))},
 		{"manifests answered as base64", map[string]string{"manifest-bytes": "answer with isBase64Encoded"}, answers("GET", toManifest, func(_ *cloud, r *reply) {
@@ -151,7 +160,7 @@ func wrongContent() []wrongRegistry {
 		{"limit is 500", map[string]string{"body-limit": "must be 413"}, oversize(http.StatusInternalServerError)},
 		{"limit is 400", map[string]string{"body-limit": "must be 413"}, oversize(http.StatusBadRequest)},
 		{"limit breaks the connection", map[string]string{"body-limit": "read the body"}, breaksOff(lambdaLimit)},
-		{"chunks too large", map[string]string{"body-chunk": "MemorySize", "body-limit": "must be 413"}, limits(1<<20, http.StatusBadGateway)},
+		{"chunks too large", map[string]string{"body-chunk": "UploadMemorySize", "body-limit": "must be 413"}, limits(1<<20, http.StatusBadGateway)},
 		{"chunks announced too large", map[string]string{"body-chunk": "4194304"}, answers("POST", toUploads, func(_ *cloud, r *reply) { r.header.Set("OCI-Chunk-Min-Length", "5242880") })},
 		{"chunks changed on the way", map[string]string{"body-chunk": "isBase64Encoded"}, requests("PATCH", toSession, changeBody(func(b []byte) []byte {
 			if len(b) > 0 {
