@@ -25,7 +25,7 @@ down: ## stop it
 	localstack/cloud.sh down
 	localstack/down.sh
 
-e2e: build ## docker, podman, skopeo, crane, regctl, oras against both stores
+e2e: ## docker, podman, skopeo, crane, regctl, oras on both stores and the functions; deploy-test
 	scripts/e2e.sh
 
 bench: ## benchmarks
@@ -47,7 +47,7 @@ template: ## rewrite the routes in template.yaml
 	scripts/template.sh
 
 verify: build ## what a registry does wrong: make verify URL=http://127.0.0.1:5000
-	./bin/pierless verify $(if $(URL),"$(URL)",http://127.0.0.1:5000)
+	scripts/verify.sh "$(URL)" $(FLAGS)
 
 conformance: build ## run a conformance suite you have: make conformance SUITE=path
 	scripts/conformance.sh "$(SUITE)"

@@ -34,12 +34,7 @@ type client struct {
 // run calls a program and returns what it printed; its failure ends the test.
 func run(t *testing.T, program string, args ...string) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), program, args...)
-	// Killed with the test, a client may leave a child that holds the output.
-	cmd.WaitDelay = 10 * time.Second
-	// Big temporary files go where the test cleans up.
-	scratch := t.TempDir()
-	cmd.Env = append(os.Environ(), "TMPDIR="+scratch, "HOME="+scratch, "XDG_RUNTIME_DIR="+scratch)
+	cmd := command(t, program, args...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -47,6 +42,18 @@ func run(t *testing.T, program string, args ...string) string {
 		t.Fatalf("%s %s: %v\n%s%s", program, strings.Join(args, " "), err, out, stderr.String())
 	}
 	return strings.TrimSpace(string(out))
+}
+
+// command is a program that leaves nothing behind, and ends with the test.
+func command(t *testing.T, program string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), program, args...)
+	// Killed with the test, a client may leave a child that holds the output.
+	cmd.WaitDelay = 10 * time.Second
+	// Big temporary files go where the test cleans up.
+	scratch := t.TempDir()
+	cmd.Env = append(os.Environ(), "TMPDIR="+scratch, "HOME="+scratch, "XDG_RUNTIME_DIR="+scratch)
+	return cmd
 }
 
 func skopeo(image *testImage) client {

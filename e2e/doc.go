@@ -1,7 +1,9 @@
-// Package e2e judges the built binary from outside: with the clients that people
+// Package e2e judges the built binaries from outside: with the clients that people
 // use (docker, podman, skopeo, crane, regctl, oras), with kill -9 and with layers
-// larger than memory, on both stores. It is all tests, under the build tag e2e:
-// scripts/e2e.sh fetches the clients and runs it.
+// larger than memory. It runs "pierless serve" on both stores, and the functions of
+// template.yaml behind the local cloud's gateway. It is all tests, under the build
+// tag e2e: scripts/e2e.sh builds, fetches the clients and runs it.
 //
-// It must not know the packages of Pierless, only the binary and its environment.
+// It must not know the packages of Pierless, only the binaries, their environment and
+// the template.
 package e2e

@@ -40,10 +40,8 @@ func docker(image *testImage, socket string) client {
 		},
 		index: func(t *testing.T, ref string) {
 			repo := ref[:strings.LastIndex(ref, ":")]
-			config := t.TempDir() // where the first command keeps the list for the second
-			run(t, "docker", "--config", config, "manifest", "create", "--insecure", ref,
-				repo+"@"+image.amd64.Digest, repo+"@"+image.arm64.Digest)
-			run(t, "docker", "--config", config, "manifest", "push", "--insecure", "--purge", ref)
+			run(t, "docker", "manifest", "create", "--insecure", ref, repo+"@"+image.amd64.Digest, repo+"@"+image.arm64.Digest)
+			run(t, "docker", "manifest", "push", "--insecure", "--purge", ref)
 		},
 		platform: func(t *testing.T, ref string) {
 			call(t, "pull", "--quiet", "--platform=linux/arm64", ref)

@@ -63,16 +63,21 @@ type layer struct {
 	diffID string
 }
 
+const (
+	largeLayer = 100 * 1000 * kib // clients send it as they send big layers
+	smallLayer = 4 * mib          // goes through a function in one request
+)
+
 // buildImage writes the test image: nothing can be pulled to test with. Its third
-// layer is 100 MB and stays that size, so clients send it as they send big layers.
-func buildImage(t *testing.T, dir string) *testImage {
+// layer has a file of that size, which no client can compress.
+func buildImage(t *testing.T, dir string, size int64) *testImage {
 	t.Helper()
 	blobs := filepath.Join(dir, "blobs")
 	must(t, os.MkdirAll(blobs, 0o755))
 	layers := []layer{
 		writeLayer(t, blobs, "hello", 300),
 		writeLayer(t, blobs, "tools", 3*mib),
-		writeLayer(t, blobs, "model", 100*1000*kib),
+		writeLayer(t, blobs, "model", size),
 	}
 	small := writeLayer(t, blobs, "other", 40*kib)
 

@@ -19,38 +19,62 @@ import (
 	"time"
 )
 
-// stores are the two ways to keep data: on disk, and in S3 and DynamoDB, where
-// blobs are fetched by a redirect.
+// stores are the two ways of "pierless serve" to keep data: on disk, and in S3 and
+// DynamoDB, where blobs are fetched by a redirect.
 var stores = []string{"embedded", "localstack"}
 
-// server is a "pierless serve" of its own, which a test may kill and start again.
+// everywhere adds what a deploy makes: the functions behind their gateway.
+var everywhere = append(slices.Clip(stores), "functions")
+
+// server is a registry of its own, which a test may kill and start again.
 type server struct {
-	host string // 127.0.0.1:port
-	env  []string
-	log  string
-	cmd  *exec.Cmd
+	host    string // 127.0.0.1:port
+	command []string
+	env     []string
+	probe   string // the path that answers 200 once it runs
+	token   string // the administrator's; empty where everybody may do everything
+	log     string
+	cmd     *exec.Cmd
 }
 
-// startServer starts a registry on an empty store and stops it with the test.
+// startServer starts a registry on an empty store and stops it with the test, and
+// has clients find their login to it.
 func startServer(t *testing.T, store string) *server {
 	t.Helper()
+	if store == "functions" {
+		return startCloud(t)
+	}
 	dir := t.TempDir()
-	s := &server{host: freeAddress(t), log: filepath.Join(dir, "log")}
+	s := &server{host: freeAddress(t), log: filepath.Join(dir, "log"), command: []string{built(t, "pierless"), "serve"}, probe: "/healthz"}
 	switch store {
 	case "embedded":
 		s.env = append(neutralEnv(), "PIERLESS_LISTEN="+s.host, "PIERLESS_DATA="+filepath.Join(dir, "data"))
 	case "localstack":
-		if os.Getenv("AWS_ENDPOINT_URL_S3") == "" {
-			t.Fatal(`no LocalStack in the environment: run scripts/e2e.sh, or eval "$(localstack/env.sh)"`)
-		}
-		name := "e2e-" + strings.ToLower(rand.Text())
+		name := initialise(t)
 		s.env = append(os.Environ(), "PIERLESS_LISTEN="+s.host, "PIERLESS_BUCKET="+name, "PIERLESS_TABLE="+name)
-		initialise := exec.Command(builtBinary(t), "init")
-		initialise.Env = s.env
-		if out, err := initialise.CombinedOutput(); err != nil {
-			t.Fatalf("pierless init: %v\n%s", err, out)
-		}
 	}
+	s.run(t)
+	return s
+}
+
+// initialise makes a bucket and a table in LocalStack and returns their one name.
+func initialise(t *testing.T) string {
+	t.Helper()
+	if os.Getenv("AWS_ENDPOINT_URL_S3") == "" {
+		t.Fatal(`no LocalStack in the environment: run scripts/e2e.sh, or eval "$(localstack/env.sh)"`)
+	}
+	name := "e2e-" + strings.ToLower(rand.Text())
+	out, err := exec.Command(built(t, "pierless"), "init", "--bucket", name, "--table", name).CombinedOutput()
+	if err != nil {
+		t.Fatalf("pierless init: %v\n%s", err, out)
+	}
+	return name
+}
+
+// run starts the server for as long as the test runs.
+func (s *server) run(t *testing.T) {
+	t.Helper()
+	logIn(t, s)
 	s.start(t)
 	t.Cleanup(func() {
 		s.stop(syscall.SIGTERM)
@@ -58,7 +82,6 @@ func startServer(t *testing.T, store string) *server {
 			t.Logf("end of the server's log:\n%s", tail(s.log))
 		}
 	})
-	return s
 }
 
 // neutralEnv is the environment without what chooses a store: LocalStack's
@@ -74,12 +97,12 @@ func (s *server) start(t *testing.T) {
 	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	must(t, err)
 	defer log.Close()
-	s.cmd = exec.Command(builtBinary(t), "serve")
+	s.cmd = exec.Command(s.command[0], s.command[1:]...)
 	s.cmd.Env = s.env
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	must(t, s.cmd.Start())
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		resp, err := http.Get("http://" + s.host + "/healthz")
+		resp, err := http.Get("http://" + s.host + s.probe)
 		if err != nil {
 			continue
 		}
@@ -88,7 +111,7 @@ func (s *server) start(t *testing.T) {
 			return
 		}
 	}
-	t.Fatalf("pierless serve is not ready after 20 s:\n%s", tail(s.log))
+	t.Fatalf("%s is not ready after 20 s:\n%s", filepath.Base(s.command[0]), tail(s.log))
 }
 
 // stop sends the signal and waits for the end; a second stop does nothing.
@@ -123,13 +146,13 @@ func (s *server) peakMemory(t *testing.T) int64 {
 	return size * kib
 }
 
-// builtBinary is what "make build" made.
-func builtBinary(t *testing.T) string {
+// built is the path of what scripts/e2e.sh built.
+func built(t *testing.T, name string) string {
 	t.Helper()
-	path, err := filepath.Abs("../bin/pierless")
+	path, err := filepath.Abs(filepath.Join("../bin", name))
 	must(t, err)
 	if _, err := os.Stat(path); err != nil {
-		t.Fatal("bin/pierless is not built: make build")
+		t.Fatalf("bin/%s is not built: run scripts/e2e.sh", name)
 	}
 	return path
 }

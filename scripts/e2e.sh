@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Usage: scripts/e2e.sh [GO TEST FLAGS]
-# Runs the end-to-end tests with real clients against bin/pierless, on disk and
-# on LocalStack. Fetches the clients that are missing. For example:
-#   scripts/e2e.sh -run TestClients/embedded/crane
+# Runs the end-to-end tests with real clients against bin/pierless, on disk and on
+# LocalStack, and against the functions behind the local cloud's gateway; then the test
+# of a deploy, unless flags choose tests. Fetches the clients that are missing. For example:
+#   scripts/e2e.sh -run TestClients/functions/crane
 cd "$(dirname "$0")/.."
 . scripts/step.sh
 PATH=$PWD/.cache/bin:$PATH
@@ -46,6 +47,12 @@ fetch() {
   fi
 }
 
+build() {
+  scripts/build.sh
+  scripts/functions.sh
+  CGO_ENABLED=0 go build -trimpath -o bin/cloud ./localstack/cloud
+}
+
 start_localstack() {
   localstack_is_up || started=yes
   localstack/up.sh >/dev/null
@@ -58,6 +65,7 @@ test_binary() (
 
 step "install docker, podman, skopeo" install_packages
 step "install crane, regctl, oras" install_go_clients
-step "build" scripts/build.sh
+step "build" build
 step "start LocalStack" start_localstack
 step "end-to-end tests" test_binary "$@"
+if [ $# = 0 ]; then step "deploy" scripts/deploy-test.sh; fi

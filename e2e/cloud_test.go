@@ -1,0 +1,43 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"crypto/rand"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const administrator = "admin"
+
+// startCloud starts what a deploy of template.yaml makes: the real binaries of the
+// functions behind a local API Gateway, each held to its own policy. It is closed to
+// all but an administrator whose token is new. flags are more flags of bin/cloud.
+func startCloud(t *testing.T, flags ...string) *server {
+	t.Helper()
+	name, token := initialise(t), rand.Text()
+	s := &server{host: freeAddress(t), log: filepath.Join(t.TempDir(), "log"), token: token, probe: "/_cloud/stats", env: os.Environ()}
+	s.command = append([]string{
+		built(t, "cloud"), "--listen", s.host, "--aws-listen", freeAddress(t), "--aws-endpoint", os.Getenv("AWS_ENDPOINT_URL_S3"),
+		"--template", "../template.yaml", "--functions", built(t, "functions"), "--bucket", name, "--table", name,
+		"--parameter", "AdminTokenSha256=" + strings.TrimPrefix(digestOf([]byte(token)), "sha256:"),
+	}, flags...)
+	s.run(t)
+	return s
+}
+
+// logIn has clients find the login to the server, if it wants one, until the test
+// ends: all of them read docker's file, and skopeo and podman are told where it is.
+func logIn(t *testing.T, s *server) {
+	t.Helper()
+	logins := map[string]any{}
+	if s.token != "" {
+		logins[s.host] = map[string][]byte{"auth": []byte(administrator + ":" + s.token)} // JSON has bytes in base64
+	}
+	dir := t.TempDir()
+	file := writeFile(t, filepath.Join(dir, "config.json"), string(encode(t, map[string]any{"auths": logins})))
+	t.Setenv("DOCKER_CONFIG", dir)
+	t.Setenv("REGISTRY_AUTH_FILE", file)
+}
