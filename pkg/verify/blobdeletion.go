@@ -69,16 +69,10 @@ func (p *probe) hasCopied(to, from repository, d oci.Digest) {
 	})
 }
 
-// lacksBlob expects a blob to be gone.
-func (p *probe) lacksBlob(repo repository, b blob) {
-	p.head(repo.blob(b.digest)).is(http.StatusNotFound)
-	p.get(repo.blob(b.digest)).is(http.StatusNotFound)
-}
-
 // pullsBlob expects a blob to be there.
 func (p *probe) pullsBlob(repo repository, b blob) {
 	p.head(repo.blob(b.digest)).is(http.StatusOK)
-	p.get(repo.blob(b.digest)).is(http.StatusOK).hasBody(b.content)
+	p.isPulled(repo, b)
 }
 
 // pushedBlob is a new blob in the repository, which was pulled there.
@@ -92,7 +86,7 @@ func (p *probe) pushedBlob(repo repository) blob {
 func deleteBlob(p *probe) {
 	b := p.pushedBlob(p.repo)
 	p.deletes(p.repo.blob(b.digest))
-	p.lacksBlob(p.repo, b)
+	p.isMissing(p.repo, b.digest)
 }
 
 func deleteBlobMissing(p *probe) {
@@ -116,7 +110,7 @@ func deleteBlobMountedFrom(p *probe) {
 	b := p.pushedBlob(p.repo)
 	p.hasMounted(p.other, p.repo, b.digest)
 	p.hasDeleted(p.repo.blob(b.digest))
-	p.lacksBlob(p.repo, b)
+	p.isMissing(p.repo, b.digest)
 	p.pullsBlob(p.other, b)
 }
 
@@ -124,7 +118,7 @@ func deleteBlobMountedTo(p *probe) {
 	b := p.pushedBlob(p.repo)
 	p.hasMounted(p.other, p.repo, b.digest)
 	p.hasDeleted(p.other.blob(b.digest))
-	p.lacksBlob(p.other, b)
+	p.isMissing(p.other, b.digest)
 	p.pullsBlob(p.repo, b)
 }
 
@@ -132,7 +126,7 @@ func deleteBlobTwicePushed(p *probe) {
 	b := p.pushedBlob(p.repo)
 	p.hasBlob(p.other, b)
 	p.hasDeleted(p.repo.blob(b.digest))
-	p.lacksBlob(p.repo, b)
+	p.isMissing(p.repo, b.digest)
 	p.pullsBlob(p.other, b)
 }
 

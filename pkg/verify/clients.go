@@ -55,7 +55,7 @@ func (img localImage) asDocker() localImage {
 func (p *probe) arrived(img localImage) {
 	p.getManifest(p.repo, "v1").is(http.StatusOK).hasBody(img.manifest.content)
 	for _, b := range img.blobs() {
-		p.get(p.repo.blob(b.digest)).is(http.StatusOK).hasBody(b.content)
+		p.isPulled(p.repo, b)
 	}
 }
 

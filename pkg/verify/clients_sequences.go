@@ -117,7 +117,7 @@ func clientDockerPull(p *probe) {
 	p.get(p.repo.manifest(string(m.digest)), acceptLines()).is(http.StatusOK).hasBody(m.content).has("Content-Type", m.mediaType)
 	p.each(len(img.blobs()), func(i int) {
 		b := img.blobs()[i]
-		p.get(p.repo.blob(b.digest)).is(http.StatusOK).hasBody(b.content)
+		p.isPulled(p.repo, b)
 	})
 }
 
@@ -159,7 +159,7 @@ func clientPodmanPull(p *probe) {
 	p.get("/v2/").is(http.StatusOK)
 	p.get(p.repo.manifest("v1"), acceptLines()).is(http.StatusOK).hasBody(img.manifest.content).has("Content-Type", mediaManifest)
 	for _, b := range img.blobs() {
-		p.get(p.repo.blob(b.digest)).is(http.StatusOK).hasBody(b.content)
+		p.isPulled(p.repo, b)
 	}
 }
 
@@ -182,7 +182,7 @@ func clientCranePull(p *probe) {
 	p.get("/v2/").is(http.StatusOK)
 	p.getManifest(p.repo, "v1").is(http.StatusOK).hasBody(img.manifest.content).has("Content-Type", mediaManifest)
 	for _, b := range img.blobs() {
-		p.get(p.repo.blob(b.digest)).is(http.StatusOK).hasBody(b.content)
+		p.isPulled(p.repo, b)
 	}
 }
 

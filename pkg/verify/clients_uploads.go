@@ -105,14 +105,14 @@ func clientStreamRange(p *probe) {
 	b := p.newBlob(300_000)
 	sent := p.patch(p.newUpload(p.repo, ""), streamed(b.content)).is(http.StatusAccepted).has("Range", lastByte(b))
 	p.put(sent.merged(b.digest)).is(http.StatusCreated)
-	p.get(p.repo.blob(b.digest)).is(http.StatusOK).hasBody(b.content)
+	p.isPulled(p.repo, b)
 }
 
 func clientEmptyPatch(p *probe) {
 	b := p.newBlob(100)
 	a := p.patch(p.newUpload(p.repo, ""), streamed(nil)).is(http.StatusAccepted).has("Range", "0-0")
 	p.put(a.merged(b.digest), withBody(b.content), withHeader("Content-Type", octetStream)).is(http.StatusCreated)
-	p.get(p.repo.blob(b.digest)).is(http.StatusOK).hasBody(b.content)
+	p.isPulled(p.repo, b)
 }
 
 func clientContentRangeUnit(p *probe) {
@@ -133,7 +133,7 @@ func clientPatchDigestIgnored(p *probe) {
 	p.given(func() { opened = p.post(p.repo.uploads("")).is(http.StatusAccepted) })
 	sent := p.patch(opened.appended(b.digest), withBody(b.content)).is(http.StatusAccepted)
 	p.put(sent.merged(b.digest)).is(http.StatusCreated)
-	p.get(p.repo.blob(b.digest)).is(http.StatusOK).hasBody(b.content)
+	p.isPulled(p.repo, b)
 }
 
 func clientBlobPutHeaders(p *probe) {
@@ -159,7 +159,7 @@ func clientMountWithoutFrom(p *probe) {
 	known, b := p.newBlob(300), p.newBlob(400)
 	p.hasBlob(p.other, known)
 	if p.post(p.repo.uploads(mountFrom(known.digest, ""))).is(http.StatusCreated, http.StatusAccepted).status == http.StatusCreated {
-		p.get(p.repo.blob(known.digest)).is(http.StatusOK).hasBody(known.content)
+		p.isPulled(p.repo, known)
 	}
 	opened := p.post(p.repo.uploads(mountFrom(b.digest, ""))).is(http.StatusAccepted)
 	p.put(opened.merged(b.digest), withBody(b.content), withHeader("Content-Type", octetStream)).is(http.StatusCreated)
@@ -216,7 +216,7 @@ func clientParallelLayers(p *probe) {
 	}
 	p.each(len(blobs), func(i int) { p.dockerBlob(blobs[i]) })
 	for _, b := range blobs {
-		p.get(p.repo.blob(b.digest)).is(http.StatusOK).hasBody(b.content)
+		p.isPulled(p.repo, b)
 	}
 }
 
@@ -233,7 +233,7 @@ func clientMixedUploads(p *probe) {
 	sentB := p.patch(locB, streamed(b.content)).is(http.StatusAccepted)
 	p.put(sentA.merged(a.digest)).is(http.StatusCreated)
 	p.put(sentB.merged(b.digest)).is(http.StatusCreated)
-	p.get(p.repo.blob(a.digest)).is(http.StatusOK).hasBody(a.content)
+	p.isPulled(p.repo, a)
 	p.get(p.repo.blob(b.digest)).is(http.StatusOK).hasBody(b.content)
 }
 
@@ -263,7 +263,7 @@ func clientExpectContinue(p *probe) {
 	b := p.newBlob(100_000)
 	p.put(withQuery(p.newUpload(p.repo, ""), "digest", string(b.digest)), withBody(b.content), withHeader("Expect", "100-continue"), withHeader("Content-Type", octetStream)).
 		is(http.StatusCreated)
-	p.get(p.repo.blob(b.digest)).is(http.StatusOK).hasBody(b.content)
+	p.isPulled(p.repo, b)
 }
 
 func clientRefusedBody(p *probe) {

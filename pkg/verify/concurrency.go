@@ -136,11 +136,6 @@ func (p *probe) holds(what string, list []string, all ...string) {
 	}
 }
 
-// servesBlob expects that a blob can be pulled.
-func (p *probe) servesBlob(repo repository, b blob) {
-	p.get(repo.blob(b.digest)).is(http.StatusOK).hasBody(b.content)
-}
-
 // sameRange tells whether a Range header speaks of the first n bytes, with or
 // without the unit.
 func sameRange(header string, n int) bool {

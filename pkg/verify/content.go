@@ -135,7 +135,7 @@ func (p *probe) pushBlob(repo repository, b blob) *answer {
 		query = "?digest-algorithm=" + string(a)
 	}
 	loc := p.newUpload(repo, query)
-	return p.put(withQuery(loc, "digest", string(b.digest)), withBody(b.content), withHeader("Content-Type", octetStream))
+	return p.finish(loc, b.digest, b.content)
 }
 
 // putManifest pushes a manifest to a tag or digest and returns the answer.

@@ -156,7 +156,7 @@ func (p *probe) roundTrips(repo repository) manifest {
 	b := p.newBlob(100)
 	opened := p.post(repo.uploads("")).is(http.StatusAccepted)
 	p.put(opened.merged(b.digest), withBody(b.content), withHeader("Content-Type", octetStream)).is(http.StatusCreated)
-	p.get(repo.blob(b.digest)).is(http.StatusOK).hasBody(b.content)
+	p.isPulled(repo, b)
 	m := p.imageOf(b).encode()
 	p.putManifest(repo, "list", m).is(http.StatusCreated)
 	p.getManifest(repo, "list").is(http.StatusOK).hasBody(m.content)

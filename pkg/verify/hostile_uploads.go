@@ -126,7 +126,7 @@ func hostileContentRange(p *probe) {
 		}
 		// Whatever is there now, it is these bytes or it is refused.
 		if p.put(withQuery(loc, "digest", string(b.digest))).refusedOr(http.StatusCreated).status == http.StatusCreated {
-			p.get(p.repo.blob(b.digest)).is(http.StatusOK).hasBody(b.content)
+			p.isPulled(p.repo, b)
 		}
 	}
 }

@@ -115,9 +115,8 @@ func manifestTagLikeRoute(p *probe) {
 func (p *probe) takesRepository(repo repository) {
 	config, layer := p.newBlob(200), p.newBlob(1000)
 	for _, b := range []blob{config, layer} {
-		loc := p.post(repo.uploads("")).is(http.StatusAccepted).location()
-		p.put(withQuery(loc, "digest", string(b.digest)), withBody(b.content), withHeader("Content-Type", octetStream)).is(http.StatusCreated)
-		p.get(repo.blob(b.digest)).is(http.StatusOK).hasBody(b.content)
+		p.upload(repo, b).is(http.StatusCreated)
+		p.isPulled(repo, b)
 	}
 	m := p.imageOf(config, layer).encode()
 	p.putManifest(repo, "v1", m).is(http.StatusCreated)

@@ -81,7 +81,7 @@ func raceFreshBlob(p *probe) {
 	p.each(raceReaders, func(int) { p.get(p.repo.blob(b.digest)).is(http.StatusNotFound) })
 	p.given(func() { p.upload(p.repo, b).is(http.StatusCreated) })
 	p.each(raceReaders, func(int) { p.head(p.repo.blob(b.digest)).is(http.StatusOK).hasLength(len(b.content)) })
-	p.each(raceReaders, func(int) { p.servesBlob(p.repo, b) })
+	p.each(raceReaders, func(int) { p.isPulled(p.repo, b) })
 }
 
 func raceFreshTagList(p *probe) {
@@ -112,10 +112,10 @@ func raceFreshDelete(p *probe) {
 		p.each(raceReaders, func(int) { p.getManifest(p.repo, ref).is(http.StatusNotFound) })
 		p.each(raceReaders, func(int) { p.headManifest(p.repo, ref).is(http.StatusNotFound) })
 	}
-	p.mayDelete(p.repo.manifest(string(m.digest)))
+	p.deletes(p.repo.manifest(string(m.digest)))
 	gone(string(m.digest))
 	p.given(func() { // where tags outlive their manifest, another case shows it
-		p.mayDelete(p.repo.manifest(string(other.digest)))
+		p.deletes(p.repo.manifest(string(other.digest)))
 		p.getManifest(p.repo, "v2").is(http.StatusNotFound)
 	})
 	gone("v1")
@@ -125,7 +125,7 @@ func raceFreshDeleteTag(p *probe) {
 	m := p.hasImage(p.repo, "v1")
 	p.hasManifest(p.repo, "v2", m)
 	p.given(func() { p.each(raceReaders, func(int) { p.getManifest(p.repo, "v1").isWhole(m) }) })
-	p.mayDelete(p.repo.manifest("v1"))
+	p.deletes(p.repo.manifest("v1"))
 	p.each(raceReaders, func(int) { p.getManifest(p.repo, "v1").is(http.StatusNotFound) })
 	p.getManifest(p.repo, "v2").isWhole(m)
 	p.getManifest(p.repo, string(m.digest)).isWhole(m)
@@ -136,9 +136,9 @@ func raceFreshDeleteBlob(p *probe) {
 	p.hasBlob(p.repo, b)
 	p.given(func() {
 		p.each(raceReaders, func(int) { p.head(p.repo.blob(b.digest)).is(http.StatusOK) })
-		p.each(raceReaders, func(int) { p.servesBlob(p.repo, b) })
+		p.each(raceReaders, func(int) { p.isPulled(p.repo, b) })
 	})
-	p.mayDelete(p.repo.blob(b.digest))
+	p.deletes(p.repo.blob(b.digest))
 	p.each(raceReaders, func(int) { p.head(p.repo.blob(b.digest)).is(http.StatusNotFound) })
 	p.each(raceReaders, func(int) { p.get(p.repo.blob(b.digest)).is(http.StatusNotFound) })
 }

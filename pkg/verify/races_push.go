@@ -94,7 +94,7 @@ func raceOneBlob(p *probe) {
 	b := p.newBlob(100_000)
 	p.each(12, func(int) {
 		p.upload(p.repo, b).is(http.StatusCreated)
-		p.servesBlob(p.repo, b)
+		p.isPulled(p.repo, b)
 	})
 }
 
@@ -103,10 +103,10 @@ func raceOneBlobManyRepositories(p *probe) {
 	p.each(12, func(i int) {
 		repo := p.numbered(i)
 		p.upload(repo, b).is(http.StatusCreated)
-		p.servesBlob(repo, b)
+		p.isPulled(repo, b)
 	})
 	for i := range 12 {
-		p.servesBlob(p.numbered(i), b)
+		p.isPulled(p.numbered(i), b)
 	}
 }
 
@@ -130,7 +130,7 @@ func raceSharedBase(p *probe) {
 	for i, m := range images {
 		p.getManifest(p.repo, fmt.Sprintf("build-%02d", i)).isWhole(m)
 	}
-	p.servesBlob(p.repo, base)
+	p.isPulled(p.repo, base)
 }
 
 func raceMounts(p *probe) {
@@ -142,13 +142,13 @@ func raceMounts(p *probe) {
 	p.each(20, func(i int) {
 		a := p.post(p.numbered(i).uploads(mountFrom(b.digest, p.repo))).is(http.StatusCreated, http.StatusAccepted)
 		if a.status == http.StatusCreated {
-			p.servesBlob(p.numbered(i), b)
+			p.isPulled(p.numbered(i), b)
 			return
 		}
 		p.finish(a.location(), b.digest, b.content).is(http.StatusCreated)
 	})
 	for i := range 20 {
-		p.servesBlob(p.numbered(i), b)
+		p.isPulled(p.numbered(i), b)
 	}
 }
 

@@ -55,7 +55,7 @@ func racePullUndisturbed(p *probe) {
 		p.putManifest(p.repo, fmt.Sprintf("v%d", i), p.imageOf(config, layer, b).encode()).is(http.StatusCreated)
 	}, func() {
 		p.getManifest(p.repo, "stable").isWhole(stable)
-		p.servesBlob(p.repo, layer)
+		p.isPulled(p.repo, layer)
 	})
 }
 
@@ -160,7 +160,7 @@ func raceReferrersReaders(p *probe) {
 // needsReferrers ends a case where there is no referrers API.
 func (p *probe) needsReferrers(repo repository, subject oci.Digest) {
 	if a := p.get(repo.referrers(subject, "")); a.status == http.StatusNotFound {
-		p.notOffered(a, "the referrers API")
+		p.notOffered(a, "there is no referrers API")
 	}
 }
 

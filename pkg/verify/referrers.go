@@ -140,9 +140,7 @@ func referrersAPI(p *probe) {
 // 404 for its referrers: then it does not have the API.
 func (p *probe) offersReferrers(repo repository) (subject manifest) {
 	subject = p.hasImage(repo, "")
-	if a := p.get(repo.referrers(subject.digest, "")); a.status == http.StatusNotFound {
-		p.notOffered(a, "there is no referrers API")
-	}
+	p.needsReferrers(repo, subject.digest)
 	return subject
 }
 
