@@ -35,6 +35,7 @@ var arrows = map[string][]string{
 	"pkg/storetest":             {"pkg/awsenv", "pkg/ddbnames", "pkg/local", "pkg/registry", "pkg/s3blobs"},
 	"pkg/verify":                {"pkg/oci"},
 	"pkg/doctor":                {"pkg/oci", "pkg/verify"},
+	"internal/gendoc":           {},
 	"internal/template":         {},
 	"functions/internal/start": {
 		"pkg/auth", "pkg/awsclient", "pkg/ddbnames", "pkg/env", "pkg/lambdahttp", "pkg/oci", "pkg/registry", "pkg/s3blobs", "pkg/server",

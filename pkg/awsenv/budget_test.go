@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -23,12 +22,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/middleware"
 
-	"github.com/pierless/pierless/pkg/awsenv"
+	"github.com/pierless/pierless/internal/gendoc"
 	"github.com/pierless/pierless/pkg/ddbnames"
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/s3blobs"
 	"github.com/pierless/pierless/pkg/server"
+	"github.com/pierless/pierless/pkg/storetest"
 )
 
 var update = flag.Bool("update", false, "write docs/calls.md")
@@ -49,17 +49,7 @@ type calls struct{ dynamo, s3 int }
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{t: t}
-	name := "budget-" + strings.ToLower(rand.Text())
-	clients, err := awsenv.Load(t.Context(), awsenv.Settings{Bucket: name, Table: name})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s3blobs.CreateBucket(t.Context(), clients.S3, name, clients.S3.Options().Region); err != nil {
-		t.Fatal(err)
-	}
-	if err := ddbnames.CreateTable(t.Context(), clients.Dynamo, name); err != nil {
-		t.Fatal(err)
-	}
+	clients, name := storetest.Create(t)
 	countS3 := s3.New(clients.S3.Options(), func(o *s3.Options) {
 		o.APIOptions = append(o.APIOptions, r.count(func(c *calls) { c.s3++ }))
 	})
@@ -368,19 +358,7 @@ func TestCallBudget(t *testing.T) {
 		}
 		fmt.Fprintf(&doc, "| %s | %d | %d | %d, %d |\n", op.name, got.dynamo, got.s3, op.limit.dynamo, op.limit.s3)
 	}
-	const path = "../../docs/calls.md"
-	if *update {
-		if err := os.WriteFile(path, []byte(doc.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	have, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(have) != doc.String() {
-		t.Errorf("docs/calls.md is not what was counted; with -update this test writes it:\n%s", doc.String())
-	}
+	gendoc.Check(t, "../../docs/calls.md", []byte(doc.String()), *update, "with -update this test writes it:\n"+doc.String())
 }
 
 // TestRedirect follows a pull to S3.

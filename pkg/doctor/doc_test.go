@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pierless/pierless/internal/gendoc"
 	"github.com/pierless/pierless/pkg/doctor"
 )
 
@@ -30,15 +31,7 @@ func TestChecksDocIsCurrent(t *testing.T) {
 		t.Fatalf("%s has no place for the table", path)
 	}
 	want := bytes.Join([][]byte{before, begin, checksTable(), end, after}, nil)
-	if *update {
-		if err := os.WriteFile(path, want, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s is not what pkg/doctor says: run make generate", path)
-	}
+	gendoc.Check(t, path, want, *update, "run make generate")
 }
 
 func checksTable() []byte {

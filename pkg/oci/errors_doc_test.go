@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
-	"os"
 	"testing"
 
+	"github.com/pierless/pierless/internal/gendoc"
 	"github.com/pierless/pierless/pkg/oci"
 )
 
@@ -14,20 +14,7 @@ import (
 
 // TestErrorsDocIsCurrent holds that docs/errors.md is made from oci.Codes.
 func TestErrorsDocIsCurrent(t *testing.T) {
-	const path = "../../docs/errors.md"
-	want := errorsDoc()
-	if *update {
-		if err := os.WriteFile(path, want, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Error("docs/errors.md is not what pkg/oci says: run make generate")
-	}
+	gendoc.Check(t, "../../docs/errors.md", errorsDoc(), *update, "run make generate")
 }
 
 var update = flag.Bool("update", false, "write docs/errors.md")

@@ -20,7 +20,15 @@ const Embedded = false
 // AWS_ENDPOINT_URL_S3 and AWS_ENDPOINT_URL_DYNAMODB name.
 func Open(t *testing.T) (registry.Names, registry.Blobs) {
 	t.Helper()
-	name := "test-" + strings.ToLower(rand.Text())
+	clients, name := Create(t)
+	return ddbnames.New(clients.Dynamo, name), s3blobs.New(clients.S3, name, s3blobs.Options{})
+}
+
+// Create makes the bucket and the table, of one name, for tests that need the
+// clients themselves.
+func Create(t *testing.T) (clients awsenv.Clients, name string) {
+	t.Helper()
+	name = "test-" + strings.ToLower(rand.Text())
 	clients, err := awsenv.Load(t.Context(), awsenv.Settings{Bucket: name, Table: name})
 	if err != nil {
 		t.Fatal(err)
@@ -31,5 +39,5 @@ func Open(t *testing.T) (registry.Names, registry.Blobs) {
 	if err := ddbnames.CreateTable(t.Context(), clients.Dynamo, name); err != nil {
 		t.Fatal(err)
 	}
-	return ddbnames.New(clients.Dynamo, name), s3blobs.New(clients.S3, name, s3blobs.Options{})
+	return clients, name
 }

@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
+	"github.com/pierless/pierless/internal/gendoc"
 	"github.com/pierless/pierless/pkg/verify"
 )
 
@@ -17,20 +17,7 @@ var update = flag.Bool("update", false, "write docs/verify-cases.md")
 
 // TestCasesDocIsCurrent holds that docs/verify-cases.md is made from verify.Cases.
 func TestCasesDocIsCurrent(t *testing.T) {
-	const path = "../../docs/verify-cases.md"
-	want := casesDoc()
-	if *update {
-		if err := os.WriteFile(path, want, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Error("docs/verify-cases.md is not what pkg/verify says: run make generate")
-	}
+	gendoc.Check(t, "../../docs/verify-cases.md", casesDoc(), *update, "run make generate")
 }
 
 func casesDoc() []byte {
