@@ -36,8 +36,14 @@ func families() []route.Family {
 	return []route.Family{
 		route.FamilyBase, route.FamilyBlobs, route.FamilyUploads,
 		route.FamilyManifests, route.FamilyTags, route.FamilyReferrers,
+		route.FamilyDirect, route.FamilyVerifications,
 	}
 }
+
+// sweeper is a function like the others, but serves no family: a schedule calls it.
+const sweeper route.Family = "sweep"
+
+func functions() []route.Family { return append(families(), sweeper) }
 
 // logical is the beginning of the logical ids of a family's resources.
 func logical(f route.Family) string { return strings.ToUpper(string(f[:1])) + string(f[1:]) }
@@ -113,13 +119,50 @@ func TestTemplateRoutesReachTheirFunctions(t *testing.T) {
 		if got := resources.Map(logical(f)+"Permission", "Properties", "FunctionName").Text("Ref"); got != function {
 			t.Errorf("the gateway may call %q for %s", got, f)
 		}
-		checkBuild(t, root, f)
+		checkBuild(t, root, f, "29")
+	}
+}
+
+// TestTemplateSweeps: the schedule, and nothing else, calls the function that serves no
+// requests.
+func TestTemplateSweeps(t *testing.T) {
+	root := loadTemplate(t)
+	checkBuild(t, root, sweeper, "300") // no gateway waits
+	for id, want := range map[string]template.Tree{
+		"SweepSchedule": {
+			"Description": template.Tree{"Fn::Sub": "${AWS::StackName}, sweep every hour"}, "ScheduleExpression": "rate(1 hour)",
+			"Targets": []any{template.Tree{"Id": "sweep", "Arn": template.Tree{"Fn::GetAtt": "SweepFunction.Arn"}}},
+		},
+		"SweepPermission": {
+			"FunctionName": template.Tree{"Ref": "SweepFunction"}, "Action": "lambda:InvokeFunction",
+			"Principal": "events.amazonaws.com", "SourceArn": template.Tree{"Fn::GetAtt": "SweepSchedule.Arn"},
+		},
+	} {
+		if diff := cmp.Diff(want, root.Map("Resources", id, "Properties")); diff != "" {
+			t.Errorf("%s (- want, + template):\n%s", id, diff)
+		}
+	}
+}
+
+// TestTemplateAlarmsKnowEveryFunction: an alarm that sums the functions leaves none out.
+func TestTemplateAlarmsKnowEveryFunction(t *testing.T) {
+	root := loadTemplate(t)
+	for _, alarm := range []string{"FunctionErrorsAlarm", "FunctionThrottlesAlarm"} {
+		metrics := root.Map("Resources", alarm, "Properties").List("Metrics")
+		for _, f := range functions() {
+			if want := "Ref:" + logical(f) + "Function]"; strings.Count(fmt.Sprint(metrics...), want) != 1 {
+				t.Errorf("%s does not count %s once", alarm, f)
+			}
+		}
+		if len(metrics) > 1+10 {
+			t.Errorf("%s has %d metrics: CloudWatch takes ten in an expression", alarm, len(metrics)-1)
+		}
 	}
 }
 
 // checkBuild: SAM makes a function of what "make build-<its logical id>" builds, so
 // that must be the family's folder.
-func checkBuild(t *testing.T, root template.Tree, f route.Family) {
+func checkBuild(t *testing.T, root template.Tree, f route.Family, timeout string) {
 	t.Helper()
 	id := logical(f) + "Function"
 	global, resource := root.Map("Globals", "Function"), root.Map("Resources", id)
@@ -130,7 +173,7 @@ func checkBuild(t *testing.T, root template.Tree, f route.Family) {
 		return fmt.Sprint(global[name])
 	}
 	for name, want := range map[string]string{
-		"CodeUri": ".", "Handler": "bootstrap", "Runtime": "provided.al2023", "Architectures": "[arm64]", "Timeout": "29",
+		"CodeUri": ".", "Handler": "bootstrap", "Runtime": "provided.al2023", "Architectures": "[arm64]", "Timeout": timeout,
 	} {
 		if got := property(name); got != want {
 			t.Errorf("%s: %s is %q, want %q", id, name, got, want)

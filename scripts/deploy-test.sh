@@ -2,7 +2,8 @@
 # Usage: scripts/deploy-test.sh
 # Deploys template.yaml, unchanged, to an emulator (MiniStack, 127.0.0.1, ports
 # PIERLESS_DEPLOY_PORT, 4576, and the next two): sam build, sam deploy, push and pull,
-# an update in place, sam delete; bucket and table must still be there.
+# a direct upload, the sweep, an update in place, sam delete; bucket and table must
+# still be there.
 # Functions are built for this machine: the emulator runs them as its children.
 cd "$(dirname "$0")/.."
 . scripts/step.sh
@@ -144,6 +145,42 @@ push_and_pull() {
   refused pull_again nobody one
 }
 
+# direct_upload sends a blob past the functions, as docs/direct-uploads.md says.
+direct_upload() {
+  local content=$work/tmp/direct digest upload
+  head -c 8000000 /dev/urandom >"$content"
+  digest=sha256:$(sha256sum "$content" | cut -c 1-64)
+  curl -fs -u "admin:$token" "http://$host/v2/team/app/image/_pierless/uploads" -H 'Content-Type: application/json' \
+    -d "{\"digest\": \"$digest\", \"size\": 8000000}" >"$work/offer.json"
+  upload=$(python3 - "$work/offer.json" "$content" <<'PUT'
+import json, sys, urllib.request
+upload = json.load(open(sys.argv[1]))
+request = urllib.request.Request(upload["put"]["url"], open(sys.argv[2], "rb").read(), upload["put"]["headers"], method="PUT")
+urllib.request.urlopen(request)
+print(upload["id"])
+PUT
+)
+  [ "$(curl -s -o /dev/null -w '%{http_code}' -X PUT "http://$host/v2/team/app/image/_pierless/uploads/$upload")" = 201 ]
+  curl -fsL -u "admin:$token" "http://$host/v2/team/app/image/blobs/$digest" | cmp - "$content"
+}
+
+# physical prints the name that a resource was given.
+physical() {
+  "$sam" list resources --config-file "$PWD/samconfig.toml" --template-file "$work/build/template.yaml" --stack-name "$stack" --output json |
+    python3 -c 'import json, sys; print(*[r["PhysicalResourceId"] for r in json.load(sys.stdin) if r["LogicalResourceId"] == sys.argv[1]])' "$1"
+}
+
+# sweeps: the function that the schedule calls runs, and says that there is nothing to do.
+sweeps() {
+  local function answer
+  function=$(physical SweepFunction)
+  answer=$(curl -s "$cloud/2015-03-31/functions/$function/invocations" -d '{}')
+  if ! grep -qE '"complete": ?true' <<<"$answer"; then
+    echo "$function answers: $answer" >&2
+    return 1
+  fi
+}
+
 # update opens pull to everyone, in place: what was pushed is still there.
 update() {
   deploy AnonymousPull=true
@@ -179,6 +216,8 @@ step "sam build" build
 step "sam deploy" first_deploy
 step "closed without the token" closed
 step "push and pull" push_and_pull
+step "direct upload" direct_upload
+step "sweep" sweeps
 step "update: AnonymousPull=true" update
 step "sam delete" delete
 step "bucket and table are kept" kept

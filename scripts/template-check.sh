@@ -20,7 +20,7 @@ install() {
 # built_is_right: each function must be its family's program, for Lambda's machine.
 built_is_right() {
   local family id info
-  for family in base blobs uploads manifests tags referrers; do
+  for family in base blobs uploads manifests tags referrers direct verifications sweep; do
     id=${family^}Function
     info=$(go version -m "$build/$id/bootstrap")
     if ! grep -qE "^\s+path\s.*/functions/$family\$" <<<"$info" || ! grep -qE '^\s+build\sGOARCH=arm64$' <<<"$info"; then

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Usage: scripts/test.sh
 # All tests but the end-to-end ones: checks, tests that need nothing, then the
-# contract tests of the AWS adapters against LocalStack.
+# contract tests of the AWS adapters against LocalStack and versitygw.
 cd "$(dirname "$0")/.."
 . scripts/step.sh
 
@@ -28,5 +28,6 @@ test_on_localstack() (
 step "check" scripts/check.sh
 step "template" scripts/template-check.sh
 step "tests" test_alone
+step "build versitygw" scripts/versitygw.sh
 step "start LocalStack" start_localstack
 step "tests on LocalStack" test_on_localstack

@@ -41,3 +41,24 @@ func (p *progress) end(err error) {
 	}
 	p.bars.Wait()
 }
+
+// counter is a number that grows, without an end that is known; shown where it is
+// written to a terminal.
+type counter struct {
+	bars *mpb.Progress
+	bar  *mpb.Bar
+}
+
+func newCounter(w io.Writer, what string) *counter {
+	bars := mpb.New(mpb.WithOutput(w))
+	counted := decor.Any(func(s decor.Statistics) string { return fmt.Sprintf(" %d %s", s.Current, what) })
+	return &counter{bars, bars.AddSpinner(0, mpb.AppendDecorators(counted), mpb.BarRemoveOnComplete())}
+}
+
+func (c *counter) set(n int) { c.bar.SetCurrent(int64(n)) }
+
+// end takes the counter away.
+func (c *counter) end() {
+	c.bar.Abort(true)
+	c.bars.Wait()
+}

@@ -28,7 +28,7 @@ func newRoot(getenv func(string) string) *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newServe(getenv), newInit(getenv), newToken(), newVerify(getenv), newDoctor(getenv))
+	root.AddCommand(newServe(getenv), newInit(getenv), newToken(), newVerify(getenv), newDoctor(getenv), newSweep(getenv))
 	return root
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/pierless/pierless/pkg/env"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/server"
+	"github.com/pierless/pierless/pkg/sweep"
 )
 
 const serveHelp = `Serve runs the registry as one process until it is stopped with Ctrl-C or SIGTERM;
@@ -25,6 +26,9 @@ Without a bucket and a table it keeps everything in a folder (--data). With both
 works over S3 and DynamoDB, and pulls are redirected to presigned S3 URLs; AWS's
 usual variables give region and credentials, AWS_ENDPOINT_URL_S3 and
 AWS_ENDPOINT_URL_DYNAMODB an emulator. 'pierless init' creates both.
+
+Every hour, and at the start, it drops uploads that nobody completed, as 'pierless
+sweep' does.
 
 Without an administrator's token the registry is open: listen beyond loopback only
 behind something that is not. 'pierless token' makes one.`
@@ -37,6 +41,7 @@ const (
 	headerTimeout = 10 * time.Second // to send the request line and headers
 	idleTimeout   = 2 * time.Minute  // between two requests of a connection
 	stopTimeout   = 30 * time.Second // for requests under way at the end
+	sweepInterval = time.Hour        // in the background
 )
 
 func newServe(getenv func(string) string) *cobra.Command {
@@ -54,6 +59,9 @@ func newServe(getenv func(string) string) *cobra.Command {
 }
 
 func serve(cmd *cobra.Command, c env.Config) error {
+	// The embedded store has no place that clients could be sent to.
+	c.ServeBlobs = c.ServeBlobs || !c.OnAWS()
+
 	log := newLog(cmd.ErrOrStderr(), c.Log)
 	names, blobs, closeStore, err := openStore(cmd.Context(), c)
 	if err != nil {
@@ -83,7 +91,24 @@ func serve(cmd *cobra.Command, c env.Config) error {
 	if at, ok := listener.Addr().(*net.TCPAddr); ok && !at.IP.IsLoopback() && c.AdminTokenSHA256 == "" {
 		log.Warn("there is no access control: whoever reaches this address can push and delete; 'pierless token' makes a token", "listen", at.String())
 	}
+	defer sweepInBackground(cmd.Context(), reg, log)() // before the store is closed
 	return run(cmd.Context(), listener, withHealth(handler), log)
+}
+
+// sweepInBackground sweeps until ctx ends, or until what it returns is called, which
+// waits for it. It shares nothing with requests but the store, which it asks for little
+// at a time.
+func sweepInBackground(ctx context.Context, reg *registry.Registry, log *slog.Logger) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		sweep.Every(ctx, sweepInterval, reg, log)
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
 }
 
 // guarded puts access control in front of the registry where a token is set.

@@ -170,7 +170,7 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestHelpTeaches(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"init", "--help"}, {"token", "--help"}, {"verify", "--help"}, {"doctor", "--help"}} {
+	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"init", "--help"}, {"token", "--help"}, {"verify", "--help"}, {"doctor", "--help"}, {"sweep", "--help"}} {
 		out, stop := start(t, args...)
 		if err := stop(); err != nil {
 			t.Errorf("%v: %v", args, err)

@@ -165,10 +165,48 @@ func (cl *cloud) invoke(ctx context.Context, function string, payload []byte) ([
 
 // front serves the API, and beside it what the real one does not have.
 func (cl *cloud) front(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path != "/_cloud/stats" {
+	id, invoke := strings.CutPrefix(r.URL.Path, "/_cloud/invoke/")
+	switch {
+	case invoke:
+		cl.invokeByHand(w, r, id)
+	case r.URL.Path == "/_cloud/stats":
+		cl.writeStats(w)
+	default:
 		cl.gateway.ServeHTTP(w, r)
+	}
+}
+
+// invokeByHand calls a function with the request's body as the event, or with {}: as a
+// schedule does. It answers with what the function returned.
+func (cl *cloud) invokeByHand(w http.ResponseWriter, r *http.Request, id string) {
+	f, known := cl.functions[id]
+	switch {
+	case r.Method != http.MethodPost:
+		w.Header().Set("Allow", http.MethodPost)
+		http.Error(w, "use POST", http.StatusMethodNotAllowed)
+		return
+	case !known:
+		http.Error(w, "no function has this logical ID", http.StatusNotFound)
 		return
 	}
+	payload, err := io.ReadAll(http.MaxBytesReader(w, r.Body, lambda.MaxRequest))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	if len(payload) == 0 {
+		payload = []byte("{}")
+	}
+	out, err := f.Invoke(r.Context(), payload)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(out) // a client that left needs none
+}
+
+func (cl *cloud) writeStats(w http.ResponseWriter) {
 	functions := map[string]functionStats{}
 	calls := cl.proxy.Stats()
 	for id, f := range cl.functions {

@@ -32,6 +32,12 @@ func TestMain(m *testing.M) {
 
 // function does what the query says.
 func function(ctx context.Context, e events.APIGatewayV2HTTPRequest) (any, error) {
+	if e.Version == "" { // no HTTP event: invoked by hand
+		if e.RouteKey == "fail" {
+			return nil, errors.New("as it was told")
+		}
+		return map[string]string{"name": os.Getenv("AWS_LAMBDA_FUNCTION_NAME"), "route": e.RouteKey}, nil
+	}
 	ok := func(body string) events.APIGatewayV2HTTPResponse {
 		return events.APIGatewayV2HTTPResponse{StatusCode: 200, Body: os.Getenv("AWS_LAMBDA_FUNCTION_NAME") + " " + body}
 	}
@@ -98,7 +104,7 @@ func testConfig(t testing.TB) settings {
 		t.Fatal(err)
 	}
 	functions := t.TempDir()
-	for _, family := range []string{"base", "blobs"} {
+	for _, family := range []string{"base", "blobs", "sweep"} {
 		if err := os.Mkdir(filepath.Join(functions, family), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -191,6 +197,42 @@ func TestCloud(t *testing.T) {
 	if s.Gateway.Requests != 11 || f.Lambda.ColdStarts < 2 || f.Lambda.BytesOut == 0 || f.AWS.Calls["s3:GetObject"] != 2 ||
 		f.AWS.Presigned != 1 || f.AWS.Denied != 1 || s.Functions["BaseFunction"].AWS.Denied != 1 {
 		t.Errorf("stats: %s", body)
+	}
+}
+
+// TestInvokeByHand: a function that no route leads to can be called with any event.
+func TestInvokeByHand(t *testing.T) {
+	cl, _ := startCloud(t, testConfig(t))
+	post := func(method, id, event string) string {
+		request, err := http.NewRequestWithContext(t.Context(), method, "http://"+cl.address+"/_cloud/invoke/"+id, strings.NewReader(event))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Status[:4] + strings.TrimSpace(string(body))
+	}
+	for _, c := range []struct{ method, id, event, want string }{
+		{"POST", "SweepFunction", "", `200 {"name":"SweepFunction","route":""}`},
+		{"POST", "SweepFunction", `{"routeKey":"x"}`, `200 {"name":"SweepFunction","route":"x"}`},
+		{"POST", "SweepFunction", `{"routeKey":"fail"}`, "502 "},
+		{"POST", "SweepFunction", strings.Repeat("x", 6291457), "400 "},
+		{"POST", "OtherFunction", "", "404 "},
+		{"GET", "SweepFunction", "", "405 "},
+	} {
+		if got := post(c.method, c.id, c.event); !strings.HasPrefix(got, c.want) {
+			t.Errorf("%s %s %.20s: %s, want %s", c.method, c.id, c.event, got, c.want)
+		}
+	}
+	if s := cl.functions["SweepFunction"].Stats(); s.Invocations != 3 || s.Errors != 1 {
+		t.Errorf("%+v", s)
 	}
 }
 

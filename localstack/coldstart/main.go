@@ -59,6 +59,7 @@ func run(args []string, out io.Writer) error {
 	asJSON := flags.Bool("json", false, "print JSON; times in nanoseconds, sizes in bytes")
 	check := flags.Bool("check", false, "fail when a limit is passed")
 	folder := flags.String("functions", "bin/functions", "folder with <family>/bootstrap")
+	noRequests := flags.String("no-requests", "sweep", "function that serves no requests: only its start is measured")
 	hello := flags.String("hello", "bin/coldstart/hello", "function to compare with")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -68,7 +69,7 @@ func run(args []string, out io.Writer) error {
 		return fmt.Errorf("no functions in %s: build them first", *folder)
 	}
 	token, sum := auth.NewToken()
-	r, err := measure(append([]string{*hello}, binaries...), environment(sum), token, *n)
+	r, err := measure(append([]string{*hello}, binaries...), *noRequests, environment(sum), token, *n)
 	if err != nil {
 		return err
 	}
@@ -104,7 +105,7 @@ func environment(tokenSHA256 string) []string {
 
 // measure starts the binaries in turn, so that whatever else the machine does
 // meets all of them. The first is what the others are compared with.
-func measure(binaries, environment []string, token string, n int) (report, error) {
+func measure(binaries []string, noRequests string, environment []string, token string, n int) (report, error) {
 	starts := make([][]start, len(binaries))
 	ping := event("GET", "/v2/", token, nil)
 	for round := range n + 1 {
@@ -113,7 +114,9 @@ func measure(binaries, environment []string, token string, n int) (report, error
 			if err != nil {
 				return report{}, err
 			}
-			_, err = s.send(ping)
+			if name(binary) != noRequests {
+				_, err = s.send(ping)
+			}
 			took := s.end()
 			if err != nil {
 				return report{}, err

@@ -71,7 +71,7 @@ func (g guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // at login even where none was needed. Only an upload's id counts more.
 func (g guard) check(r *http.Request) error {
 	req, err := route.ParseEscaped(r.URL.EscapedPath())
-	if err == nil && req.Kind == route.Upload {
+	if err == nil && isCapability(req.Kind) {
 		return nil // the id is the right to write: a refusal after the body breaks pushes
 	}
 	if len(r.Header.Values("Authorization")) == 0 {
@@ -94,6 +94,17 @@ func (g guard) valid(r *http.Request) bool {
 	return same && ok && len(r.Header.Values("Authorization")) == 1
 }
 
+// isCapability reports whether the path itself, with the id in it, is the right to what
+// can be done there.
+func isCapability(kind route.Kind) bool {
+	switch kind {
+	case route.Upload, route.Direct, route.DirectParts, route.Verification:
+		return true
+	case route.Base, route.Catalog, route.Blob, route.UploadStart, route.Manifest, route.TagList, route.Referrers, route.DirectStart:
+	}
+	return false
+}
+
 // isPull reports whether a request only reads what its sender can name.
 func isPull(method string, kind route.Kind) bool {
 	if method != http.MethodGet && method != http.MethodHead {
@@ -102,7 +113,7 @@ func isPull(method string, kind route.Kind) bool {
 	switch kind {
 	case route.Base, route.Blob, route.Manifest, route.TagList, route.Referrers:
 		return true
-	case route.Catalog, route.UploadStart, route.Upload:
+	case route.Catalog, route.UploadStart, route.Upload, route.DirectStart, route.Direct, route.DirectParts, route.Verification:
 	}
 	return false
 }

@@ -55,6 +55,10 @@ func paths() map[route.Kind]string {
 		{Kind: route.Manifest, Name: "a/b", Reference: oci.Reference{Tag: "t"}},
 		{Kind: route.TagList, Name: "a/b"},
 		{Kind: route.Referrers, Name: "a/b", Digest: d},
+		{Kind: route.DirectStart, Name: "a/b"},
+		{Kind: route.Direct, Name: "a/b", Upload: "x"},
+		{Kind: route.DirectParts, Name: "a/b", Upload: "x"},
+		{Kind: route.Verification, Name: "a/b", Upload: "x"},
 	} {
 		all[r.Kind] = r.Path()
 	}
@@ -66,6 +70,7 @@ func TestMatrix(t *testing.T) {
 	token, sum := auth.NewToken()
 	other, _ := auth.NewToken()
 	open := map[route.Kind]bool{route.Base: true, route.Blob: true, route.Manifest: true, route.TagList: true, route.Referrers: true}
+	capability := map[route.Kind]bool{route.Upload: true, route.Direct: true, route.DirectParts: true, route.Verification: true}
 	all := paths()
 	for _, kind := range route.Kinds() {
 		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "get"} {
@@ -73,7 +78,7 @@ func TestMatrix(t *testing.T) {
 				for name, sent := range map[string][]string{
 					"none": nil, "right": {basic("admin", token)}, "other user": {basic("", token)}, "wrong": {basic("admin", other)},
 				} {
-					want := kind == route.Upload || name == "right" || name == "other user" ||
+					want := capability[kind] || name == "right" || name == "other user" ||
 						name == "none" && anonymous && open[kind] && (method == "GET" || method == "HEAD")
 					w := ask(door(t, sum, anonymous), method, all[kind], sent...)
 					if got := w.Code == 299; got != want || !got && w.Code != http.StatusUnauthorized {
@@ -146,7 +151,9 @@ func TestOddPaths(t *testing.T) {
 	_, sum := auth.NewToken()
 	for _, path := range []string{
 		"/", "/v1/", "/v2/UPPER/tags/list", "/v2/a%2Fb/tags/list", "/v2/a/blobs/uploads/%41/x", "/v2/a%3F/manifests/x",
-		"/v2/a/blobs/uploads/x/", "/v2//blobs/uploads/x", "/v2/../blobs/uploads/x", "/v2/a/blobs/uploads/x%2F..",
+		"/v2/a/blobs/uploads/x/", "/v2//blobs/uploads/x",
+		"/v2/a/_pierless/uploads/", "/v2/a/_pierless/uploads", "/v2/a/_pierless/parts/", "/v2/a/_pierless/x/y", "/v2/_pierless/uploads/x",
+		"/v2/a/_pierless/uploads/x/", "/v2/a/_pierless/uploads/x%2Fy", "/v2/a/_pierless/parts", "/v2/a/_pierless/verifications", "/v2/../blobs/uploads/x", "/v2/a/blobs/uploads/x%2F..",
 	} {
 		if w := ask(door(t, sum, true), "GET", path); w.Code != http.StatusUnauthorized {
 			t.Errorf("%s: %d", path, w.Code)

@@ -347,7 +347,7 @@ func TestCallBudget(t *testing.T) {
 		"| operation | DynamoDB | S3 | at most |\n| --- | --- | --- | --- |\n")
 	r := newRig(t)
 	r.put("warm", r.image(1)) // the process knows the repository, as nearly all do
-	for _, op := range operations() {
+	for _, op := range append(operations(), directOperations()...) {
 		r.late = 0
 		measured := op.prepare(r)
 		r.calls = calls{}

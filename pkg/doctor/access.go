@@ -40,6 +40,7 @@ func (v *visit) routes() []request {
 		{method: http.MethodPut, target: v.manifestPath("none"), header: http.Header{"Content-Type": {oci.MediaTypeImageManifest}}, body: []byte("{}")},
 		{method: http.MethodGet, target: v.path("/tags/list")},
 		{method: http.MethodGet, target: v.path("/referrers/" + string(none))},
+		{method: http.MethodPost, target: v.path("/_pierless/uploads")},
 	}
 }
 
@@ -153,11 +154,12 @@ func refusedAccess(r *reply) bool {
 }
 
 func (v *visit) anonymousPush() finding {
-	const set = "PIERLESS_ADMIN_TOKEN_SHA256 at the functions uploads and manifests (parameter AdminTokenSha256): AnonymousPull opens reading alone"
+	const set = "PIERLESS_ADMIN_TOKEN_SHA256 at the functions uploads, direct and manifests (parameter AdminTokenSha256): AnonymousPull opens reading alone"
 	m := v.blobs.image(oci.MediaTypeImageManifest)
 	none := v.manifestPath("none")
 	for _, q := range []request{
 		{method: http.MethodPost, target: v.path("/blobs/uploads/")},
+		{method: http.MethodPost, target: v.path("/_pierless/uploads")},
 		{method: http.MethodPut, target: v.manifestPath("anonymous"), header: typed(m), body: m.bytes},
 		{method: http.MethodDelete, target: none},
 	} {

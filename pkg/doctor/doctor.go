@@ -93,7 +93,7 @@ const (
 
 // Checks lists every check, in the order in which they run.
 func Checks() []Check {
-	return slices.Concat(doorChecks(), accessChecks(), pathChecks(), lengthChecks(), bodyChecks(), redirectChecks())
+	return slices.Concat(doorChecks(), accessChecks(), pathChecks(), lengthChecks(), bodyChecks(), redirectChecks(), directChecks())
 }
 
 // Run examines a registry, one check after the other, in a repository of its own

@@ -30,15 +30,16 @@ const (
 // cloud is a deployment as it should be: Pierless behind a gateway with the limits
 // of API Gateway and Lambda, and a store that it sends pulls to.
 type cloud struct {
+	t        *testing.T
 	registry http.Handler
 	store    *httptest.Server
 }
 
 func newCloud(t *testing.T) *cloud {
 	t.Helper()
-	names, blobs := storetest.Open(t)
+	names, blobs := storetest.OpenDirect(t)
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	c := &cloud{registry: server.All(registry.New(names, blobs, registry.Options{Log: log}), server.Options{Log: log})}
+	c := &cloud{t: t, registry: server.All(registry.New(names, blobs, registry.Options{Log: log}), server.Options{Log: log})}
 	c.store = httptest.NewServer(http.HandlerFunc(c.serveStore))
 	t.Cleanup(c.store.Close)
 	return c
@@ -124,7 +125,11 @@ var (
 	all        = regexp.MustCompile(``)
 	toBlob     = regexp.MustCompile(`/blobs/sha`)
 	toUploads  = regexp.MustCompile(`/blobs/uploads/$`)
-	toSession  = regexp.MustCompile(`/blobs/uploads/[^/]`)
+	toSession  = regexp.MustCompile(`/(blobs/uploads|_pierless/(uploads|parts|verifications))/[^/]`)
+	toOffer    = regexp.MustCompile(`/_pierless/uploads$`)
+	toDirect   = regexp.MustCompile(`/_pierless/uploads/`)
+	toParts    = regexp.MustCompile(`/_pierless/parts/`)
+	toVerify   = regexp.MustCompile(`/_pierless/verifications/`)
 	toManifest = regexp.MustCompile(`/manifests/`)
 	toTags     = regexp.MustCompile(`/tags/list`)
 )

@@ -149,7 +149,7 @@ func (v *visit) presignedGet() finding {
 	case r.status == 0:
 		return unknown(r, "%s", r.what())
 	case r.status != http.StatusOK:
-		code, set := storeError(r.body)
+		code, set := storeError(r.body, "blobs", "s3:GetObject on the keys of blobs (and kms:Decrypt with KmsKeyArn)")
 		return wrong(r, set, "%s answered %d %s", u.Host, r.status, code)
 	case !bytes.Equal(r.body, v.blobs.layer.bytes):
 		return wrong(r, "nothing in front of the bucket may change objects", "%s gave %d bytes that are not the %d that were pushed", u.Host, len(r.body), len(v.blobs.layer.bytes))
@@ -157,15 +157,16 @@ func (v *visit) presignedGet() finding {
 	return ok("%d bytes, no header needed", len(r.body))
 }
 
-// storeError is the code in an error of S3, and what it asks for.
-func storeError(body []byte) (code, set string) {
+// storeError is the code in an error of S3, and what it asks for: of the function that
+// signed, or of its role, which needs permissions.
+func storeError(body []byte, function, permissions string) (code, set string) {
 	var e struct{ Code string }
 	if xml.Unmarshal(body, &e) != nil {
 		e.Code = ""
 	}
 	switch e.Code {
 	case "AccessDenied":
-		return e.Code, "the role of the function blobs needs s3:GetObject on the keys of blobs (and kms:Decrypt with KmsKeyArn); no bucket policy may deny clients by network or by header"
+		return e.Code, "the role of the function " + function + " needs " + permissions + "; no bucket policy may deny clients by network or by header"
 	case "SignatureDoesNotMatch":
 		return e.Code, "the URL must reach S3 as it was signed: nothing may add a query parameter or change the host, and no header but Host may be signed"
 	case "RequestTimeTooSkewed":
@@ -173,9 +174,16 @@ func storeError(body []byte) (code, set string) {
 	case "ExpiredToken", "InvalidToken", "InvalidAccessKeyId":
 		return e.Code, "the function must sign with its role's present credentials: no AWS_ACCESS_KEY_ID in its environment that is not Lambda's own"
 	case "NoSuchKey", "NoSuchBucket":
-		return e.Code, "PIERLESS_BUCKET must be the same at the functions blobs and uploads"
+		return e.Code, "PIERLESS_BUCKET must be the same at all functions"
 	case "AuthorizationHeaderMalformed", "PermanentRedirect", "TemporaryRedirect":
-		return e.Code, "AWS_REGION of the function blobs must be the bucket's"
+		return e.Code, "AWS_REGION of the function " + function + " must be the bucket's"
+	case "XAmzContentChecksumMismatch", "BadDigest", "InvalidDigest":
+		return e.Code, "nothing between clients and the bucket may change bytes"
+	case "NotImplemented":
+		return e.Code, "a store with conditional writes (If-None-Match) and SHA-256 checksums, as S3 has"
+	}
+	if strings.HasPrefix(e.Code, "KMS.") {
+		return e.Code, "the key KmsKeyArn: enabled, in the region of the bucket, and its key policy must let IAM policies of the account decide"
 	}
 	return e.Code, "see the answer of the store below"
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -73,7 +74,7 @@ func wrongRegistries() []wrongRegistry {
 		{"clock", map[string]string{"clock": "timedatectl"}, answers("GET", all, func(_ *cloud, r *reply) {
 			r.header.Set("Date", time.Now().Add(-10*time.Minute).UTC().Format(http.TimeFormat))
 		})},
-	}, append(append(wrongPaths(), wrongContent()...), wrongRedirects()...)...)
+	}, slices.Concat(wrongPaths(), wrongContent(), wrongRedirects(), wrongDirect())...)
 }
 
 func wrongPaths() []wrongRegistry {

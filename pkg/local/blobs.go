@@ -20,6 +20,7 @@ const copyBuffer = 1 << 20
 // only then linked to its name under blobs/: link refuses a name that is taken,
 // so of many writers one wins, and no reader ever sees half a file.
 type blobs struct {
+	noDirect
 	content string
 	uploads string
 	buffers sync.Pool

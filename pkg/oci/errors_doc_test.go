@@ -32,7 +32,8 @@ func errorsDoc() []byte {
 		}
 		fmt.Fprintf(&b, "| `%s` | %d | %s | %s |\n", d.Code, d.Status, from, d.Meaning)
 	}
-	b.WriteString("\nSome codes come with another status where the spec asks for it: `SIZE_INVALID` with 413 for a manifest that is too large,\n" +
-		"`TAG_INVALID` with 414 for more tags than one push can set; `UNSUPPORTED` comes with 404 for a path that is no route.\n")
+	b.WriteString("\nSome codes come with another status where the spec asks for it: `SIZE_INVALID` with 413 for a manifest, or another body, that is too\n" +
+		"large, `TAG_INVALID` with 414 for more tags than one push can set; `UNSUPPORTED` comes with 404 for a path that is no route, and where\n" +
+		"the store takes no direct uploads.\n")
 	return b.Bytes()
 }

@@ -197,3 +197,17 @@ func TestParseManifestRefuses(t *testing.T) {
 		})
 	}
 }
+
+func TestTooLargeNamesTheWaysPast(t *testing.T) {
+	for size, begins := range map[int64]string{-1: "the body is", 0: "a body of 0 bytes", 63_000_000: "a body of 63000000 bytes"} {
+		err := oci.TooLarge(size)
+		if got := (oci.Errors{err}).Status(); got != http.StatusRequestEntityTooLarge || err.Code != oci.SizeInvalid {
+			t.Errorf("%d: status %d, code %s", size, got, err.Code)
+		}
+		for _, want := range []string{begins, "pierless push", "pierless proxy", "pierless serve", "bucket and table"} {
+			if !strings.Contains(err.Message, want) {
+				t.Errorf("%d: %q lacks %q", size, err.Message, want)
+			}
+		}
+	}
+}

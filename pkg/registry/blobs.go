@@ -84,6 +84,11 @@ func (r *Registry) MountBlob(ctx context.Context, repo string, d oci.Digest, fro
 	if err != nil || source.Attrs == nil {
 		return false, err
 	}
+	return r.mountLink(ctx, repo, d, source)
+}
+
+// mountLink copies a link to a repository.
+func (r *Registry) mountLink(ctx context.Context, repo string, d oci.Digest, source Row) (mounted bool, err error) {
 	if source.Key == linkKey(repo, d) {
 		return r.touch(ctx, source.Key)
 	}

@@ -31,13 +31,7 @@ func (r *Registry) CompleteUpload(ctx context.Context, repo, id string, f Finish
 	if err != nil {
 		return err
 	}
-	c := commit{repo: repo, digest: f.Digest, key: s.key}
-	c.keyRow = func(state string) Write {
-		return Write{
-			Key: objectKey(s.key), Op: Put, If: Equal(attrWrite, s.nonce),
-			Attrs: Attrs{attrState: state, attrRepo: repo, attrDigest: string(f.Digest), attrSize: c.size},
-		}
-	}
+	c := commit{repo: repo, digest: f.Digest, key: s.key, rowIf: Equal(attrWrite, s.nonce)}
 	if s.before.Size == 0 {
 		s.hashes = newHashes(f.Digest.Algorithm())
 		if c.size = f.Chunk.Length; c.size >= 0 && c.size <= smallBlob {
@@ -148,7 +142,7 @@ func (r *Registry) finished(ctx context.Context, s session, c commit, computed b
 	case got == c.digest && size == c.size:
 		return nil
 	}
-	r.spoil(ctx, s)
+	r.spoil(ctx, s.key, Attrs{attrWrite: s.nonce, attrRepo: c.repo})
 	if taken {
 		return oci.NewError(oci.BlobUploadInvalid, "an earlier request completed this upload with other content: start a new one")
 	}
@@ -167,16 +161,17 @@ func (r *Registry) digestOf(ctx context.Context, key string, a oci.Algorithm) (o
 	return a.Digest(h), n, err
 }
 
-// spoil ends a session whose key holds content that nobody can name.
-func (r *Registry) spoil(ctx context.Context, s session) {
+// spoil ends a session whose key holds content that nobody can name, if its row is
+// still as it was.
+func (r *Registry) spoil(ctx context.Context, key string, row Attrs) {
 	_, err := r.update(ctx, Write{
-		Key: objectKey(s.key), Op: Put, If: Equal(attrWrite, s.nonce),
-		Attrs: Attrs{attrState: stateDead, attrRepo: s.row.text(attrRepo)},
+		Key: objectKey(key), Op: Put, If: Equal(attrWrite, row.text(attrWrite)),
+		Attrs: Attrs{attrState: stateDead, attrRepo: row.text(attrRepo)},
 	})
 	if err == nil {
-		err = r.blobs.Delete(ctx, s.key)
+		err = r.blobs.Delete(ctx, key)
 	}
-	r.cleanUp("spoiled upload", s.key, err)
+	r.cleanUp("spoiled upload", key, err)
 }
 
 // commit is content that is in place and proven, about to become a blob.
@@ -185,9 +180,16 @@ type commit struct {
 	digest oci.Digest
 	size   int64
 	key    string
-	// keyRow is the write that ends the key's row in a state; nil while nothing is
-	// stored under the key.
-	keyRow func(state string) Write
+	// rowIf is what must be true of the key's row for it to end with this commit; the
+	// zero Cond where the key has no row yet that could.
+	rowIf Cond
+}
+
+// keyRow ends the key's row in a state.
+func (c commit) keyRow(state string) Write {
+	return Write{Key: objectKey(c.key), Op: Put, If: c.rowIf, Attrs: Attrs{
+		attrState: state, attrRepo: c.repo, attrDigest: string(c.digest), attrSize: c.size,
+	}}
 }
 
 // commit names the content. If the digest has a blob already, the repository gets
@@ -218,7 +220,7 @@ func (r *Registry) commit(ctx context.Context, c commit) error {
 // done: the digest has that content no longer.
 func (r *Registry) adopt(ctx context.Context, c commit, key string, dropOwn func()) (done bool, err error) {
 	writes := r.place(c, key, Equal(attrKey, key))
-	if c.keyRow != nil {
+	if c.rowIf.Op != Always {
 		writes = append(writes, c.keyRow(stateDead))
 	}
 	err = r.transact(ctx, writes...)
@@ -306,11 +308,7 @@ func (r *Registry) pushSmall(ctx context.Context, repo string, d oci.Digest, con
 		return err
 	}
 	_, c.key = r.newUpload()
-	c.keyRow = func(state string) Write {
-		return Write{Key: objectKey(c.key), Op: Put, If: Absent(), Attrs: Attrs{
-			attrState: state, attrRepo: repo, attrDigest: string(d), attrSize: c.size,
-		}}
-	}
+	c.rowIf = Absent()
 	if err := r.try(ctx, func() error { return r.putOnce(ctx, c.key, content) }); err != nil {
 		return fmt.Errorf("store blob: %w", err)
 	}

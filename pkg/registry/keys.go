@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash/fnv"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -85,7 +86,28 @@ const catalogPartition = "N"
 // reviewKey is a row of the review queue: what is to be looked at, from when on.
 // The nonce keeps two reviews of one millisecond apart.
 func reviewKey(subject string, due int64, nonce string) Key {
+	return Key{fmt.Sprintf("Q#%02d", shard(subject)), dueKey(due, nonce)}
+}
+
+// sessionKey is a row of the list of uploads by the time that they expire. It is a
+// queue of its own: it is looked through more often than the other.
+func sessionKey(key string, due int64, nonce string) Key {
+	return Key{sessionPartition(shard(key)), dueKey(due, nonce)}
+}
+
+func sessionPartition(shard int) string { return fmt.Sprintf("Q#U%02d", shard) }
+
+func shard(subject string) int {
 	h := fnv.New32a()
 	h.Write([]byte(subject))
-	return Key{fmt.Sprintf("Q#%02d", h.Sum32()%reviewShards), fmt.Sprintf("%015d#%s", due, nonce)}
+	return int(h.Sum32() % reviewShards)
+}
+
+func dueKey(due int64, nonce string) string { return fmt.Sprintf("%015d#%s", due, nonce) }
+
+// dueOf is the time in such a key, in milliseconds since 1970.
+func dueOf(k Key) int64 {
+	digits, _, _ := strings.Cut(k.SK, "#")
+	due, _ := strconv.ParseInt(digits, 10, 64) // written by dueKey
+	return due
 }

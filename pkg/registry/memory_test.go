@@ -15,17 +15,21 @@ import (
 type world struct {
 	rows    map[Key]Attrs
 	tokens  map[string]bool
-	content map[string][]byte // completed keys
-	pieces  map[string][]byte // appended, by key and claim
-	written map[string][]byte // what a key once held: written once means once
-	slots   map[string]Claim  // part numbers given out, by key and claim
+	content map[string][]byte         // completed keys
+	pieces  map[string][]byte         // appended, by key and claim
+	written map[string][]byte         // what a key once held: written once means once
+	slots   map[string]Claim          // part numbers given out, by key and claim
+	uploads map[string]map[int][]byte // parts that clients sent
+	summed  map[string]bool           // keys whose digest the store has computed
+	blind   bool                      // it computes none
 	fault   func(format string, args ...any)
 }
 
 func newWorld(fault func(string, ...any)) *world {
 	return &world{
 		rows: map[Key]Attrs{}, tokens: map[string]bool{}, content: map[string][]byte{},
-		pieces: map[string][]byte{}, written: map[string][]byte{}, slots: map[string]Claim{}, fault: fault,
+		pieces: map[string][]byte{}, written: map[string][]byte{}, slots: map[string]Claim{},
+		uploads: map[string]map[int][]byte{}, summed: map[string]bool{}, fault: fault,
 	}
 }
 
@@ -205,6 +209,7 @@ func (b simBlobs) Discard(_ context.Context, _ string, stored, keep Stored) erro
 		for _, p := range decode(stored) {
 			if !slices.Contains(kept, p) {
 				delete(b.w.pieces, p.Name)
+				delete(b.w.uploads, p.Name)
 			}
 		}
 		return nil

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/pierless/pierless/pkg/direct"
+	"github.com/pierless/pierless/pkg/oci"
 )
 
 // Blobs is immutable content under opaque keys: 64 lower case hexadecimal
@@ -45,6 +48,36 @@ type Blobs interface {
 	// Delete removes the content of a key. Deleting twice is no error. The caller
 	// has made the key's row dead before.
 	Delete(ctx context.Context, key string) error
+
+	Direct
+}
+
+// Direct is the part of Blobs for content that others write straight to the store.
+// Every method of a store that has no URLs returns ErrNoDirect.
+type Direct interface {
+	// PresignPut returns a request with which anyone may, until it expires, make
+	// content of size bytes with this sha256 that of key, once: the store itself
+	// refuses other bytes, and a key that has content. No network call is made.
+	PresignPut(ctx context.Context, key string, d oci.Digest, size int64) (direct.Request, error)
+
+	// StartParts prepares content that comes in parts. Discard drops it again.
+	StartParts(ctx context.Context, key string) (Stored, error)
+
+	// PresignPart returns a request that stores one part, again and again until it
+	// expires: the store refuses bytes of another sha256 or length. No network call.
+	PresignPart(ctx context.Context, key string, stored Stored, part direct.Part) (direct.Request, error)
+
+	// ListParts returns the parts that are there, by number. ErrNoContent when the
+	// upload that stored describes is gone, as it is after CompleteParts or Discard.
+	ListParts(ctx context.Context, key string, stored Stored) ([]direct.Part, error)
+
+	// CompleteParts makes the parts that are there the content of key, if check finds
+	// nothing wrong with them; its error is returned as it is. ErrTaken as in Complete.
+	CompleteParts(ctx context.Context, key string, stored Stored, check func([]direct.Part) error) error
+
+	// Stat returns the size of a key's content, and its sha256 where the store itself
+	// has computed it, else "". ErrNoContent when the key has none.
+	Stat(ctx context.Context, key string) (size int64, d oci.Digest, err error)
 }
 
 // Claim is the right to append once. Its nonce is unlike that of any other
@@ -67,6 +100,7 @@ var (
 	ErrTaken     = errors.New("the key has content already")
 	ErrNoContent = errors.New("the key has no content")
 	ErrTooLarge  = errors.New("the content is larger than the store can hold")
+	ErrNoDirect  = errors.New("the store takes no uploads that go past the registry")
 )
 
 // Names is everything mutable, as rows that change only by conditional writes:

@@ -46,6 +46,9 @@ type Options struct {
 	AllowSparse bool
 	// Grace protects what was touched, from the sweep. 0 means 24 hours.
 	Grace time.Duration
+	// VerifyFor is how long one call of VerifyDirect reads. 0 means 15 seconds: half of
+	// what the gateway before the functions waits.
+	VerifyFor time.Duration
 	// Log receives what went wrong in clean-ups that no client waits for. nil
 	// means slog.Default.
 	Log *slog.Logger
@@ -71,6 +74,9 @@ type Registry struct {
 func New(names Names, blobs Blobs, opts Options) *Registry {
 	if opts.Grace == 0 {
 		opts.Grace = 24 * time.Hour
+	}
+	if opts.VerifyFor == 0 {
+		opts.VerifyFor = 15 * time.Second
 	}
 	if opts.Log == nil {
 		opts.Log = slog.Default()
@@ -233,12 +239,14 @@ func (r *Registry) query(ctx context.Context, q Query) (page Page, err error) {
 
 // review asks the sweep to look at something once a grace has passed.
 func (r *Registry) review(kind string, subject string, attrs Attrs) Write {
-	return r.reviewAt(r.now()+r.opts.Grace.Milliseconds(), kind, subject, attrs)
+	attrs[attrKind] = kind
+	due := r.now() + r.opts.Grace.Milliseconds()
+	return Write{Key: reviewKey(subject, due, r.nonce()), Op: Put, Attrs: attrs}
 }
 
-func (r *Registry) reviewAt(due int64, kind, subject string, attrs Attrs) Write {
-	attrs[attrKind] = kind
-	return Write{Key: reviewKey(subject, due, r.nonce()), Op: Put, Attrs: attrs}
+// sessionReview asks ExpireUploads to look at an upload once it expires.
+func (r *Registry) sessionReview(key string, expires int64) Write {
+	return Write{Key: sessionKey(key, expires, r.nonce()), Op: Put, Attrs: Attrs{attrKey: key}}
 }
 
 // cleanUp logs the failure of a clean-up. What is left behind is garbage that the

@@ -33,6 +33,13 @@ const (
 	attrNext      = "n" // first part number that no claim has
 	attrSHA256    = "h2"
 	attrSHA512    = "h5"
+
+	// Of a direct upload. attrDigest is what an upload became; attrOffset, how far it
+	// was verified.
+	attrOffered  = "e"
+	attrPartSize = "p" // 0 for one PUT
+	attrComplete = "a" // 1: all bytes are in place
+	attrLease    = "l" // milliseconds since 1970: a verification is under way until then
 )
 
 // States of rows.
@@ -50,7 +57,6 @@ const (
 	reviewLink     = "link"
 	reviewBlob     = "blob"
 	reviewManifest = "manifest"
-	reviewSession  = "session"
 )
 
 func (a Attrs) text(name string) string {

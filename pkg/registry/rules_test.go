@@ -56,11 +56,17 @@ func (c client) push(ctx context.Context, r *Registry) error {
 	return err
 }
 
+// ways is how many ways to upload there are.
+const ways = 6
+
 func upload(ctx context.Context, r *Registry, repo string, d oci.Digest, content []byte, way int) error {
-	if way%4 == 0 {
+	if way%ways >= 4 {
+		return pushDirect(ctx, r, repo, d, content, way%ways == 5)
+	}
+	if way%ways == 0 {
 		return r.PushBlob(ctx, repo, d, int64(len(content)), bytes.NewReader(content))
 	}
-	if way%4 == 1 {
+	if way%ways == 1 {
 		if mounted, err := r.MountBlob(ctx, repo, d, ""); mounted || err != nil {
 			return err
 		}
@@ -71,7 +77,7 @@ func upload(ctx context.Context, r *Registry, repo string, d oci.Digest, content
 	}
 	half := len(content) / 2
 	last := Finish{Digest: d, Size: -1, Chunk: Chunk{Offset: -1, Length: int64(len(content)), Body: bytes.NewReader(content)}}
-	if way%4 >= 2 {
+	if way%ways >= 2 {
 		c := Chunk{Offset: 0, Length: int64(half), Body: bytes.NewReader(content[:half])}
 		if u, err = r.AppendUpload(ctx, repo, u.ID, c); err != nil {
 			return err
@@ -102,7 +108,7 @@ func (w *world) resolves(repo, tag string, content []byte) bool {
 // after it took effect, and loses each answer once. Another process must then be
 // able to do the same work.
 func TestEveryStepIsACrashPoint(t *testing.T) {
-	c := client{repo: "r", tag: "t", layers: []string{"one", "two", "three", "four"}}
+	c := client{repo: "r", tag: "t", layers: []string{"one", "two", "three", "four", "five", "six"}}
 	jobs := map[string]func(context.Context, *Registry) error{
 		"push": again(c, 1),
 		"delete": func(ctx context.Context, r *Registry) error {
@@ -179,14 +185,18 @@ func TestSimulation(t *testing.T) {
 
 func simulate(t *testing.T, seed uint64) {
 	s := newSim(t, seed)
+	s.world.blind = seed%7 == 0
 	rate := []float64{0, 0.02, 0.15}[seed%3]
 	s.decide = func(p *pending) fate {
 		if s.rng.Float64() >= rate {
 			return lives
 		}
 		fates := []fate{failsBefore, losesAnswer, crashBefore, crashAfter}
-		if p.what == "write" {
+		switch p.what {
+		case "write":
 			fates = append(fates, contends, contends, late, late)
+		case "send":
+			fates = append(fates, late, late)
 		}
 		return fates[s.rng.IntN(len(fates))]
 	}
@@ -195,7 +205,7 @@ func simulate(t *testing.T, seed uint64) {
 	var results []func() error
 	for i := range 4 {
 		c := client{
-			repo: []string{"r", "q"}[s.rng.IntN(2)], tag: fmt.Sprint("v", i), way: s.rng.IntN(4),
+			repo: []string{"r", "q"}[s.rng.IntN(2)], tag: fmt.Sprint("v", i), way: s.rng.IntN(ways),
 			layers: append([]string{shared[s.rng.IntN(3)]}, shared[s.rng.IntN(3)]),
 		}
 		pushed = append(pushed, c)
@@ -206,6 +216,10 @@ func simulate(t *testing.T, seed uint64) {
 		for range 2 {
 			s.spawn(skew(s), sweeper{[]string{"config", "one", "two", "three"}}.sweep)
 		}
+		s.spawn(skew(s)+time.Duration(s.rng.IntN(2))*sessionLife, func(ctx context.Context, r *Registry) error {
+			_, err := r.ExpireUploads(ctx, 1000)
+			return err
+		})
 	}
 	deleting := seed%5 == 4
 	if deleting {

@@ -56,7 +56,7 @@ func (r *Registry) StartUpload(ctx context.Context, repo string, algorithm oci.A
 	}
 	err := r.transact(ctx,
 		Write{Key: objectKey(key), Op: Put, If: Absent(), Attrs: attrs},
-		r.reviewAt(expires, reviewSession, key, Attrs{attrKey: key}))
+		r.sessionReview(key, expires))
 	if err != nil {
 		return Upload{}, fmt.Errorf("open upload session: %w", err)
 	}
@@ -250,30 +250,24 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 // BLOB_UPLOAD_UNKNOWN; a completion that was faster is not undone.
 func (r *Registry) CancelUpload(ctx context.Context, repo, id string) error {
 	key := uploadKey(id)
+	ended, err := r.cancel(ctx, repo, key)
+	if err == nil {
+		r.cleanUp("cancelled upload", key, r.discard(ctx, key, ended))
+	}
+	return err
+}
+
+// cancel ends a session that is open, and returns what it was.
+func (r *Registry) cancel(ctx context.Context, repo, key string) (ended Attrs, err error) {
 	rows, err := r.get(ctx, objectKey(key))
 	if err != nil {
-		return fmt.Errorf("read upload session: %w", err)
+		return nil, fmt.Errorf("read upload session: %w", err)
 	}
-	for range maxContended {
-		before := rows[0].Attrs
-		if err := r.checkOpen(before, repo); err != nil {
-			return err
-		}
-		_, err := r.update(ctx, Write{
-			Key: objectKey(key), Op: Put, If: Equal(attrWrite, before.text(attrWrite)),
-			Attrs: Attrs{attrState: stateDead, attrRepo: repo},
-		})
-		var conflict *Conflict
-		if errors.As(err, &conflict) {
-			rows[0] = *conflict.old(0)
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("cancel upload: %w", err)
-		}
-		stored := Stored{Size: before.number(attrOffset), State: before.bytes(attrStored)}
-		r.cleanUp("cancelled upload", key, r.blobs.Discard(ctx, key, stored, Stored{}))
-		return nil
-	}
-	return fmt.Errorf("cancel upload: %w", ErrContended)
+	return r.endSession(ctx, key, rows[0].Attrs, func(row Attrs) error { return r.checkOpen(row, repo) })
+}
+
+// discard drops what an ended session had stored and not completed.
+func (r *Registry) discard(ctx context.Context, key string, ended Attrs) error {
+	stored := Stored{Size: ended.number(attrOffset), State: ended.bytes(attrStored)}
+	return r.blobs.Discard(ctx, key, stored, Stored{})
 }

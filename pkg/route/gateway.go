@@ -41,6 +41,10 @@ func GatewayRoutes() []GatewayRoute {
 			{"Upload", "/blobs/uploads/{proxy+}", Upload},
 			{"TagList", "/tags/list", TagList},
 			{"Referrers", "/referrers/{digest}", Referrers},
+			{"DirectStart", "/" + extension + "/uploads", DirectStart},
+			{"Direct", "/" + extension + "/uploads/{id}", Direct},
+			{"DirectParts", "/" + extension + "/parts/{id}", DirectParts},
+			{"Verification", "/" + extension + "/verifications/{id}", Verification},
 		} {
 			routes = append(routes, GatewayRoute{
 				ID: fmt.Sprintf("%sRoute%02d", r.id, depth), Key: "ANY /v2" + name.String() + r.rest, Family: r.kind.Family(),

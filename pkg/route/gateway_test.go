@@ -52,7 +52,7 @@ func gatewayRank(key, path string) (rank string, matches bool) {
 // whose family Parse finds.
 func TestGatewayAgreesWithParse(t *testing.T) {
 	digest := oci.SHA256.FromBytes(nil)
-	words := []string{"a", "blobs", "uploads", "manifests", "tags", "list", "referrers", "v2"}
+	words := []string{"a", "blobs", "uploads", "manifests", "tags", "list", "referrers", "v2", "parts", "verifications"}
 	var names []string
 	for depth, tails := 1, []string{""}; depth <= 3; depth++ {
 		var longer []string
@@ -76,6 +76,12 @@ func TestGatewayAgreesWithParse(t *testing.T) {
 			{Kind: route.Upload, Name: name, Upload: strings.Repeat("0", 64)},
 			{Kind: route.TagList, Name: name},
 			{Kind: route.Referrers, Name: name, Digest: digest},
+			{Kind: route.DirectStart, Name: name},
+			{Kind: route.Direct, Name: name, Upload: strings.Repeat("0", 64)},
+			{Kind: route.Direct, Name: name, Upload: "uploads"},
+			{Kind: route.DirectParts, Name: name, Upload: strings.Repeat("0", 64)},
+			{Kind: route.Verification, Name: name, Upload: strings.Repeat("0", 64)},
+			{Kind: route.Manifest, Name: name, Reference: oci.Reference{Tag: "_pierless"}},
 		} {
 			got := gatewayPick(r.Path())
 			if got.Family == r.Kind.Family() {
@@ -88,7 +94,11 @@ func TestGatewayAgreesWithParse(t *testing.T) {
 
 func TestGatewayLeavesTheRestToBase(t *testing.T) {
 	deep := strings.TrimPrefix(strings.Repeat("/x", route.MaxComponents+1), "/")
-	for _, path := range []string{"/v2", "/v2/", "/v2/_catalog", "/", "/v2/a", "/v2/" + deep + "/tags/list", "/v2/a/manifests/"} {
+	for _, path := range []string{
+		"/v2", "/v2/", "/v2/_catalog", "/", "/v2/a", "/v2/" + deep + "/tags/list", "/v2/a/manifests/",
+		"/v2/a/_pierless", "/v2/_pierless/uploads", "/v2/a/_pierless/uploads/", "/v2/a/_pierless/parts", "/v2/a/_pierless/verifications",
+		"/v2/a/_pierless/parts/", "/v2/a/_pierless/verifications/", "/v2/a/_pierless/other/x", "/v2/" + deep + "/_pierless/uploads",
+	} {
 		if got := gatewayPick(path); got.Family != route.FamilyBase {
 			t.Errorf("%s goes to %s", path, got.Key)
 		}

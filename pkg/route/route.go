@@ -27,11 +27,20 @@ const (
 	Manifest    Kind = "manifest"     // /v2/<name>/manifests/<tag-or-digest>, end-3, end-7, end-9
 	TagList     Kind = "tag-list"     // /v2/<name>/tags/list, end-8
 	Referrers   Kind = "referrers"    // /v2/<name>/referrers/<digest>, end-12
+
+	// The direct upload extension, docs/direct-uploads.md. No component of a name begins
+	// with an underscore.
+	DirectStart  Kind = "direct-start" // /v2/<name>/_pierless/uploads
+	Direct       Kind = "direct"       // /v2/<name>/_pierless/uploads/<id>
+	DirectParts  Kind = "direct-parts" // /v2/<name>/_pierless/parts/<id>
+	Verification Kind = "verification" // /v2/<name>/_pierless/verifications/<id>
 )
 
 // Kinds lists every kind.
 func Kinds() []Kind {
-	return []Kind{Base, Catalog, Blob, UploadStart, Upload, Manifest, TagList, Referrers}
+	return []Kind{
+		Base, Catalog, Blob, UploadStart, Upload, Manifest, TagList, Referrers, DirectStart, Direct, DirectParts, Verification,
+	}
 }
 
 // Family is a group of kinds that one Lambda function serves.
@@ -39,12 +48,14 @@ type Family string
 
 // The families.
 const (
-	FamilyBase      Family = "base"
-	FamilyBlobs     Family = "blobs"
-	FamilyUploads   Family = "uploads"
-	FamilyManifests Family = "manifests"
-	FamilyTags      Family = "tags"
-	FamilyReferrers Family = "referrers"
+	FamilyBase          Family = "base"
+	FamilyBlobs         Family = "blobs"
+	FamilyUploads       Family = "uploads"
+	FamilyManifests     Family = "manifests"
+	FamilyTags          Family = "tags"
+	FamilyReferrers     Family = "referrers"
+	FamilyDirect        Family = "direct"
+	FamilyVerifications Family = "verifications"
 )
 
 // Family returns the family that serves the kind.
@@ -60,6 +71,10 @@ func (k Kind) Family() Family {
 		return FamilyTags
 	case Referrers:
 		return FamilyReferrers
+	case DirectStart, Direct, DirectParts:
+		return FamilyDirect
+	case Verification:
+		return FamilyVerifications
 	case Base, Catalog:
 	}
 	return FamilyBase
@@ -70,7 +85,9 @@ func (k Kind) Methods() []string {
 	switch k {
 	case Blob:
 		return []string{http.MethodGet, http.MethodHead, http.MethodDelete}
-	case UploadStart:
+	case Direct:
+		return []string{http.MethodGet, http.MethodPut, http.MethodDelete}
+	case UploadStart, DirectStart, DirectParts, Verification:
 		return []string{http.MethodPost}
 	case Upload:
 		return []string{http.MethodGet, http.MethodPatch, http.MethodPut, http.MethodDelete}
@@ -88,7 +105,7 @@ type Request struct {
 	Name      string        // the repository; not for Base and Catalog
 	Digest    oci.Digest    // Blob, Referrers
 	Reference oci.Reference // Manifest
-	Upload    string        // Upload: the session's id
+	Upload    string        // Upload, Direct, DirectParts, Verification: the session's id
 }
 
 // maxUploadID is longer than any id the registry gives out.
@@ -116,6 +133,10 @@ func Parse(path string) (Request, error) {
 	last, before := s[n-1], s[n-2]
 	join := func(end int) string { return strings.Join(s[:max(end, 0)], "/") }
 	switch {
+	case before == extension && last == "uploads":
+		return named(Request{Kind: DirectStart, Name: join(n - 2)}, nil)
+	case n > 2 && s[n-3] == extension && extensionKind(before) != "":
+		return named(Request{Kind: extensionKind(before), Name: join(n - 3), Upload: last}, checkUploadID(last))
 	case before == "tags" && last == "list":
 		return named(Request{Kind: TagList, Name: join(n - 2)}, nil)
 	case before == "manifests":
@@ -135,6 +156,23 @@ func Parse(path string) (Request, error) {
 		return named(Request{Kind: Upload, Name: join(n - 3), Upload: last}, checkUploadID(last))
 	}
 	return Request{}, errNoRoute()
+}
+
+// extension is the component of a path behind which no path of the spec lies (spec,
+// "Extensions").
+const extension = "_pierless"
+
+// extensionKind is the kind of /v2/<name>/_pierless/<component>/<id>, or empty.
+func extensionKind(component string) Kind {
+	switch component {
+	case "uploads":
+		return Direct
+	case "parts":
+		return DirectParts
+	case "verifications":
+		return Verification
+	}
+	return ""
 }
 
 // named checks the name before it reports what is wrong behind it.
@@ -183,13 +221,23 @@ func (r Request) Path() string {
 		return "/v2/" + r.Name + "/tags/list"
 	case Referrers:
 		return "/v2/" + r.Name + "/referrers/" + string(r.Digest)
+	case DirectStart:
+		return r.extended("uploads")
+	case Direct:
+		return r.extended("uploads/" + r.Upload)
+	case DirectParts:
+		return r.extended("parts/" + r.Upload)
+	case Verification:
+		return r.extended("verifications/" + r.Upload)
 	case Base:
 	}
 	return "/v2/"
 }
 
+func (r Request) extended(rest string) string { return "/v2/" + r.Name + "/" + extension + "/" + rest }
+
 func checkUploadID(id string) error {
-	if len(id) > maxUploadID {
+	if id == "" || len(id) > maxUploadID {
 		return oci.NewError(oci.BlobUploadUnknown, "this is no upload id")
 	}
 	for i := range len(id) {
@@ -203,7 +251,7 @@ func checkUploadID(id string) error {
 
 func errNoRoute() error {
 	err := oci.NewError(oci.Unsupported, "no such route: a registry's paths are /v2/, /v2/_catalog and "+
-		"/v2/<name>/{blobs,blobs/uploads,manifests,tags/list,referrers}")
+		"/v2/<name>/{blobs,blobs/uploads,manifests,tags/list,referrers,_pierless/uploads}")
 	err.Status = http.StatusNotFound
 	return err
 }

@@ -32,6 +32,10 @@ func TestParse(t *testing.T) {
 		{"/v2/a/manifests/" + dgst, route.Request{Kind: route.Manifest, Name: "a", Reference: oci.Reference{Digest: dgst}}},
 		{"/v2/a/tags/list", route.Request{Kind: route.TagList, Name: "a"}},
 		{"/v2/a/referrers/" + dgst, route.Request{Kind: route.Referrers, Name: "a", Digest: dgst}},
+		{"/v2/a/_pierless/uploads", route.Request{Kind: route.DirectStart, Name: "a"}},
+		{"/v2/a/b/_pierless/uploads/" + longID, route.Request{Kind: route.Direct, Name: "a/b", Upload: longID}},
+		{"/v2/a/_pierless/parts/" + longID, route.Request{Kind: route.DirectParts, Name: "a", Upload: longID}},
+		{"/v2/a/_pierless/verifications/" + longID, route.Request{Kind: route.Verification, Name: "a", Upload: longID}},
 		// Names made of the grammar's own words.
 		{"/v2/a/blobs/uploads/manifests/x", route.Request{Kind: route.Manifest, Name: "a/blobs/uploads", Reference: oci.Reference{Tag: "x"}}},
 		{"/v2/blobs/blobs/" + dgst, route.Request{Kind: route.Blob, Name: "blobs", Digest: dgst}},
@@ -40,6 +44,14 @@ func TestParse(t *testing.T) {
 		{"/v2/tags/list/tags/list", route.Request{Kind: route.TagList, Name: "tags/list"}},
 		{"/v2/manifests/manifests/manifests", route.Request{Kind: route.Manifest, Name: "manifests", Reference: oci.Reference{Tag: "manifests"}}},
 		{"/v2/a/uploads/tags/list", route.Request{Kind: route.TagList, Name: "a/uploads"}},
+		{"/v2/a/manifests/_pierless", route.Request{Kind: route.Manifest, Name: "a", Reference: oci.Reference{Tag: "_pierless"}}},
+		{"/v2/a/blobs/uploads/_pierless", route.Request{Kind: route.Upload, Name: "a", Upload: "_pierless"}},
+		{"/v2/a/_pierless/uploads/_pierless", route.Request{Kind: route.Direct, Name: "a", Upload: "_pierless"}},
+		{"/v2/a/_pierless/uploads/uploads", route.Request{Kind: route.Direct, Name: "a", Upload: "uploads"}},
+		{"/v2/uploads/_pierless/uploads", route.Request{Kind: route.DirectStart, Name: "uploads"}},
+		{"/v2/a/blobs/uploads/_pierless/uploads", route.Request{Kind: route.DirectStart, Name: "a/blobs/uploads"}},
+		{"/v2/parts/verifications/_pierless/parts/parts", route.Request{Kind: route.DirectParts, Name: "parts/verifications", Upload: "parts"}},
+		{"/v2/a/_pierless/verifications/list", route.Request{Kind: route.Verification, Name: "a", Upload: "list"}},
 		{"/v2/a/manifests/uploads", route.Request{Kind: route.Manifest, Name: "a", Reference: oci.Reference{Tag: "uploads"}}},
 	}
 	for _, tt := range tests {
@@ -96,6 +108,24 @@ func TestParseRefuses(t *testing.T) {
 		{"/v2/a/referrers/latest", oci.DigestInvalid},
 		{"/v2/a/blobs/uploads/..", oci.BlobUploadUnknown},
 		{"/v2/a/blobs/uploads/a%2Fb", oci.BlobUploadUnknown},
+		{"/v2/_pierless/uploads", oci.NameInvalid},
+		{"/v2/_pierless/uploads/x", oci.NameInvalid},
+		{"/v2//_pierless/uploads", oci.NameInvalid},
+		{"/v2/A/_pierless/parts/x", oci.NameInvalid},
+		{"/v2/a/_pierless/_pierless/uploads", oci.NameInvalid},
+		{"/v2/a/_pierless/tags/list", oci.NameInvalid},
+		{"/v2/a/_pierless/manifests/x", oci.NameInvalid},
+		{"/v2/a/_pierless/blobs/uploads/", oci.NameInvalid},
+		{"/v2/a/_pierless/b/_pierless/uploads", oci.NameInvalid},
+		{"/v2/a/_pierless", oci.Unsupported},
+		{"/v2/a/_pierless/parts", oci.Unsupported},
+		{"/v2/a/_pierless/verifications", oci.Unsupported},
+		{"/v2/a/_pierless/other/x", oci.Unsupported},
+		{"/v2/a/_pierless/uploads/x/y", oci.Unsupported},
+		{"/v2/a/_pierless/uploads/", oci.BlobUploadUnknown},
+		{"/v2/a/_pierless/parts/", oci.BlobUploadUnknown},
+		{"/v2/a/_pierless/verifications/..", oci.BlobUploadUnknown},
+		{"/v2/a/_pierless/uploads/" + strings.Repeat("0", 129), oci.BlobUploadUnknown},
 	}
 	for _, tt := range tests {
 		got, err := route.Parse(tt.path)
@@ -137,6 +167,8 @@ func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		"/v2/", "/v2/_catalog", "/v2/a/blobs/" + dgst, "/v2/a/blobs/uploads/", "/v2/a/blobs/uploads/x",
 		"/v2/a/blobs/uploads/manifests/x", "/v2/a/../b/tags/list", "/v2/a%2Fb/tags/list", "/v2/a/referrers/" + dgst5,
+		"/v2/a/_pierless/uploads", "/v2/a/_pierless/uploads/x", "/v2/a/b/_pierless/parts/x", "/v2/a/_pierless/verifications/x",
+		"/v2/uploads/_pierless/uploads/_pierless", "/v2/_pierless/uploads", "/v2/a/_pierless/parts/", "/v2/a/manifests/_pierless",
 		"/v2/tags/list/tags/list", "/v2//blobs/uploads/", "/v2/blobs/uploads/blobs/uploads/%00",
 	} {
 		f.Add(seed)

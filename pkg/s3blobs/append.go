@@ -12,6 +12,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pierless/pierless/pkg/registry"
@@ -186,7 +187,9 @@ func (a *appending) storeTail(ctx context.Context, content []byte, speculate boo
 
 func (a *appending) uploadPart(ctx context.Context, p *part, content []byte, done func()) error {
 	if a.upload == "" {
-		id, err := a.blobs.createUpload(ctx, a.key)
+		// Without a checksum algorithm: with one, S3 takes only part numbers without
+		// gaps, and claims that were given up leave gaps.
+		id, err := a.blobs.createUpload(ctx, a.key, "")
 		if err != nil {
 			done()
 			return err
@@ -222,12 +225,12 @@ func (a *appending) cleanup(ctx context.Context) {
 	}
 }
 
-// createUpload asks for no checksum algorithm: with one, S3 takes only part numbers
-// without gaps, and claims that were given up leave gaps.
-func (b *Blobs) createUpload(ctx context.Context, key string) (string, error) {
+// createUpload creates a multipart upload; every part must then have a checksum of
+// the algorithm, unless that is "".
+func (b *Blobs) createUpload(ctx context.Context, key string, algorithm types.ChecksumAlgorithm) (string, error) {
 	encryption, kmsKey, bucketKey := b.encryption()
 	out, err := b.client.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{
-		Bucket: b.bucket, Key: contentKey(key),
+		Bucket: b.bucket, Key: contentKey(key), ChecksumAlgorithm: algorithm,
 		ServerSideEncryption: encryption, SSEKMSKeyId: kmsKey, BucketKeyEnabled: bucketKey,
 	}, unsigned)
 	if err != nil {

@@ -28,6 +28,12 @@ type Options struct {
 	// PresignExpiry is how long a presigned URL is good for, 20 minutes by default
 	// and at most 7 days. It ends earlier where the credentials that sign it do.
 	PresignExpiry time.Duration
+	// UploadExpiry is how long a presigned request that stores bytes is good for:
+	// MaxUploadExpiry by default and at most. It ends earlier where the credentials
+	// that sign it do.
+	UploadExpiry time.Duration
+	// Now is the clock by which those requests are signed, time.Now by default.
+	Now func() time.Time
 	// SSE is the encryption at rest that each object asks for: "" leaves it to the
 	// bucket, else AES256 or aws:kms.
 	SSE string
@@ -42,6 +48,7 @@ type Options struct {
 type Blobs struct {
 	client  *s3.Client
 	presign *s3.PresignClient
+	signer  *v4.Signer
 	bucket  *string
 	options Options
 	slots   chan struct{} // one token per part upload in flight
@@ -56,11 +63,18 @@ func New(client *s3.Client, bucket string, opts Options) *Blobs {
 	if opts.PresignExpiry <= 0 {
 		opts.PresignExpiry = 20 * time.Minute
 	}
+	if opts.UploadExpiry <= 0 || opts.UploadExpiry > MaxUploadExpiry {
+		opts.UploadExpiry = MaxUploadExpiry
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
 	if opts.Parallel <= 0 {
 		opts.Parallel = 6
 	}
 	return &Blobs{
-		client: client, presign: s3.NewPresignClient(client), bucket: aws.String(bucket), options: opts,
+		client: client, presign: s3.NewPresignClient(client), signer: v4.NewSigner(),
+		bucket: aws.String(bucket), options: opts,
 		slots: make(chan struct{}, opts.Parallel),
 		small: sync.Pool{New: func() any { return newBuffer(smallPart) }},
 		large: sync.Pool{New: func() any { return newBuffer(largePart) }},

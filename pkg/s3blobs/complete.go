@@ -28,6 +28,12 @@ func (b *Blobs) Complete(ctx context.Context, key string, stored registry.Stored
 	} else {
 		err = b.completeTail(ctx, key, s.tail)
 	}
+	return taken(err)
+}
+
+// taken says ErrTaken of what S3 answers where the key has content, or what should
+// become it is gone.
+func taken(err error) error {
 	switch code(err) {
 	case codePrecondition, codeNoUpload, codeNoKey:
 		return fmt.Errorf("%w: %w", registry.ErrTaken, err)
@@ -61,14 +67,19 @@ func (b *Blobs) completeUpload(ctx context.Context, key string, s state) error {
 			ETag: aws.String(p.etag), PartNumber: aws.Int32(int32(p.number)), // at most lastNumber
 		}
 	}
+	return b.finishUpload(ctx, key, s.upload, completed)
+}
+
+// finishUpload makes content of these parts.
+func (b *Blobs) finishUpload(ctx context.Context, key, upload string, parts []types.CompletedPart) error {
 	out, err := b.client.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
-		Bucket: b.bucket, Key: contentKey(key), UploadId: aws.String(s.upload), IfNoneMatch: aws.String("*"),
-		MultipartUpload: &types.CompletedMultipartUpload{Parts: completed},
+		Bucket: b.bucket, Key: contentKey(key), UploadId: aws.String(upload), IfNoneMatch: aws.String("*"),
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
 	})
 	if code(err) == codePrecondition {
 		// The key is another upload's, or was completed by a call whose answer got
 		// lost; this upload is of no use any more. Failing to say so costs nothing.
-		_ = b.abort(ctx, key, s.upload)
+		_ = b.abort(ctx, key, upload)
 	}
 	if err == nil && !madeOf(parts, out) {
 		return fmt.Errorf("%w: S3 completed it with other parts", registry.ErrTaken)
@@ -80,14 +91,14 @@ func (b *Blobs) completeUpload(ctx context.Context, key string, s state) error {
 // parts make. S3 may answer the completion of an upload that was completed before,
 // with other parts, as if it had done it again. ETags of parts and object hang
 // together, except where KMS encrypts them.
-func madeOf(parts []part, out *s3.CompleteMultipartUploadOutput) bool {
+func madeOf(parts []types.CompletedPart, out *s3.CompleteMultipartUploadOutput) bool {
 	switch out.ServerSideEncryption {
 	case types.ServerSideEncryptionAwsKms, types.ServerSideEncryptionAwsKmsDsse:
 		return true
 	}
 	h := md5.New()
 	for _, p := range parts {
-		sum, err := hex.DecodeString(strings.Trim(p.etag, `"`))
+		sum, err := hex.DecodeString(strings.Trim(aws.ToString(p.ETag), `"`))
 		if err != nil {
 			return false
 		}

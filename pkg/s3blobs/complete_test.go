@@ -11,10 +11,10 @@ import (
 // TestMadeOf: the object's ETag is the MD5 of the parts' MD5s, and their number.
 func TestMadeOf(t *testing.T) {
 	const empty = `"d41d8cd98f00b204e9800998ecf8427e"`
-	two := []part{{number: 1, etag: empty}, {number: 7, etag: empty}}
+	two := []types.CompletedPart{{ETag: aws.String(empty)}, {ETag: aws.String(empty)}}
 	const right = `"5873dd45edd01f09c1ef2e7819369e8e-2"`
 	for name, tt := range map[string]struct {
-		parts      []part
+		parts      []types.CompletedPart
 		etag       string
 		encryption types.ServerSideEncryption
 		want       bool
@@ -24,7 +24,7 @@ func TestMadeOf(t *testing.T) {
 		"other parts":      {two, `"00000000000000000000000000000000-2"`, "", false},
 		"another number":   {two[:1], right, "", false},
 		"no ETag":          {two, "", "", false},
-		"part without MD5": {[]part{{etag: `"x"`}}, right, "", false},
+		"part without MD5": {[]types.CompletedPart{{ETag: aws.String(`"x"`)}}, right, "", false},
 		"encrypted by KMS": {two, `"anything-2"`, types.ServerSideEncryptionAwsKms, true},
 		"doubly so":        {two, `"anything-2"`, types.ServerSideEncryptionAwsKmsDsse, true},
 	} {

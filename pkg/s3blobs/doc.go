@@ -3,6 +3,9 @@
 // uploads, too short to be a part of one, lie under tails/<key>/<nonce>. The two
 // prefixes let a lifecycle rule expire tails and nothing else.
 //
-// It must not know what the content is, what digests or rows are, where its client
-// comes from, or that DynamoDB and HTTP servers exist.
+// Others may store content by requests that are signed here, of which S3 checks each
+// byte: direct.go. A digest is nothing more here than the checksum for that.
+//
+// It must not know what the content is, what rows are, where its client comes from, or
+// that DynamoDB and HTTP servers exist.
 package s3blobs

@@ -12,6 +12,7 @@ const (
 	codeNoKey        = "NoSuchKey"
 	codeNoUpload     = "NoSuchUpload"
 	codeRange        = "InvalidRange"
+	codeNotFound     = "NotFound" // of a HEAD, which has no body to say what
 )
 
 // code is the code of S3's error in err, "" where there is none.

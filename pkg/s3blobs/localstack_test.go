@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -22,6 +23,7 @@ import (
 	"github.com/aws/smithy-go/middleware"
 
 	"github.com/pierless/pierless/pkg/awsenv"
+	"github.com/pierless/pierless/pkg/direct"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/registry/registrytest"
 	"github.com/pierless/pierless/pkg/s3blobs"
@@ -95,11 +97,27 @@ func suite(t *testing.T, opts s3blobs.Options, change ...func(*s3.Options)) {
 	c := client(t, change...)
 	name := bucket(t, c)
 	var one sync.Mutex
-	registrytest.Blobs(t, func(t *testing.T) registry.Blobs {
-		t.Helper()
-		return oneComplete{s3blobs.New(c, name, opts), &one}
-	})
+	registrytest.Blobs(t, func(*testing.T) registry.Blobs { return newStore(c, name, opts, &one) })
 }
+
+// store is what the contract runs on.
+type store struct {
+	oneComplete
+	at func(now func() time.Time) registry.Blobs
+}
+
+func newStore(c *s3.Client, name string, opts s3blobs.Options, one *sync.Mutex) store {
+	return store{
+		oneComplete: oneComplete{s3blobs.New(c, name, opts), one},
+		at: func(now func() time.Time) registry.Blobs {
+			opts.Now = now
+			return newStore(c, name, opts, one)
+		},
+	}
+}
+
+// At implements registrytest.Clock.
+func (s store) At(now func() time.Time) registry.Blobs { return s.at(now) }
 
 // oneComplete completes one upload at a time. S3 lets one of several that complete
 // an upload at once win; LocalStack and versitygw let all of them, and may lose the
@@ -113,6 +131,14 @@ func (o oneComplete) Complete(ctx context.Context, key string, stored registry.S
 	o.one.Lock()
 	defer o.one.Unlock()
 	return o.Blobs.Complete(ctx, key, stored)
+}
+
+func (o oneComplete) CompleteParts(
+	ctx context.Context, key string, stored registry.Stored, check func([]direct.Part) error,
+) error {
+	o.one.Lock()
+	defer o.one.Unlock()
+	return o.Blobs.CompleteParts(ctx, key, stored, check)
 }
 
 func TestContract(t *testing.T) { suite(t, s3blobs.Options{}) }

@@ -11,7 +11,9 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
+	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/registry"
 )
 
@@ -47,6 +49,38 @@ func (b *Blobs) Open(ctx context.Context, key string, offset, length int64) (io.
 		return http.NoBody, nil
 	}
 	return out.Body, nil
+}
+
+// Stat asks S3 for the SHA-256 that it computed when it took the content: it has that
+// of what came in one PUT of PresignPut. With a key of KMS, to be told it takes the
+// permission to decrypt.
+func (b *Blobs) Stat(ctx context.Context, key string) (size int64, d oci.Digest, err error) {
+	out, err := b.client.HeadObject(ctx, &s3.HeadObjectInput{
+		Bucket: b.bucket, Key: contentKey(key), ChecksumMode: types.ChecksumModeEnabled,
+	})
+	if code(err) == codeNotFound {
+		return 0, "", fmt.Errorf("%w: %w", registry.ErrNoContent, err)
+	}
+	if err != nil {
+		return 0, "", err
+	}
+	return aws.ToInt64(out.ContentLength), wholeDigest(out), nil
+}
+
+// wholeDigest is the SHA-256 of an object, "" where S3 has none, or only that of
+// its parts' checksums.
+func wholeDigest(out *s3.HeadObjectOutput) oci.Digest {
+	switch out.ChecksumType {
+	case types.ChecksumTypeFullObject:
+	case "": // a server that does not say; an ETag with a dash is one of parts
+		if strings.Contains(aws.ToString(out.ETag), "-") {
+			return ""
+		}
+	default:
+		return ""
+	}
+	d, _ := digestOf(out.ChecksumSHA256)
+	return d
 }
 
 // unverified leaves checking to the reader, who has the digest.

@@ -16,6 +16,9 @@ func All(reg *registry.Registry, opts Options) http.Handler {
 		route.FamilyManifests: Manifests(reg, opts),
 		route.FamilyTags:      Tags(reg, opts),
 		route.FamilyReferrers: Referrers(reg, opts),
+
+		route.FamilyDirect:        Direct(reg, opts),
+		route.FamilyVerifications: Verifications(reg, opts),
 	})
 }
 

@@ -25,7 +25,8 @@ type Options struct {
 	// Log receives one line per request. nil means slog.Default.
 	Log *slog.Logger
 	// ServeBlobs passes blob bytes through this process even where the store has
-	// URLs to redirect to: for clients that cannot reach the store.
+	// URLs to redirect to: for clients that cannot reach the store. Direct uploads are
+	// refused then.
 	ServeBlobs bool
 	// RedirectHead answers HEAD of a blob with a redirect to a URL that is presigned
 	// for HEAD, where the store has URLs: for a gateway that does not pass on the
@@ -215,6 +216,9 @@ func wireErrors(ctx context.Context, err error) oci.Errors {
 	var one *oci.Error
 	if errors.As(err, &one) {
 		return oci.Errors{one}
+	}
+	if errors.Is(err, registry.ErrNoDirect) {
+		return oci.Errors{errNoDirect()}
 	}
 	if errors.Is(err, registry.ErrContended) || ctx.Err() != nil {
 		return oci.Errors{oci.NewError(oci.Unavailable, "the registry is busy with other writes to the same item: try again")}

@@ -24,6 +24,12 @@ func Open(t *testing.T) (registry.Names, registry.Blobs) {
 	return ddbnames.New(clients.Dynamo, name), s3blobs.New(clients.S3, name, s3blobs.Options{})
 }
 
+// OpenDirect is Open: S3 has direct uploads.
+func OpenDirect(t *testing.T) (registry.Names, registry.Blobs) {
+	t.Helper()
+	return Open(t)
+}
+
 // Create makes the bucket and the table, of one name, for tests that need the
 // clients themselves.
 func Create(t *testing.T) (clients awsenv.Clients, name string) {

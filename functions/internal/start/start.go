@@ -1,6 +1,7 @@
 // Package start is what the functions have in common: the environment, the AWS
 // clients, the registry, access, and the loop over invocations. Which family of
-// routes is served, it is handed, so that a function links no other.
+// routes is served, it is handed, so that a function links no other; the sweep serves
+// none.
 //
 // It must not know the families.
 package start
@@ -29,36 +30,44 @@ type Family func(*registry.Registry, server.Options) http.Handler
 // Function serves a family until Lambda ends the process. What is wrong with the
 // configuration is said in one line on stderr, which is the function's log.
 func Function(getenv func(string) string, family Family) {
-	handler, opts, err := load(getenv, family)
+	c, names, blobs, err := open(getenv)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "pierless: the function cannot start:", err)
-		os.Exit(1)
+		fail(err)
+	}
+	handler, opts, err := Handler(c, newLog(c.Log), names, blobs, family)
+	if err != nil {
+		fail(err)
 	}
 	lambdahttp.Start(handler, opts)
 }
 
-func load(getenv func(string) string, family Family) (http.Handler, lambdahttp.Options, error) {
-	none := lambdahttp.Options{}
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, "pierless: the function cannot start:", err)
+	os.Exit(1)
+}
+
+// open reads the environment and makes the ports that it names.
+func open(getenv func(string) string) (env.Config, registry.Names, registry.Blobs, error) {
 	c, err := env.Load(getenv)
 	if err == nil {
 		err = c.Check()
 	}
 	if err != nil {
-		return nil, none, err
+		return c, nil, nil, err
 	}
 	if !c.OnAWS() {
-		return nil, none, errors.New("PIERLESS_BUCKET and PIERLESS_TABLE must be set")
+		return c, nil, nil, errors.New("PIERLESS_BUCKET and PIERLESS_TABLE must be set")
 	}
 	c.ServeBlobs = false // no answer of a function holds a blob
 	clients, err := awsclient.ForLambda(getenv, awsclient.Settings{
 		Bucket: c.Bucket, Table: c.Table, SSE: c.SSE, KMSKeyID: c.KMSKey,
 	})
 	if err != nil {
-		return nil, none, err
+		return c, nil, nil, err
 	}
 	names := ddbnames.New(clients.Dynamo, c.Table)
 	blobs := s3blobs.New(clients.S3, c.Bucket, s3blobs.Options{SSE: c.SSE, KMSKeyID: c.KMSKey})
-	return Handler(c, newLog(c.Log), names, blobs, family)
+	return c, names, blobs, nil
 }
 
 // Handler is a family over a pair of ports, behind access control, with what the

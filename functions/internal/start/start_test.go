@@ -37,6 +37,7 @@ func families() map[route.Family]start.Family {
 	return map[route.Family]start.Family{
 		route.FamilyBase: server.Base, route.FamilyBlobs: server.Blobs, route.FamilyUploads: server.Uploads,
 		route.FamilyManifests: server.Manifests, route.FamilyTags: server.Tags, route.FamilyReferrers: server.Referrers,
+		route.FamilyDirect: server.Direct, route.FamilyVerifications: server.Verifications,
 	}
 }
 
@@ -123,15 +124,18 @@ func TestWrongFunction(t *testing.T) {
 		"/v2/blobs/uploads/manifests/latest": route.FamilyManifests, "/v2/a/blobs/uploads/x/tags/list": route.FamilyTags,
 		"/v2/" + deep + "/manifests/latest": route.FamilyManifests, "/v2/a/blobs/uploads/x": route.FamilyUploads,
 		"/v2/manifests/tags/blobs/uploads/x": route.FamilyUploads, "/v2/a/manifests/b/blobs/" + d: route.FamilyBlobs,
+		"/v2/a/_pierless/uploads": route.FamilyDirect, "/v2/a/_pierless/uploads/x": route.FamilyDirect,
+		"/v2/" + deep + "/_pierless/parts/x": route.FamilyDirect, "/v2/blobs/uploads/_pierless/verifications/x": route.FamilyVerifications,
 	} {
 		for family := range families() {
 			resp := c.call(t.Context(), family, c.request("GET", path, ""))
-			code := errorCode(resp)
-			if family == owner && (code == oci.Unsupported || code == oci.Unauthorized || resp.StatusCode >= 500) {
-				t.Errorf("%s does not serve %s: %d %s", family, path, resp.StatusCode, code)
+			told := errorOf(resp)
+			elsewhere := told.Code == oci.Unsupported && strings.Contains(told.Message, "served elsewhere")
+			if family == owner && (elsewhere || told.Code == oci.Unauthorized || resp.StatusCode >= 500) {
+				t.Errorf("%s does not serve %s: %d %v", family, path, resp.StatusCode, told)
 			}
-			if family != owner && (resp.StatusCode != http.StatusMethodNotAllowed || code != oci.Unsupported) {
-				t.Errorf("%s answers %d %s to %s, which is %s's", family, resp.StatusCode, code, path, owner)
+			if family != owner && (resp.StatusCode != http.StatusMethodNotAllowed || !elsewhere) {
+				t.Errorf("%s answers %d %v to %s, which is %s's", family, resp.StatusCode, told, path, owner)
 			}
 		}
 	}
@@ -198,13 +202,16 @@ func TestBadBody(t *testing.T) {
 	}
 }
 
-func errorCode(resp *http.Response) oci.Code {
+func errorCode(resp *http.Response) oci.Code { return errorOf(resp).Code }
+
+// errorOf is the first error of an answer, or an empty one.
+func errorOf(resp *http.Response) *oci.Error {
 	b, err := io.ReadAll(resp.Body)
 	var errs oci.Errors
 	if err != nil || json.Unmarshal(b, &errs) != nil || len(errs) == 0 {
-		return ""
+		return &oci.Error{}
 	}
-	return errs[0].Code
+	return errs[0]
 }
 
 // TestSilentStore: when S3 and DynamoDB do not answer, the client still gets one.
@@ -350,6 +357,10 @@ func script() []step {
 		{method: "GET", path: "/v2/a/blobs/" + layerDigest, header: []string{"Range", "bytes=0-1,5-6"}},
 		{method: "GET", path: "/v2/a/blobs/" + layerDigest, header: []string{"Range", "bytes=9999-"}},
 		{method: "GET", path: "/v2/a/blobs/" + layerDigest, header: []string{"If-None-Match", `"x", "` + layerDigest + `"`}},
+		{method: "POST", path: "/v2/b/_pierless/uploads", body: `{"digest":"` + layerDigest + `","size":7000}`},
+		{method: "PUT", path: "/v2/b/_pierless/uploads/x"},
+		{method: "GET", path: "/v2/b/_pierless/parts/x"},
+		{method: "POST", path: "/v2/b/_pierless/verifications/x"},
 		{method: "GET", path: "/v2/b/blobs/" + layerDigest},
 		{method: "HEAD", path: "/v2/b/blobs/" + layerDigest},
 		{method: "PUT", path: "/v2/a/manifests/1", body: manifest, header: image},

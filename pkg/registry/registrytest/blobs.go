@@ -17,13 +17,11 @@ import (
 
 // Blobs runs the contract of registry.Blobs as subtests in parallel. open returns
 // the port over one store; where a subtest plays another process, or a crash, it
-// calls open again and goes on with what that returns.
+// calls open again and goes on with what that returns. A store with direct uploads
+// must implement Clock, too.
 func Blobs(t *testing.T, open func(t *testing.T) registry.Blobs) {
 	t.Helper()
-	tests := []struct {
-		name string
-		run  func(upload)
-	}{
+	run(t, open, []contractTest{
 		{"Put", testBlobPut},
 		{"PutRace", testPutRace},
 		{"Ranges", testRanges},
@@ -41,7 +39,37 @@ func Blobs(t *testing.T, open func(t *testing.T) registry.Blobs) {
 		{"ZombieAfterComplete", testZombieAfterComplete},
 		{"Discard", testDiscard},
 		{"DiscardKeeps", testDiscardKeeps},
-	}
+	})
+	Direct(t, open)
+}
+
+// Direct runs the part of Blobs that is about registry.Direct, with real requests
+// where the store has it.
+func Direct(t *testing.T, open func(t *testing.T) registry.Blobs) {
+	t.Helper()
+	run(t, open, []contractTest{
+		{"Stat", testStat},
+		{"DirectNone", testDirectNone},
+		{"DirectPut", testDirectPut},
+		{"DirectPutRace", testDirectPutRace},
+		{"DirectPutTaken", testDirectPutTaken},
+		{"DirectPutMisused", testDirectPutMisused},
+		{"DirectParts", testDirectParts},
+		{"DirectPartMisused", testDirectPartMisused},
+		{"DirectPartsAgain", testDirectPartsAgain},
+		{"DirectPartsChecked", testDirectPartsChecked},
+		{"DirectPartsTaken", testDirectPartsTaken},
+		{"DirectPartsDiscard", testDirectPartsDiscard},
+	})
+}
+
+type contractTest struct {
+	name string
+	run  func(upload)
+}
+
+func run(t *testing.T, open func(t *testing.T) registry.Blobs, tests []contractTest) {
+	t.Helper()
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"sync"
 
+	"github.com/pierless/pierless/pkg/direct"
+	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/registry"
 )
 
@@ -158,7 +160,7 @@ func (n *faultyNames) write(
 	return apply(ctx)
 }
 
-// faultyBlobs passes Presign on: it makes no call that could fail.
+// faultyBlobs passes what presigns on: it makes no call that could fail.
 type faultyBlobs struct {
 	registry.Blobs
 	faults
@@ -178,6 +180,37 @@ func (b *faultyBlobs) Discard(ctx context.Context, key string, stored, keep regi
 
 func (b *faultyBlobs) Delete(ctx context.Context, key string) error {
 	return b.write(func() error { return b.Blobs.Delete(ctx, key) })
+}
+
+func (b *faultyBlobs) StartParts(ctx context.Context, key string) (stored registry.Stored, err error) {
+	err = b.write(func() (err error) {
+		stored, err = b.Blobs.StartParts(ctx, key)
+		return err
+	})
+	if err != nil {
+		return registry.Stored{}, err
+	}
+	return stored, nil
+}
+
+func (b *faultyBlobs) ListParts(ctx context.Context, key string, stored registry.Stored) ([]direct.Part, error) {
+	if b.read() != None {
+		return nil, ErrInjected
+	}
+	return b.Blobs.ListParts(ctx, key, stored)
+}
+
+func (b *faultyBlobs) CompleteParts(
+	ctx context.Context, key string, stored registry.Stored, check func([]direct.Part) error,
+) error {
+	return b.write(func() error { return b.Blobs.CompleteParts(ctx, key, stored, check) })
+}
+
+func (b *faultyBlobs) Stat(ctx context.Context, key string) (int64, oci.Digest, error) {
+	if b.read() != None {
+		return 0, "", ErrInjected
+	}
+	return b.Blobs.Stat(ctx, key)
 }
 
 func (b *faultyBlobs) write(apply func() error) error {

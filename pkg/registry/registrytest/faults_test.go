@@ -1,13 +1,16 @@
 package registrytest_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/pierless/pierless/pkg/direct"
 	"github.com/pierless/pierless/pkg/local"
+	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/registry/registrytest"
 )
@@ -134,6 +137,77 @@ func TestFaultyBlobs(t *testing.T) {
 		}
 		if err := r.Close(); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// directStore counts the calls that reach it.
+type directStore struct {
+	registry.Blobs
+	calls map[string]int
+}
+
+func (d directStore) StartParts(context.Context, string) (registry.Stored, error) {
+	d.calls["StartParts"]++
+	return registry.Stored{State: []byte("started")}, nil
+}
+
+func (d directStore) ListParts(context.Context, string, registry.Stored) ([]direct.Part, error) {
+	d.calls["ListParts"]++
+	return []direct.Part{{Number: 1}}, nil
+}
+
+func (d directStore) CompleteParts(_ context.Context, _ string, _ registry.Stored, check func([]direct.Part) error) error {
+	d.calls["CompleteParts"]++
+	return check([]direct.Part{{Number: 1}})
+}
+
+func (d directStore) Stat(context.Context, string) (int64, oci.Digest, error) {
+	d.calls["Stat"]++
+	return 7, "digest", nil
+}
+
+// TestFaultyDirect: without a fault each call passes with what it returns; a failed
+// one does not reach the store, a lost one of a write does.
+func TestFaultyDirect(t *testing.T) {
+	t.Parallel()
+	ctx, refused := t.Context(), errors.New("refused")
+	for name, call := range map[string]func(registry.Blobs) (passed bool, err error){
+		"StartParts": func(b registry.Blobs) (bool, error) {
+			stored, err := b.StartParts(ctx, "key")
+			return string(stored.State) == "started", err
+		},
+		"ListParts": func(b registry.Blobs) (bool, error) {
+			parts, err := b.ListParts(ctx, "key", registry.Stored{})
+			return len(parts) == 1, err
+		},
+		"CompleteParts": func(b registry.Blobs) (bool, error) {
+			err := b.CompleteParts(ctx, "key", registry.Stored{}, func([]direct.Part) error { return refused })
+			if passed := errors.Is(err, refused); passed {
+				return true, nil
+			}
+			return false, err
+		},
+		"Stat": func(b registry.Blobs) (bool, error) {
+			size, d, err := b.Stat(ctx, "key")
+			return size == 7 && d == "digest", err
+		},
+	} {
+		store := directStore{calls: map[string]int{}}
+		blobs := registrytest.FaultyBlobs(store, script(registrytest.None, registrytest.Failed))
+		if passed, err := call(blobs); !passed || err != nil || store.calls[name] != 1 {
+			t.Errorf("%s: %t, %v, %d calls", name, passed, err, store.calls[name])
+		}
+		if passed, err := call(blobs); passed || !errors.Is(err, registrytest.ErrInjected) || store.calls[name] != 1 {
+			t.Errorf("%s failed: %t, %v, %d calls", name, passed, err, store.calls[name])
+		}
+		lost := 1
+		if name == "StartParts" || name == "CompleteParts" {
+			lost = 2
+		}
+		blobs = registrytest.FaultyBlobs(store, script(registrytest.Lost))
+		if passed, err := call(blobs); passed || !errors.Is(err, registrytest.ErrInjected) || store.calls[name] != lost {
+			t.Errorf("%s lost: %t, %v, %d calls", name, passed, err, store.calls[name])
 		}
 	}
 }

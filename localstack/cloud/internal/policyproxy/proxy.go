@@ -22,13 +22,15 @@ import (
 const maxParsed = 16 << 20
 
 // Stats count the calls of one function since the start. Calls of clients with URLs
-// that it presigned count as Presigned, not as its own.
+// that it presigned count as Presigned, not as its own, and so do their bytes.
 type Stats struct {
-	Calls     map[string]int64 `json:"calls"` // by action; a transaction once, by its first item's
-	Presigned int64            `json:"presigned"`
-	Denied    int64            `json:"denied"`
-	BytesIn   int64            `json:"bytesIn"`  // bodies that the function sent
-	BytesOut  int64            `json:"bytesOut"` // bodies that it was sent
+	Calls        map[string]int64 `json:"calls"` // by action; a transaction once, by its first item's
+	Presigned    int64            `json:"presigned"`
+	Denied       int64            `json:"denied"`
+	BytesIn      int64            `json:"bytesIn"`      // bodies that the function sent
+	BytesOut     int64            `json:"bytesOut"`     // bodies that it was sent
+	PresignedIn  int64            `json:"presignedIn"`  // bodies that clients sent past it
+	PresignedOut int64            `json:"presignedOut"` // bodies that clients were sent past it
 }
 
 // Proxy is an http.Handler. Use New.
@@ -110,16 +112,18 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	counted := &counter{ReadCloser: r.Body}
 	r.Body = counted
 	out := &countingWriter{ResponseWriter: w}
-	p.upstream.ServeHTTP(out, r)
-	p.count(who.Name, func(s *Stats) {
+	defer p.count(who.Name, func(s *Stats) { // deferred: a client that breaks off counts too
 		if presigned {
 			s.Presigned++
+			s.PresignedIn += counted.n.Load()
+			s.PresignedOut += out.n
 			return
 		}
 		s.Calls[name(target, calls)]++
 		s.BytesIn += counted.n.Load()
 		s.BytesOut += out.n
 	})
+	p.upstream.ServeHTTP(out, r)
 }
 
 // calls reads what it must of the body, and puts it back.

@@ -15,6 +15,7 @@ const (
 	typeRole        = "AWS::IAM::Role"
 	typeLogGroup    = "AWS::Logs::LogGroup"
 	typeKey         = "AWS::KMS::Key"
+	typeRule        = "AWS::Events::Rule"
 )
 
 func (e *evaluator) typeOf(id string) string {
@@ -90,6 +91,8 @@ func (e *evaluator) arn(kind, name string) string {
 		return service("lambda", "function:"+name)
 	case typeLogGroup:
 		return service("logs", "log-group:"+name+":*")
+	case typeRule:
+		return service("events", "rule/"+name)
 	case typeKey:
 		return service("kms", "key/"+name)
 	case typeRole:

@@ -54,6 +54,7 @@ func TestParse(t *testing.T) {
 					},
 				},
 			},
+			{LogicalID: "SweepFunction", Name: "SweepFunction", ARN: lambdaARN + "SweepFunction", Environment: env, Memory: 512, Timeout: 300, Concurrency: -1},
 		},
 		Routes: []Route{
 			{LogicalID: "BlobsRoute", Key: "ANY /v2/{n1}/blobs/{digest}", Function: "BlobsFunction", TimeoutMillis: 1000, Permitted: true},

@@ -1,0 +1,38 @@
+package start
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/pierless/pierless/pkg/registry"
+)
+
+type swept struct{ err error }
+
+func (s swept) ExpireUploads(context.Context, int) (registry.Expired, error) {
+	return registry.Expired{Ended: 2, Kept: 1}, s.err
+}
+
+// TestSweeper: any event will do, the answer and the log say what was done, and a
+// failure is one of the invocation.
+func TestSweeper(t *testing.T) {
+	for _, payload := range []string{"", "{}", `{"source":"aws.events"}`, "no JSON"} {
+		var log bytes.Buffer
+		out, err := sweeper{swept{}, slog.New(slog.NewTextHandler(&log, nil))}.Invoke(t.Context(), []byte(payload))
+		if err != nil || string(out) != `{"uploads":{"ended":2,"kept":1,"done":0},"complete":true}` {
+			t.Errorf("%q: %s, %v", payload, out, err)
+		}
+		if !strings.Contains(log.String(), "ended=2 kept=1 done=0 complete=true") {
+			t.Errorf("logged: %s", &log)
+		}
+	}
+	var log bytes.Buffer
+	broken := errors.New("the store is gone")
+	if _, err := (sweeper{swept{broken}, slog.New(slog.NewTextHandler(&log, nil))}).Invoke(t.Context(), nil); !errors.Is(err, broken) || !strings.Contains(log.String(), "level=ERROR") {
+		t.Errorf("%v, logged: %s", err, &log)
+	}
+}

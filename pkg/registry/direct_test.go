@@ -1,0 +1,449 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pierless/pierless/pkg/direct"
+	"github.com/pierless/pierless/pkg/oci"
+)
+
+// alone runs one actor whose calls all succeed, by a clock of its own.
+func alone(t *testing.T, s *sim, act func(ctx context.Context, r *Registry, store simBlobs)) {
+	t.Helper()
+	s.spawn(0, func(ctx context.Context, r *Registry) error {
+		store, _ := r.blobs.(simBlobs)
+		act(ctx, r, store)
+		return nil
+	})
+	s.run()
+}
+
+func wantCode(t *testing.T, what string, err error, code oci.Code) {
+	t.Helper()
+	if !errors.Is(err, &oci.Error{Code: code}) {
+		t.Errorf("%s: %v, want %s", what, err, code)
+	}
+}
+
+func offer(content []byte, inParts bool) direct.Offer {
+	return direct.Offer{Digest: oci.SHA256.FromBytes(content), Size: int64(len(content)), Parts: inParts}
+}
+
+func TestDirectPut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		alone(t, newSim(t, 1), func(ctx context.Context, r *Registry, store simBlobs) {
+			content := []byte("content")
+			o := offer(content, false)
+			u, exists, err := r.StartDirect(ctx, "r", o)
+			if err != nil || exists || u.State != direct.Open || u.Put == nil || u.PartSize != 0 {
+				t.Fatalf("start: %+v, %v, %v", u, exists, err)
+			}
+			_, _, err = r.CompleteDirect(ctx, "r", u.ID)
+			wantCode(t, "completion without bytes", err, oci.BlobUploadInvalid)
+			_, _, err = r.VerifyDirect(ctx, "r", u.ID)
+			wantCode(t, "verification without bytes", err, oci.BlobUploadInvalid)
+			if err := store.send(*u.Put, []byte("Content")); !errors.Is(err, errRefused) {
+				t.Errorf("a wrong byte: %v", err)
+			}
+			if again, err := r.DirectStatus(ctx, "r", u.ID); err != nil || again.Put == nil || again.ID != u.ID {
+				t.Errorf("status: %+v, %v", again, err)
+			}
+			if err := store.send(*u.Put, content); err != nil {
+				t.Fatal(err)
+			}
+			_, err = r.FindBlob(ctx, "r", o.Digest, false)
+			wantCode(t, "before the completion", err, oci.BlobUnknown)
+			_, _, err = r.CompleteDirect(ctx, "other", u.ID)
+			wantCode(t, "completion in another repository", err, oci.BlobUploadUnknown)
+			for range 2 {
+				if _, done, err := r.CompleteDirect(ctx, "r", u.ID); !done || err != nil {
+					t.Errorf("completion: %v, %v", done, err)
+				}
+			}
+			if b, err := r.FindBlob(ctx, "r", o.Digest, false); err != nil || b.Size != o.Size {
+				t.Errorf("blob: %+v, %v", b, err)
+			}
+			if _, exists, err := r.StartDirect(ctx, "q", o); !exists || err != nil {
+				t.Errorf("offered again: %v, %v", exists, err)
+			}
+			if _, err := r.FindBlob(ctx, "q", o.Digest, false); err != nil {
+				t.Errorf("the offer that was there made no link: %v", err)
+			}
+			_, _, err = r.StartDirect(ctx, "q", direct.Offer{Digest: o.Digest, Size: o.Size + 1})
+			wantCode(t, "offer of what is there with a false size", err, oci.SizeInvalid)
+		})
+	})
+}
+
+// TestDirectOffers: what is there is known by its links only. A blob that no
+// repository has any more is nobody's to be given.
+func TestDirectOffers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		alone(t, newSim(t, 1), func(ctx context.Context, r *Registry, _ simBlobs) {
+			content := []byte("content")
+			o := offer(content, false)
+			if err := r.PushBlob(ctx, "r", o.Digest, o.Size, bytes.NewReader(content)); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.DeleteBlob(ctx, "r", o.Digest); err != nil {
+				t.Fatal(err)
+			}
+			if _, exists, err := r.StartDirect(ctx, "q", o); exists || err != nil {
+				t.Errorf("a blob without links: %v, %v", exists, err)
+			}
+			for what, bad := range map[string]direct.Offer{
+				"below 0":           {Digest: o.Digest, Size: -1},
+				"too large":         {Digest: o.Digest, Size: direct.MaxSize + 1},
+				"empty, in parts":   {Digest: oci.SHA256.FromBytes(nil), Size: 0, Parts: true},
+				"empty, and sha512": {Digest: oci.SHA512.FromBytes(nil)},
+			} {
+				_, _, err := r.StartDirect(ctx, "q", bad)
+				wantCode(t, what, err, oci.SizeInvalid)
+			}
+			_, _, err := r.StartDirect(ctx, "q", direct.Offer{Digest: o.Digest})
+			wantCode(t, "empty, by its size only", err, oci.DigestInvalid)
+			if u, _, err := r.StartDirect(ctx, "q", direct.Offer{Digest: oci.SHA256.FromBytes([]byte("x")), Size: direct.MaxPut + 1}); err != nil || u.PartSize == 0 {
+				t.Errorf("above 5 GiB: %+v, %v", u, err)
+			}
+			if u, _, err := r.StartDirect(ctx, "q", direct.Offer{Digest: oci.SHA512.FromBytes(content), Size: 7}); err != nil || u.PartSize == 0 {
+				t.Errorf("sha512: %+v, %v", u, err)
+			}
+		})
+	})
+}
+
+// parts is content of several parts and stretches, the last ones short.
+func parts() []byte {
+	content := make([]byte, 3*16<<20+5)
+	random := rand.NewChaCha8([32]byte{1})
+	_, _ = random.Read(content) // it never fails
+	return content
+}
+
+func TestDirectParts(t *testing.T) {
+	content := parts()
+	for _, algorithm := range []oci.Algorithm{oci.SHA256, oci.SHA512} {
+		synctest.Test(t, func(t *testing.T) {
+			alone(t, newSim(t, 1), func(ctx context.Context, r *Registry, _ simBlobs) {
+				r.opts.VerifyFor = -1 // one stretch in each call
+				o := direct.Offer{Digest: algorithm.FromBytes(content), Size: int64(len(content)), Parts: true}
+				u, _, err := r.StartDirect(ctx, "r", o)
+				if err != nil || u.Put != nil || u.PartSize != 16<<20 {
+					t.Fatalf("start: %+v, %v", u, err)
+				}
+				checkRefusedParts(ctx, t, r, u)
+				if err := sendAll(ctx, r, "r", direct.Upload{ID: u.ID, Size: 16 << 20, PartSize: 16 << 20}, content[:16<<20]); err != nil {
+					t.Fatal(err)
+				}
+				_, _, err = r.CompleteDirect(ctx, "r", u.ID)
+				wantCode(t, "completion without all parts", err, oci.BlobUploadInvalid)
+				if now, err := r.DirectStatus(ctx, "r", u.ID); err != nil || len(now.Stored) != 1 || now.Stored[0].Digest != oci.SHA256.FromBytes(content[:16<<20]) {
+					t.Errorf("status: %+v, %v", now, err)
+				}
+				if err := sendAll(ctx, r, "r", u, content); err != nil {
+					t.Fatal(err)
+				}
+				for range 2 {
+					now, done, err := r.CompleteDirect(ctx, "r", u.ID)
+					if err != nil || done || now.State != direct.Verifying || now.Verified != 0 {
+						t.Fatalf("completion: %+v, %v, %v", now, done, err)
+					}
+				}
+				_, err = r.FindBlob(ctx, "r", o.Digest, false)
+				wantCode(t, "before the verification", err, oci.BlobUnknown)
+				_, err = r.SignParts(ctx, "r", u.ID, nil)
+				wantCode(t, "parts after the completion", err, oci.BlobUploadInvalid)
+				for i := range 3 {
+					now, done, err := r.VerifyDirect(ctx, "r", u.ID)
+					if err != nil || done || now.Verified != int64(i+1)*readLength {
+						t.Fatalf("verification: %+v, %v, %v", now, done, err)
+					}
+				}
+				for range 2 {
+					if _, done, err := r.VerifyDirect(ctx, "r", u.ID); err != nil || !done {
+						t.Fatalf("last verification: %v, %v", done, err)
+					}
+				}
+				if b, err := r.FindBlob(ctx, "r", o.Digest, false); err != nil || b.Size != o.Size {
+					t.Errorf("blob: %+v, %v", b, err)
+				}
+			})
+		})
+	}
+}
+
+func checkRefusedParts(ctx context.Context, t *testing.T, r *Registry, u direct.Upload) {
+	t.Helper()
+	sum := oci.SHA256.FromBytes(nil)
+	for what, bad := range map[string]direct.Part{
+		"number 0":           {Number: 0, Size: u.PartSize, Digest: sum},
+		"number too high":    {Number: 5, Size: u.PartSize, Digest: sum},
+		"too short":          {Number: 1, Size: u.PartSize - 1, Digest: sum},
+		"last one too large": {Number: 4, Size: u.PartSize, Digest: sum},
+	} {
+		_, err := r.SignParts(ctx, "r", u.ID, []direct.Part{bad})
+		wantCode(t, what, err, oci.SizeInvalid)
+	}
+	_, err := r.SignParts(ctx, "r", u.ID, []direct.Part{{Number: 4, Size: 5, Digest: oci.SHA512.FromBytes(nil)}})
+	wantCode(t, "part with a sha512", err, oci.DigestInvalid)
+}
+
+// TestDirectPartsOfOtherContent: each part is what its own digest says, the whole is
+// not. Nothing becomes visible, and nothing stays.
+func TestDirectPartsOfOtherContent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, 1)
+		alone(t, s, func(ctx context.Context, r *Registry, _ simBlobs) {
+			d := oci.SHA256.FromBytes([]byte("abc"))
+			u, _, err := r.StartDirect(ctx, "r", direct.Offer{Digest: d, Size: 3, Parts: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := sendAll(ctx, r, "r", u, []byte("xyz")); err != nil {
+				t.Fatal(err)
+			}
+			wantCode(t, "other content", finishDirect(ctx, r, "r", u.ID), oci.DigestInvalid)
+			wantCode(t, "the same again", finishDirect(ctx, r, "r", u.ID), oci.BlobUploadUnknown)
+			_, err = r.FindBlob(ctx, "r", d, false)
+			wantCode(t, "the blob", err, oci.BlobUnknown)
+		})
+		if left := s.world.garbage(); left != nil {
+			t.Errorf("left behind: %v", left)
+		}
+	})
+}
+
+// TestDirectStoreIsLax: a store that took other bytes than it was told to is found out
+// at the completion, and nothing becomes visible.
+func TestDirectStoreIsLax(t *testing.T) {
+	for taken, code := range map[string]oci.Code{"Content": oci.DigestInvalid, "content!": oci.SizeInvalid} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSim(t, 1)
+			alone(t, s, func(ctx context.Context, r *Registry, store simBlobs) {
+				o := offer([]byte("content"), false)
+				u, _, _ := r.StartDirect(ctx, "r", o)
+				key := directKey(u.ID)
+				store.w.content[key], store.w.summed[key] = []byte(taken), true
+				_, _, err := r.CompleteDirect(ctx, "r", u.ID)
+				wantCode(t, taken, err, code)
+				_, err = r.FindBlob(ctx, "r", o.Digest, false)
+				wantCode(t, "the blob", err, oci.BlobUnknown)
+				_, err = r.DirectStatus(ctx, "r", u.ID)
+				wantCode(t, "the upload", err, oci.BlobUploadUnknown)
+			})
+			if left := s.world.garbage(); left != nil {
+				t.Errorf("left behind: %v", left)
+			}
+		})
+	}
+}
+
+// TestDirectVerificationLease: a second call does not repeat the work of the first,
+// and one that crashed is taken over.
+func TestDirectVerificationLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, 1)
+		var u direct.Upload
+		content := []byte("content")
+		alone(t, s, func(ctx context.Context, r *Registry, _ simBlobs) {
+			u, _, _ = r.StartDirect(ctx, "r", offer(content, true))
+			_ = sendAll(ctx, r, "r", u, content)
+			_, _, _ = r.CompleteDirect(ctx, "r", u.ID)
+		})
+		s.decide = func(p *pending) fate {
+			if p.what == "open" {
+				return crashBefore
+			}
+			return lives
+		}
+		alone(t, s, func(ctx context.Context, r *Registry, _ simBlobs) { _, _, _ = r.VerifyDirect(ctx, "r", u.ID) })
+		s.decide = func(*pending) fate { return lives }
+		alone(t, s, func(ctx context.Context, r *Registry, _ simBlobs) {
+			if now, done, err := r.VerifyDirect(ctx, "r", u.ID); done || err != nil || now.State != direct.Verifying {
+				t.Errorf("beside another call: %+v, %v, %v", now, done, err)
+			}
+			s.advance(verifyLease)
+			if _, done, err := r.VerifyDirect(ctx, "r", u.ID); !done || err != nil {
+				t.Errorf("after a crash: %v, %v", done, err)
+			}
+		})
+	})
+}
+
+// TestDirectIDs: the id of one sort of upload opens none of the other.
+func TestDirectIDs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		alone(t, newSim(t, 1), func(ctx context.Context, r *Registry, _ simBlobs) {
+			u, _, _ := r.StartDirect(ctx, "r", offer([]byte("content"), false))
+			plain, _ := r.StartUpload(ctx, "r", "")
+			_, err := r.AppendUpload(ctx, "r", u.ID, Chunk{Offset: -1, Length: 1, Body: strings.NewReader("x")})
+			wantCode(t, "a chunk", err, oci.BlobUploadUnknown)
+			wantCode(t, "a cancel", r.CancelUpload(ctx, "r", u.ID), oci.BlobUploadUnknown)
+			_, _, err = r.CompleteDirect(ctx, "r", plain.ID)
+			wantCode(t, "a completion", err, oci.BlobUploadUnknown)
+			if _, err := r.DirectStatus(ctx, "r", u.ID); err != nil {
+				t.Errorf("the upload did not survive: %v", err)
+			}
+		})
+	})
+}
+
+// TestDirectFight: several clients complete, verify, cancel and send on one upload,
+// calls fail in every way, sweeps and wrong clocks are about. The world is checked
+// after each step; who was told that it is done has the blob.
+func TestDirectFight(t *testing.T) {
+	for seed := range uint64(1500) {
+		synctest.Test(t, func(t *testing.T) { directFight(t, seed) })
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+}
+
+func directFight(t *testing.T, seed uint64) {
+	s := newSim(t, seed)
+	s.world.blind = seed%4 == 0
+	content := []byte("content")
+	d := oci.SHA256.FromBytes(content)
+	if seed%5 < 2 { // it is there, needed by nobody; a sweep may take it at any time
+		alone(t, s, func(ctx context.Context, r *Registry, _ simBlobs) {
+			_ = r.PushBlob(ctx, "q", d, 7, bytes.NewReader(content))
+			_ = r.DeleteBlob(ctx, "q", d)
+		})
+		s.spawn(2*simGrace, sweeper{[]string{"content"}}.sweep)
+	}
+	var u direct.Upload
+	alone(t, s, func(ctx context.Context, r *Registry, _ simBlobs) {
+		u, _, _ = r.StartDirect(ctx, "r", offer(content, seed%2 == 0))
+	})
+	s.decide = func(p *pending) fate {
+		if s.rng.IntN(12) > 0 {
+			return lives
+		}
+		fates := []fate{losesAnswer, failsBefore, crashAfter, crashBefore}
+		if p.what == "send" {
+			fates = append(fates, late)
+		}
+		return fates[s.rng.IntN(len(fates))]
+	}
+	var results []func() error
+	for range 3 {
+		results = append(results, s.spawn(skew(s), func(ctx context.Context, r *Registry) (err error) {
+			for range 3 {
+				if err = sendAll(ctx, r, "r", u, content); err == nil {
+					if err = finishDirect(ctx, r, "r", u.ID); err == nil {
+						return nil
+					}
+				}
+				_ = r.opts.Sleep(ctx, verifyLease)
+			}
+			return err
+		}))
+	}
+	ended := seed%3 == 0
+	if ended {
+		s.spawn(0, func(ctx context.Context, r *Registry) error { return r.CancelDirect(ctx, "r", u.ID) })
+		s.spawn(sessionLife*2, func(ctx context.Context, r *Registry) error {
+			_, err := r.ExpireUploads(ctx, 100)
+			return err
+		})
+	}
+	s.run()
+	for i, result := range results {
+		if result() == nil && s.world.rows[linkKey("r", d)] == nil && seed%5 >= 2 { // a sweep takes it again
+			t.Errorf("client %d was told that it is done", i)
+		}
+	}
+	s.decide = func(*pending) fate { return lives }
+	for _, arrives := range s.late {
+		_ = arrives() // before any request expires
+	}
+	s.late = nil
+	s.advance(3 * sessionLife)
+	alone(t, s, func(ctx context.Context, r *Registry, _ simBlobs) {
+		if e, err := r.ExpireUploads(ctx, 100); err != nil || e.More || e.Kept > 0 {
+			t.Errorf("sweep: %+v, %v", e, err)
+		}
+	})
+	// A sweep whose clock is days ahead takes an upload off the list while its requests
+	// are still good; the least sweep of these tests has no list at all.
+	if left := s.world.garbage(); left != nil && !ended && seed%5 >= 2 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestExpireUploads: what is used stays, what is not goes, in portions, and the list
+// gets empty.
+func TestExpireUploads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, 1)
+		alone(t, s, func(ctx context.Context, r *Registry, store simBlobs) {
+			var ids []string
+			for i := range 40 {
+				u, _, err := r.StartDirect(ctx, "r", offer(fmt.Append(nil, "content", i), i%2 == 0))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if i%4 < 2 {
+					_ = sendAll(ctx, r, "r", u, fmt.Append(nil, "content", i))
+				}
+				ids = append(ids, u.ID)
+			}
+			plain, _ := r.StartUpload(ctx, "r", "")
+			_, _ = r.AppendUpload(ctx, "r", plain.ID, Chunk{Offset: -1, Length: 1, Body: strings.NewReader("x")})
+			if _, done, err := r.CompleteDirect(ctx, "r", ids[1]); !done || err != nil {
+				t.Fatal(done, err)
+			}
+			if err := r.CancelDirect(ctx, "r", ids[5]); err != nil {
+				t.Fatal(err)
+			}
+			s.advance(sessionLife - time.Hour)
+			if _, err := r.SignParts(ctx, "r", ids[2], nil); err != nil { // in use
+				t.Fatal(err)
+			}
+			if e, err := r.ExpireUploads(ctx, 100); err != nil || e != (Expired{}) {
+				t.Errorf("before anything is due: %+v, %v", e, err)
+			}
+			s.advance(2 * time.Hour)
+			s.decide = func(p *pending) fate { // one entry, or the few behind which the store is down
+				if p.what == "delete" || p.what == "discard" {
+					return failsBefore
+				}
+				return lives
+			}
+			if e, err := r.ExpireUploads(ctx, 5); !errors.Is(err, errInjected) || e.Failed+e.Kept+e.Done != 5 || !e.More {
+				t.Errorf("while nothing can be dropped: %+v, %v", e, err)
+			}
+			s.decide = func(*pending) fate { return lives }
+			first, err := r.ExpireUploads(ctx, 10)
+			if err != nil || first.total() != 10 || !first.More {
+				t.Errorf("a portion: %+v, %v", first, err)
+			}
+			rest, err := r.ExpireUploads(ctx, 100)
+			if err != nil || rest.More || first.Kept+rest.Kept > 1 || first.total()+rest.total() < 40 {
+				t.Errorf("the rest: %+v, %+v, %v", first, rest, err)
+			}
+			if _, err := r.DirectStatus(ctx, "r", ids[2]); err != nil {
+				t.Errorf("the upload in use: %v", err)
+			}
+			s.advance(2 * sessionLife)
+			if last, err := r.ExpireUploads(ctx, 100); err != nil || last != (Expired{Ended: 1}) {
+				t.Errorf("the last one: %+v, %v", last, err)
+			}
+			if len(store.w.uploads)+len(store.w.pieces) > 0 {
+				t.Errorf("parts are left: %v, %v", store.w.uploads, store.w.pieces)
+			}
+		})
+		if left := s.world.garbage(); left != nil {
+			t.Errorf("left behind: %v", left)
+		}
+	})
+}

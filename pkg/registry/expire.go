@@ -1,0 +1,156 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// Expired says what ExpireUploads did.
+type Expired struct {
+	Ended  int  `json:"ended"`  // uploads that had expired; what they stored is dropped
+	Kept   int  `json:"kept"`   // uploads that went on since they were put on the list
+	Done   int  `json:"done"`   // entries of uploads that were completed or cancelled before
+	Failed int  `json:"failed"` // entries that are still on the list, because something failed
+	More   bool `json:"more"`   // the limit was reached before the end of the list
+}
+
+// ExpireUploads ends the uploads, direct and other ones, that expired, and drops their
+// bytes. It goes through at most limit entries of the list. Any number of processes may
+// do this at once, and any of them may crash: an entry goes last. One that cannot be
+// ended stays, and keeps none behind it from being ended; the error joins them.
+func (r *Registry) ExpireUploads(ctx context.Context, limit int) (Expired, error) {
+	var e Expired
+	var failed []error
+	for shard := range reviewShards {
+		after := "" // what failed is passed by
+		for page := (Page{More: true}); page.More; {
+			var err error
+			page, err = r.query(ctx, Query{PK: sessionPartition(shard), After: after, Limit: min(limit-e.total()+1, MaxPage)})
+			if err != nil {
+				return e, errors.Join(append(failed, fmt.Errorf("read list of uploads: %w", err))...)
+			}
+			for _, row := range page.Rows {
+				if dueOf(row.Key) > r.now() {
+					page.More = false // the list is in the order of time
+					break
+				}
+				if e.total() >= limit {
+					e.More = true
+					return e, errors.Join(failed...)
+				}
+				after = row.Key.SK
+				if err := r.expire(ctx, row, &e); err != nil {
+					failed = append(failed, err)
+				}
+				if ctx.Err() != nil {
+					return e, errors.Join(append(failed, context.Cause(ctx))...)
+				}
+			}
+		}
+	}
+	return e, errors.Join(failed...)
+}
+
+func (e Expired) total() int { return e.Ended + e.Kept + e.Done + e.Failed }
+
+// expire looks at one upload that is due, and counts what it did.
+func (r *Registry) expire(ctx context.Context, entry Row, e *Expired) error {
+	count, err := r.expireOne(ctx, entry, e)
+	if err != nil {
+		count = &e.Failed
+	}
+	*count++
+	return err
+}
+
+func (r *Registry) expireOne(ctx context.Context, entry Row, e *Expired) (count *int, err error) {
+	key := entry.Attrs.text(attrKey)
+	rows, err := r.get(ctx, objectKey(key))
+	if err != nil {
+		return nil, fmt.Errorf("read upload session: %w", err)
+	}
+	row := rows[0].Attrs
+	ended, err := r.endSession(ctx, key, row, r.checkExpired)
+	var used *usedError
+	switch {
+	case errors.As(err, &used):
+		err = r.transact(ctx, Write{Key: entry.Key, Op: Delete}, r.sessionReview(key, used.expires))
+		return &e.Kept, wrap("defer expiry", err)
+	case errors.Is(err, errEnded):
+		count, err = &e.Done, nil
+		if row.text(attrState) == stateDead { // what still came in, or could not be dropped
+			err = r.forget(ctx, key, row)
+		}
+	case err == nil:
+		count, err = &e.Ended, r.forget(ctx, key, ended)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("drop what an upload stored: %w", err)
+	}
+	_, err = r.update(ctx, Write{Key: entry.Key, Op: Delete})
+	return count, wrap("take upload off the list", err)
+}
+
+var errEnded = errors.New("the upload has ended")
+
+// usedError is an upload that is not to be ended yet.
+type usedError struct{ expires int64 }
+
+func (usedError) Error() string { return "the upload is in use" }
+
+func (r *Registry) checkExpired(row Attrs) error {
+	if row.text(attrState) != stateOpen {
+		return errEnded
+	}
+	if expires := row.number(attrExpires); expires > r.now() {
+		return &usedError{expires}
+	}
+	return nil
+}
+
+// endSession makes the row of a session dead, if check finds nothing against it, and
+// returns what the row was. Its error is returned as it is.
+func (r *Registry) endSession(ctx context.Context, key string, row Attrs, check func(Attrs) error) (Attrs, error) {
+	for range maxContended {
+		if err := check(row); err != nil {
+			return nil, err
+		}
+		_, err := r.update(ctx, Write{
+			Key: objectKey(key), Op: Put, If: Equal(attrWrite, row.text(attrWrite)), Attrs: deadSession(row),
+		})
+		var conflict *Conflict
+		if !errors.As(err, &conflict) {
+			return row, wrap("end upload", err)
+		}
+		row = conflict.old(0).Attrs
+	}
+	return nil, fmt.Errorf("end upload: %w", ErrContended)
+}
+
+// deadSession keeps what is needed to drop the bytes once more, should that fail.
+func deadSession(row Attrs) Attrs {
+	dead := Attrs{attrState: stateDead, attrRepo: row.text(attrRepo)}
+	if stored := row.bytes(attrStored); stored != nil {
+		dead[attrStored], dead[attrOffset] = stored, row.number(attrOffset)
+	}
+	return dead
+}
+
+// forget drops what a dead session had stored, for the last time.
+func (r *Registry) forget(ctx context.Context, key string, row Attrs) error {
+	if err := r.drop(ctx, key, row); err != nil || row.bytes(attrStored) == nil {
+		return err
+	}
+	_, err := r.update(ctx, Write{
+		Key: objectKey(key), Op: Put, If: Equal(attrState, stateDead),
+		Attrs: Attrs{attrState: stateDead, attrRepo: row.text(attrRepo)},
+	})
+	return err
+}
+
+// drop removes what an ended session had stored: parts, tails, and the content that a
+// completion left which was never recorded.
+func (r *Registry) drop(ctx context.Context, key string, row Attrs) error {
+	return errors.Join(r.discard(ctx, key, row), r.blobs.Delete(ctx, key))
+}

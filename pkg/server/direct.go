@@ -1,0 +1,217 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/pierless/pierless/pkg/direct"
+	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/registry"
+	"github.com/pierless/pierless/pkg/route"
+)
+
+type directUploads struct{ reg *registry.Registry }
+
+// Direct serves direct uploads, all but their verification (docs/direct-uploads.md).
+// With Options.ServeBlobs it refuses them: clients cannot reach the store.
+func Direct(reg *registry.Registry, opts Options) http.Handler {
+	s := directUploads{reg}
+	return newFamily(opts, map[route.Kind]handler{
+		route.DirectStart: offered(opts, s.start),
+		route.Direct:      offered(opts, s.serve),
+		route.DirectParts: offered(opts, s.sign),
+	})
+}
+
+// offered refuses where clients are not sent to the store.
+func offered(opts Options, next handler) handler {
+	if !opts.ServeBlobs {
+		return next
+	}
+	return func(http.ResponseWriter, *http.Request, route.Request) error { return registry.ErrNoDirect }
+}
+
+// errNoDirect is ErrNoDirect for clients, which then upload as the spec says.
+func errNoDirect() *oci.Error {
+	err := oci.NewError(oci.Unsupported, "this registry takes no direct uploads: upload as usual, with POST /v2/<name>/blobs/uploads/")
+	err.Status = http.StatusNotFound
+	return err
+}
+
+func (s directUploads) serve(w http.ResponseWriter, r *http.Request, req route.Request) error {
+	switch r.Method {
+	case http.MethodGet:
+		return s.status(w, r, req)
+	case http.MethodPut:
+		return s.complete(w, r, req)
+	}
+	return s.cancel(w, r, req)
+}
+
+// start takes the offer of a blob.
+func (s directUploads) start(w http.ResponseWriter, r *http.Request, req route.Request) error {
+	offer, err := readOffer(r)
+	if err != nil {
+		return err
+	}
+	u, exists, err := s.reg.StartDirect(r.Context(), req.Name, offer)
+	if err != nil {
+		return err
+	}
+	if exists {
+		return created(w, req.Name, offer.Digest)
+	}
+	return ongoing(w, http.StatusAccepted, req.Name, u)
+}
+
+// status says where an upload stands, with fresh requests.
+func (s directUploads) status(w http.ResponseWriter, r *http.Request, req route.Request) error {
+	u, err := s.reg.DirectStatus(r.Context(), req.Name, req.Upload)
+	if err != nil {
+		return err
+	}
+	return ongoing(w, http.StatusOK, req.Name, u)
+}
+
+// sign returns a request for each part.
+func (s directUploads) sign(w http.ResponseWriter, r *http.Request, req route.Request) error {
+	parts, err := readParts(r)
+	if err != nil {
+		return err
+	}
+	signed, err := s.reg.SignParts(r.Context(), req.Name, req.Upload, parts)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Cache-Control", "no-store") // the URLs are rights, and expire
+	writeJSON(w, http.StatusOK, direct.SignedParts{Parts: signed})
+	return nil
+}
+
+// complete turns what the store has into a blob, or into something to be verified.
+func (s directUploads) complete(w http.ResponseWriter, r *http.Request, req route.Request) error {
+	u, done, err := s.reg.CompleteDirect(r.Context(), req.Name, req.Upload)
+	return completed(w, req.Name, u, done, err)
+}
+
+func (s directUploads) cancel(w http.ResponseWriter, r *http.Request, req route.Request) error {
+	if err := s.reg.CancelDirect(r.Context(), req.Name, req.Upload); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// completed answers with the blob, or with what is still to be done.
+func completed(w http.ResponseWriter, name string, u direct.Upload, done bool, err error) error {
+	switch {
+	case err != nil:
+		return err
+	case done:
+		return created(w, name, u.Digest)
+	}
+	return ongoing(w, http.StatusAccepted, name, u)
+}
+
+// ongoing answers with an upload. Location is relative, as that of any upload.
+func ongoing(w http.ResponseWriter, status int, name string, u direct.Upload) error {
+	next := route.Request{Kind: route.Direct, Name: name, Upload: u.ID}
+	if u.State == direct.Verifying {
+		next.Kind = route.Verification
+	}
+	w.Header().Set("Location", next.Path())
+	w.Header().Set("Cache-Control", "no-store") // the URLs are rights, and expire
+	writeJSON(w, status, u)
+	return nil
+}
+
+// readOffer reads the body of an offer. Whether the store takes so much is the rules'
+// affair.
+func readOffer(r *http.Request) (direct.Offer, error) {
+	var body struct {
+		Digest string `json:"digest"`
+		Size   *int64 `json:"size"`
+		Parts  bool   `json:"parts"`
+	}
+	if err := readJSON(r, &body); err != nil {
+		return direct.Offer{}, err
+	}
+	d, err := oci.ParseDigest(body.Digest)
+	if err != nil {
+		return direct.Offer{}, err
+	}
+	if body.Size == nil {
+		return direct.Offer{}, oci.NewError(oci.SizeInvalid, "the offer has no size")
+	}
+	return direct.Offer{Digest: d, Size: *body.Size, Parts: body.Parts}, checkSize(*body.Size)
+}
+
+// readParts reads the list of parts that are to be signed.
+func readParts(r *http.Request) ([]direct.Part, error) {
+	var body struct {
+		Parts []struct {
+			Number int    `json:"number"`
+			Size   *int64 `json:"size"`
+			Digest string `json:"digest"`
+		} `json:"parts"`
+	}
+	if err := readJSON(r, &body); err != nil {
+		return nil, err
+	}
+	if n := len(body.Parts); n == 0 || n > direct.MaxSigned {
+		return nil, oci.NewError(oci.BlobUploadInvalid, "%d parts are named: from 1 to %d can be signed at once", n, direct.MaxSigned)
+	}
+	parts := make([]direct.Part, len(body.Parts))
+	for i, p := range body.Parts {
+		d, err := oci.ParseDigest(p.Digest)
+		if err != nil {
+			return nil, err
+		}
+		if p.Size == nil {
+			return nil, oci.NewError(oci.SizeInvalid, "part %d has no size", p.Number)
+		}
+		if err := checkSize(*p.Size); err != nil {
+			return nil, err
+		}
+		parts[i] = direct.Part{Number: p.Number, Size: *p.Size, Digest: d}
+	}
+	return parts, nil
+}
+
+func checkSize(size int64) error {
+	if size < 0 {
+		return oci.NewError(oci.SizeInvalid, "a size cannot be negative")
+	}
+	return nil
+}
+
+// readJSON reads a body of at most direct.MaxBody bytes. Fields that are not known are
+// ignored; those that are must have their type.
+func readJSON(r *http.Request, into any) error {
+	content, err := io.ReadAll(io.LimitReader(r.Body, direct.MaxBody+1))
+	if err != nil {
+		return fmt.Errorf("%w (cause: %w)", oci.NewError(oci.BlobUploadInvalid, "the body broke off"), err)
+	}
+	if len(content) > direct.MaxBody {
+		err := oci.NewError(oci.SizeInvalid, "the body may have at most %d bytes: name fewer parts", direct.MaxBody)
+		err.Status = http.StatusRequestEntityTooLarge
+		return err
+	}
+	err = json.Unmarshal(content, into)
+	var mistyped *json.UnmarshalTypeError
+	switch {
+	case err == nil:
+		return nil
+	case !errors.As(err, &mistyped):
+		return oci.NewError(oci.BlobUploadInvalid, "the body must be one JSON object, as docs/direct-uploads.md says")
+	case strings.HasSuffix(mistyped.Field, "digest"):
+		return oci.NewError(oci.DigestInvalid, "%s must be a text", mistyped.Field)
+	case strings.HasSuffix(mistyped.Field, "size"):
+		return oci.NewError(oci.SizeInvalid, "%s must be a whole number of bytes", mistyped.Field)
+	}
+	return oci.NewError(oci.BlobUploadInvalid, "%q must not be a JSON %s", mistyped.Field, mistyped.Value)
+}
