@@ -1,6 +1,6 @@
 # An index: what takes more than a line is a script in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help build run test check up down e2e bench functions bench-cold fuzz generate template verify conformance deploy-test clean
+.PHONY: help build run test check up down e2e bench functions bench-cold bench-push fuzz generate template verify conformance deploy-test clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -25,7 +25,7 @@ down: ## stop it
 	localstack/cloud.sh down
 	localstack/down.sh
 
-e2e: ## docker, podman, skopeo, crane, regctl, oras on both stores and the functions; deploy-test
+e2e: ## docker, podman, skopeo, crane, regctl, oras, containerd on both stores and the functions; deploy-test
 	scripts/e2e.sh
 
 bench: ## benchmarks
@@ -36,6 +36,9 @@ functions: ## build the Lambda functions for this machine
 
 bench-cold: ## how long the functions take to start
 	scripts/bench-cold.sh
+
+bench-push: ## how fast pierless push is beside the transfer manager of the AWS SDK
+	scripts/bench-push.sh -check
 
 fuzz: ## fuzz the parsers of paths and events for a short time
 	scripts/fuzz.sh

@@ -35,6 +35,8 @@ var arrows = map[string][]string{
 	"pkg/ddbnames":              {"pkg/registry"},
 	"pkg/storetest":             {"pkg/awsenv", "pkg/ddbnames", "pkg/direct", "pkg/local", "pkg/oci", "pkg/registry", "pkg/s3blobs"},
 	"pkg/client":                {"pkg/direct", "pkg/oci", "pkg/route"},
+	"pkg/images":                {"pkg/client", "pkg/oci"},
+	"pkg/proxy":                 {"pkg/client", "pkg/direct", "pkg/oci", "pkg/route"},
 	"pkg/verify":                {"pkg/oci"},
 	"pkg/doctor":                {"pkg/direct", "pkg/oci", "pkg/verify"},
 	"pkg/sweep":                 {"pkg/registry"},
@@ -55,6 +57,7 @@ var arrows = map[string][]string{
 	"localstack/coldstart":       {"pkg/auth"},
 	"localstack/coldstart/hello": {},
 	"localstack/deployproxy":     {},
+	"localstack/leftovers":       {"pkg/awsenv", "pkg/ddbnames", "pkg/registry", "pkg/s3blobs"},
 	// The local cloud knows nothing of registries: what is deployed is all it has.
 	"localstack/cloud": {
 		cloudInternal + "gateway", cloudInternal + "iam", cloudInternal + "lambda", cloudInternal + "policyproxy", cloudInternal + "template",
@@ -65,7 +68,8 @@ var arrows = map[string][]string{
 	cloudInternal + "policyproxy": {cloudInternal + "iam"},
 	cloudInternal + "template":    {},
 	"cmd/pierless": {
-		"pkg/auth", "pkg/awsenv", "pkg/ddbnames", "pkg/doctor", "pkg/env", "pkg/local", "pkg/registry", "pkg/s3blobs", "pkg/server", "pkg/sweep", "pkg/verify",
+		"pkg/auth", "pkg/awsenv", "pkg/client", "pkg/ddbnames", "pkg/doctor", "pkg/env", "pkg/images", "pkg/local", "pkg/oci", "pkg/proxy", "pkg/registry",
+		"pkg/s3blobs", "pkg/server", "pkg/sweep", "pkg/verify",
 	},
 }
 

@@ -21,7 +21,10 @@ type client struct {
 
 	push func(t *testing.T, ref string)
 	// pull fetches the image and checks that it is the one with the digest.
-	pull   func(t *testing.T, ref, digest string)
+	pull func(t *testing.T, ref, digest string)
+	// fetch does so where the client may have the layers, but not from there: it drops
+	// them before. A client without fetch keeps nothing.
+	fetch  func(t *testing.T, ref, digest string)
 	copy   func(t *testing.T, from, to string)
 	tags   func(t *testing.T, repo string) []string
 	remove func(t *testing.T, ref string)
@@ -29,6 +32,16 @@ type client struct {
 	index func(t *testing.T, ref string)
 	// platform pulls the arm64 image of an index.
 	platform func(t *testing.T, ref string)
+}
+
+// fetchAnew pulls an image that another client has pushed.
+func (c client) fetchAnew(t *testing.T, ref, digest string) {
+	t.Helper()
+	if c.fetch != nil {
+		c.fetch(t, ref, digest)
+		return
+	}
+	c.pull(t, ref, digest)
 }
 
 // run calls a program and returns what it printed; its failure ends the test.

@@ -18,7 +18,7 @@ const administrator = "admin"
 func startCloud(t *testing.T, flags ...string) *server {
 	t.Helper()
 	name, token := initialise(t), rand.Text()
-	s := &server{host: freeAddress(t), log: filepath.Join(t.TempDir(), "log"), token: token, probe: "/_cloud/stats", env: os.Environ()}
+	s := &server{host: freeAddress(t), log: filepath.Join(t.TempDir(), "log"), token: token, bucket: name, probe: "/_cloud/stats", env: os.Environ()}
 	s.command = append([]string{
 		built(t, "cloud"), "--listen", s.host, "--aws-listen", freeAddress(t), "--aws-endpoint", os.Getenv("AWS_ENDPOINT_URL_S3"),
 		"--template", "../template.yaml", "--functions", built(t, "functions"), "--bucket", name, "--table", name,
@@ -28,13 +28,16 @@ func startCloud(t *testing.T, flags ...string) *server {
 	return s
 }
 
-// logIn has clients find the login to the server, if it wants one, until the test
-// ends: all of them read docker's file, and skopeo and podman are told where it is.
-func logIn(t *testing.T, s *server) {
+// logIn has clients find the logins to the servers that want one, and to no other,
+// until the test ends: all of them read docker's file, and skopeo and podman are told
+// where it is.
+func logIn(t *testing.T, servers ...*server) {
 	t.Helper()
 	logins := map[string]any{}
-	if s.token != "" {
-		logins[s.host] = map[string][]byte{"auth": []byte(administrator + ":" + s.token)} // JSON has bytes in base64
+	for _, s := range servers {
+		if s.token != "" {
+			logins[s.host] = map[string][]byte{"auth": []byte(administrator + ":" + s.token)} // JSON has bytes in base64
+		}
 	}
 	dir := t.TempDir()
 	file := writeFile(t, filepath.Join(dir, "config.json"), string(encode(t, map[string]any{"auths": logins})))

@@ -34,6 +34,11 @@ func docker(image *testImage, socket string) client {
 				t.Fatalf("pulled %s, want id %s and digest %s", got, id, digest)
 			}
 		},
+		fetch: func(t *testing.T, ref, digest string) {
+			call(t, "image", "prune", "--all", "--force")
+			call(t, "pull", "--quiet", ref)
+			wantDigest(t, call(t, "image", "inspect", "--format={{.RepoDigests}}", ref), digest)
+		},
 		copy: func(t *testing.T, from, to string) {
 			call(t, "tag", from, to)
 			call(t, "push", "--quiet", to)
@@ -74,6 +79,11 @@ func podman(image *testImage, storage string) client {
 				t.Fatalf("pulled %s, want id %s and digest %s", got, id, digest)
 			}
 		},
+		fetch: func(t *testing.T, ref, digest string) {
+			call(t, "rmi", "--all", "--force")
+			call(t, "pull", "--quiet", "--tls-verify=false", ref)
+			wantDigest(t, call(t, "image", "inspect", "--format={{.RepoDigests}}", ref), digest)
+		},
 		copy: func(t *testing.T, from, to string) {
 			call(t, "tag", from, to)
 			call(t, "push", "--quiet", "--tls-verify=false", to)
@@ -100,6 +110,13 @@ func podman(image *testImage, storage string) client {
 			call(t, "pull", "--quiet", "--tls-verify=false", "--platform=linux/arm64", ref)
 			wantArchitecture(t, call(t, "image", "inspect", "--format={{.Architecture}}", ref))
 		},
+	}
+}
+
+func wantDigest(t *testing.T, got, digest string) {
+	t.Helper()
+	if !strings.Contains(got, "@"+digest) {
+		t.Fatalf("pulled %s, want digest %s", got, digest)
 	}
 }
 

@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"archive/tar"
-	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
@@ -56,16 +55,21 @@ type testImage struct {
 	archive string
 }
 
-// layer is one layer in both forms: the blob is compressed, the tar is not.
+// layer is one layer: a tar of one file, which can be written again at any time, and
+// its compressed form as a blob.
 type layer struct {
+	name   string // of the file
+	size   int64  // of the file
 	blob   descriptor
-	tar    []byte
-	diffID string
+	diffID string // digest of the tar
+	tar    int64  // size of the tar
 }
 
 const (
-	largeLayer = 100 * 1000 * kib // clients send it as they send big layers
-	smallLayer = 4 * mib          // goes through a function in one request
+	toolsLayer = 3 * mib           // beside them
+	largeLayer = 100 * 1000 * kib  // clients send it as they send big layers
+	smallLayer = 4 * mib           // goes through a function in one request
+	modelLayer = 300 * 1000 * 1000 // what people push
 )
 
 // buildImage writes the test image: nothing can be pulled to test with. Its third
@@ -76,7 +80,7 @@ func buildImage(t *testing.T, dir string, size int64) *testImage {
 	must(t, os.MkdirAll(blobs, 0o755))
 	layers := []layer{
 		writeLayer(t, blobs, "hello", 300),
-		writeLayer(t, blobs, "tools", 3*mib),
+		writeLayer(t, blobs, "tools", toolsLayer),
 		writeLayer(t, blobs, "model", size),
 	}
 	small := writeLayer(t, blobs, "other", 40*kib)
@@ -95,27 +99,56 @@ func buildImage(t *testing.T, dir string, size int64) *testImage {
 	return image
 }
 
-// writeLayer makes a layer of one file.
+// buildLayout writes an image of two layers as an OCI layout alone: that is as much
+// room as the larger layer takes.
+func buildLayout(t *testing.T, dir string, size int64) *testImage {
+	t.Helper()
+	blobs := filepath.Join(dir, "blobs")
+	must(t, os.MkdirAll(blobs, 0o755))
+	image := &testImage{}
+	image.amd64, _ = writeManifest(t, blobs, "amd64", []layer{
+		writeLayer(t, blobs, "hello", 300), writeLayer(t, blobs, "model", size),
+	})
+	image.amd64Layout = writeLayout(t, filepath.Join(dir, "amd64"), blobs, image.amd64)
+	return image
+}
+
+// writeLayer makes a layer of one file. It may be larger than memory.
 func writeLayer(t *testing.T, blobs, name string, size int64) layer {
 	t.Helper()
-	var archive bytes.Buffer
-	w := tar.NewWriter(&archive)
-	must(t, w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: size, Format: tar.FormatPAX}))
-	_, err := io.Copy(w, newNoise(name[0], 0, size))
+	file, err := os.CreateTemp(blobs, "layer")
+	must(t, err)
+	packed, diff, count := sha256.New(), sha256.New(), &counter{}
+	z, err := gzip.NewWriterLevel(io.MultiWriter(file, packed), gzip.NoCompression)
+	must(t, err)
+	l := layer{name: name, size: size}
+	l.writeTar(t, io.MultiWriter(z, diff, count))
+	must(t, z.Close())
+	info, err := file.Stat()
+	must(t, err)
+	must(t, file.Chmod(0o644))
+	must(t, file.Close())
+	l.blob = descriptor{MediaType: typeLayer, Digest: "sha256:" + hex.EncodeToString(packed.Sum(nil)), Size: info.Size()}
+	l.diffID, l.tar = "sha256:"+hex.EncodeToString(diff.Sum(nil)), count.n
+	must(t, os.Rename(file.Name(), filepath.Join(blobs, l.blob.Digest[len("sha256:"):])))
+	return l
+}
+
+func (l layer) writeTar(t *testing.T, to io.Writer) {
+	t.Helper()
+	w := tar.NewWriter(to)
+	must(t, w.WriteHeader(&tar.Header{Name: l.name, Mode: 0o644, Size: l.size, Format: tar.FormatPAX}))
+	_, err := io.Copy(w, newNoise(l.name[0], 0, l.size))
 	must(t, err)
 	must(t, w.Close())
+}
 
-	var packed bytes.Buffer
-	z, err := gzip.NewWriterLevel(&packed, gzip.NoCompression)
-	must(t, err)
-	_, err = z.Write(archive.Bytes())
-	must(t, err)
-	must(t, z.Close())
-	return layer{
-		blob:   writeBlob(t, blobs, typeLayer, packed.Bytes()),
-		tar:    archive.Bytes(),
-		diffID: digestOf(archive.Bytes()),
-	}
+// counter counts what is written to it.
+type counter struct{ n int64 }
+
+func (c *counter) Write(p []byte) (int, error) {
+	c.n += int64(len(p))
+	return len(p), nil
 }
 
 func writeManifest(t *testing.T, blobs, architecture string, layers []layer) (descriptor, []byte) {
@@ -182,7 +215,10 @@ func writeArchive(t *testing.T, path string, config []byte, layers []layer) {
 	}
 	var names []string
 	for i, l := range layers {
-		names = append(names, add(fmt.Sprintf("layer%d.tar", i), l.tar))
+		name := fmt.Sprintf("layer%d.tar", i)
+		must(t, w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: l.tar}))
+		l.writeTar(t, w)
+		names = append(names, name)
 	}
 	configName := add(digestOf(config)[len("sha256:"):]+".json", config)
 	add("manifest.json", encode(t, []map[string]any{{
@@ -208,21 +244,31 @@ func checkLayout(t *testing.T, dir, root string) {
 
 func checkBlob(t *testing.T, dir string, d descriptor) {
 	t.Helper()
-	content := readBlob(t, dir, d.Digest)
-	if got := digestOf(content); got != d.Digest {
+	if got := fileDigest(t, filepath.Join(dir, "blobs", "sha256", d.Digest[len("sha256:"):])); got != d.Digest {
 		t.Fatalf("content of %s has digest %s", d.Digest, got)
 	}
 	if d.MediaType != typeManifest && d.MediaType != typeIndex {
 		return
 	}
 	var inner document
-	must(t, json.Unmarshal(content, &inner))
+	must(t, json.Unmarshal(readBlob(t, dir, d.Digest), &inner))
 	for _, child := range append(inner.Manifests, inner.Layers...) {
 		checkBlob(t, dir, child)
 	}
 	if inner.Config != nil {
 		checkBlob(t, dir, *inner.Config)
 	}
+}
+
+func fileDigest(t *testing.T, path string) string {
+	t.Helper()
+	file, err := os.Open(path)
+	must(t, err)
+	defer file.Close()
+	hash := sha256.New()
+	_, err = io.Copy(hash, file)
+	must(t, err)
+	return "sha256:" + hex.EncodeToString(hash.Sum(nil))
 }
 
 func digestOf(content []byte) string {

@@ -20,6 +20,7 @@ func TestClients(t *testing.T) {
 			}
 			for _, c := range []client{
 				docker(image, socket), podman(image, storage), skopeo(image), crane(image), regctl(image), oras(image),
+				pierless(t, image),
 			} {
 				// An empty registry for each: where the layers are there
 				// already, regctl mounts them and uploads nothing.

@@ -31,8 +31,10 @@ type server struct {
 	host    string // 127.0.0.1:port
 	command []string
 	env     []string
-	probe   string // the path that answers 200 once it runs
+	probe   string // the path that answers 200, or 401, once it runs
 	token   string // the administrator's; empty where everybody may do everything
+	bucket  string // and table, if it is on LocalStack
+	spool   string // of a proxy
 	log     string
 	cmd     *exec.Cmd
 }
@@ -50,8 +52,8 @@ func startServer(t *testing.T, store string) *server {
 	case "embedded":
 		s.env = append(neutralEnv(), "PIERLESS_LISTEN="+s.host, "PIERLESS_DATA="+filepath.Join(dir, "data"))
 	case "localstack":
-		name := initialise(t)
-		s.env = append(os.Environ(), "PIERLESS_LISTEN="+s.host, "PIERLESS_BUCKET="+name, "PIERLESS_TABLE="+name)
+		s.bucket = initialise(t)
+		s.env = append(os.Environ(), "PIERLESS_LISTEN="+s.host, "PIERLESS_BUCKET="+s.bucket, "PIERLESS_TABLE="+s.bucket)
 	}
 	s.run(t)
 	return s
@@ -60,15 +62,29 @@ func startServer(t *testing.T, store string) *server {
 // initialise makes a bucket and a table in LocalStack and returns their one name.
 func initialise(t *testing.T) string {
 	t.Helper()
-	if os.Getenv("AWS_ENDPOINT_URL_S3") == "" {
-		t.Fatal(`no LocalStack in the environment: run scripts/e2e.sh, or eval "$(localstack/env.sh)"`)
-	}
+	endpoint(t)
 	name := "e2e-" + strings.ToLower(rand.Text())
 	out, err := exec.Command(built(t, "pierless"), "init", "--bucket", name, "--table", name).CombinedOutput()
 	if err != nil {
 		t.Fatalf("pierless init: %v\n%s", err, out)
 	}
+	// LocalStack keeps what tests forget until it ends.
+	t.Cleanup(func() {
+		if out, err := exec.Command(built(t, "leftovers"), "-name", name, "-empty").CombinedOutput(); err != nil {
+			t.Errorf("empty the bucket: %v\n%s", err, out)
+		}
+	})
 	return name
+}
+
+// endpoint is LocalStack's address.
+func endpoint(t *testing.T) string {
+	t.Helper()
+	address := os.Getenv("AWS_ENDPOINT_URL_S3")
+	if address == "" {
+		t.Fatal(`no LocalStack in the environment: run scripts/e2e.sh, or eval "$(localstack/env.sh)"`)
+	}
+	return address
 }
 
 // run starts the server for as long as the test runs.
@@ -107,7 +123,7 @@ func (s *server) start(t *testing.T) {
 			continue
 		}
 		resp.Body.Close()
-		if resp.StatusCode == http.StatusOK {
+		if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusUnauthorized {
 			return
 		}
 	}

@@ -40,7 +40,7 @@ docs_sum() { [ ! -d docs ] || find docs -type f -print0 | sort -z | xargs -0 cks
 
 mod_is_tidy() {
   local dir
-  for dir in . tools/lint tools/vuln tools/oras tools/versitygw; do go -C "$dir" mod tidy -diff; done
+  for dir in . tools/lint tools/vuln tools/oras tools/versitygw tools/benchpush; do go -C "$dir" mod tidy -diff; done
 }
 
 step "gofumpt" gofumpt_is_clean

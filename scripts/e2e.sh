@@ -14,10 +14,11 @@ localstack_is_up() { curl -fs -m 5 -o /dev/null "http://127.0.0.1:${PIERLESS_LOC
 # shellcheck disable=SC2317,SC2329
 cleanup() { [ -z "${started-}" ] || localstack/down.sh; }
 
-# Debian's names of the packages: docker.io brings docker and dockerd.
+# Debian's names of the packages: docker.io brings docker, dockerd and containerd with ctr.
 install_packages() {
   local missing=()
   command -v dockerd >/dev/null && command -v docker >/dev/null || missing+=(docker.io)
+  command -v containerd >/dev/null && command -v ctr >/dev/null || missing+=(containerd)
   command -v podman >/dev/null || missing+=(podman)
   command -v skopeo >/dev/null || missing+=(skopeo)
   [ ${#missing[@]} != 0 ] || return 0
@@ -50,7 +51,7 @@ fetch() {
 build() {
   scripts/build.sh
   scripts/functions.sh
-  CGO_ENABLED=0 go build -trimpath -o bin/cloud ./localstack/cloud
+  CGO_ENABLED=0 go build -trimpath -o bin/ ./localstack/cloud ./localstack/leftovers
 }
 
 start_localstack() {
@@ -63,7 +64,7 @@ test_binary() (
   go test -tags e2e -count=1 -timeout 60m -v "$@" ./e2e/
 )
 
-step "install docker, podman, skopeo" install_packages
+step "install docker, containerd, podman, skopeo" install_packages
 step "install crane, regctl, oras" install_go_clients
 step "build" build
 step "start LocalStack" start_localstack

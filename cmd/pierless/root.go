@@ -14,6 +14,8 @@ or over a folder of its own.
 
   pierless serve                    a registry on 127.0.0.1:5000, stored in ./pierless-data
   docker push 127.0.0.1:5000/hello  works at once: docker trusts the loopback address
+  pierless push HOST/app:1          an image of any size, from Docker, to any registry
+  pierless proxy HOST               the same for docker push and every other client
   pierless verify 127.0.0.1:5000    what this or any other registry does wrong, if anything
   pierless doctor https://...       what is wrong with a deployment, and what to set
 
@@ -29,6 +31,7 @@ func newRoot(getenv func(string) string) *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.AddCommand(newServe(getenv), newInit(getenv), newToken(), newVerify(getenv), newDoctor(getenv), newSweep(getenv))
+	root.AddCommand(newPush(getenv), newPull(getenv), newCopy(getenv), newProxy(getenv))
 	return root
 }
 

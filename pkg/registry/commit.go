@@ -301,18 +301,39 @@ func (r *Registry) PushBlob(ctx context.Context, repo string, want oci.Digest, l
 	return r.pushSmall(ctx, repo, want, content)
 }
 
+// pushSmall opens a session before it stores anything, and looks for the digest in the
+// same write: content that a crash leaves behind has a row, and the list of uploads
+// leads to it.
 func (r *Registry) pushSmall(ctx context.Context, repo string, d oci.Digest, content []byte) error {
-	c := commit{repo: repo, digest: d, size: int64(len(content))}
-	done, err := r.adoptExisting(ctx, c)
-	if done || err != nil {
-		return err
+	for range maxContended {
+		_, key := r.newUpload()
+		nonce, expires := r.nonce(), r.now()+sessionLife.Milliseconds()
+		c := commit{repo: repo, digest: d, size: int64(len(content)), key: key, rowIf: Equal(attrWrite, nonce)}
+		err := r.transactAs(ctx, nonce,
+			Write{Key: blobKey(d), Op: Check, If: Absent()},
+			Write{Key: objectKey(key), Op: Put, If: Absent(), Attrs: Attrs{attrState: stateOpen, attrRepo: repo, attrExpires: expires}},
+			r.sessionReview(key, expires))
+		var conflict *Conflict
+		switch {
+		case err == nil:
+			if err := r.try(ctx, func() error { return r.putOnce(ctx, key, content) }); err != nil {
+				return fmt.Errorf("store blob: %w", err)
+			}
+			return r.commit(ctx, c)
+		case !errors.As(err, &conflict):
+			return fmt.Errorf("open upload session: %w", err)
+		case conflict.old(0) == nil:
+			continue // the key is an earlier try's, whose answer was lost
+		}
+		// It is there. If it goes before it is linked, it is stored after all.
+		nothingStored := func() {}
+		c.rowIf = Cond{}
+		done, err := r.adopt(ctx, c, conflict.old(0).Attrs.text(attrKey), nothingStored)
+		if done || err != nil {
+			return err
+		}
 	}
-	_, c.key = r.newUpload()
-	c.rowIf = Absent()
-	if err := r.try(ctx, func() error { return r.putOnce(ctx, c.key, content) }); err != nil {
-		return fmt.Errorf("store blob: %w", err)
-	}
-	return r.commit(ctx, c)
+	return fmt.Errorf("push blob: %w", ErrContended)
 }
 
 // putOnce stores content under a key of our own. A key that is taken was taken

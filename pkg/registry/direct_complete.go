@@ -146,7 +146,7 @@ func (r *Registry) awaitVerification(ctx context.Context, s directSession) (dire
 
 // verifyLease keeps a second verification from doing the same work. It is longer than
 // one takes; what crashed is taken over after it.
-const verifyLease = 30 * time.Second
+func (r *Registry) verifyLease() time.Duration { return max(r.opts.VerifyFor, 0) + 5*time.Second }
 
 // VerifyDirect reads the bytes of an upload back for Options.VerifyFor, and remembers
 // how far it came; once all were read and have the announced digest they become a
@@ -191,7 +191,7 @@ func (r *Registry) claimVerification(ctx context.Context, s *directSession, repo
 		Key: objectKey(s.key), Op: Set,
 		If: All(Equal(attrState, stateOpen), Equal(attrRepo, repo), Equal(attrComplete, int64(1)),
 			Greater(attrExpires, r.now()), Any(Equal(attrLease, int64(0)), Less(attrLease, r.now()))),
-		Attrs: Attrs{attrLease: r.now() + verifyLease.Milliseconds()},
+		Attrs: Attrs{attrLease: r.now() + r.verifyLease().Milliseconds()},
 	})
 	var conflict *Conflict
 	if !errors.As(err, &conflict) {

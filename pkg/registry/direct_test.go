@@ -270,7 +270,7 @@ func TestDirectVerificationLease(t *testing.T) {
 			if now, done, err := r.VerifyDirect(ctx, "r", u.ID); done || err != nil || now.State != direct.Verifying {
 				t.Errorf("beside another call: %+v, %v, %v", now, done, err)
 			}
-			s.advance(verifyLease)
+			s.advance(r.verifyLease())
 			if _, done, err := r.VerifyDirect(ctx, "r", u.ID); !done || err != nil {
 				t.Errorf("after a crash: %v, %v", done, err)
 			}
@@ -343,7 +343,7 @@ func directFight(t *testing.T, seed uint64) {
 						return nil
 					}
 				}
-				_ = r.opts.Sleep(ctx, verifyLease)
+				_ = r.opts.Sleep(ctx, r.verifyLease())
 			}
 			return err
 		}))

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pierless/pierless/pkg/client"
+	"github.com/pierless/pierless/pkg/images"
+	"github.com/pierless/pierless/pkg/oci"
+)
+
+// copyEnds is what a copy works with.
+type copyEnds struct {
+	from  images.Source
+	to    images.Destination
+	spool *images.Spool
+}
+
+// Close drops what was not finished.
+func (e *copyEnds) Close() error {
+	var errs []error
+	if e.to != nil {
+		errs = append(errs, e.to.Close())
+	}
+	if e.from != nil {
+		errs = append(errs, e.from.Close())
+	}
+	return errors.Join(append(errs, e.spool.Close())...)
+}
+
+// opener opens places; registries and daemon once.
+type opener struct {
+	cmd     *cobra.Command
+	f       copyFlags
+	log     io.Writer
+	getenv  func(string) string
+	spool   *images.Spool
+	logins  func(ctx context.Context, host string) (client.Credential, error)
+	clients map[string]*client.Client
+}
+
+func (f copyFlags) open(cmd *cobra.Command, getenv func(string) string, log io.Writer, from, to images.Place) (ends *copyEnds, err error) {
+	spool := images.NewSpool(os.TempDir(), 0)
+	ends = &copyEnds{spool: spool}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, ends.Close())
+		}
+	}()
+	o := &opener{cmd: cmd, f: f, log: log, getenv: getenv, spool: spool, clients: map[string]*client.Client{}}
+	o.logins = f.logins(getenv, loginServer(from, to))
+	if ends.from, err = o.source(from); err != nil {
+		return ends, err
+	}
+	ends.to, err = o.destination(to)
+	return ends, err
+}
+
+// loginServer is the registry that a user name on the command line is for: that of the
+// destination, if it is one.
+func loginServer(from, to images.Place) string {
+	if to.Kind == images.InRegistry {
+		return to.Name.Server()
+	}
+	return from.Name.Server()
+}
+
+func (o *opener) source(p images.Place) (images.Source, error) {
+	switch p.Kind {
+	case images.DockerDaemon:
+		d, err := newDaemon(o.getenv)
+		if err != nil {
+			return nil, err
+		}
+		return images.FromDaemon(d, p.Name, o.spool), nil
+	case images.OCILayout:
+		return images.FromLayout(p.Path, p.Reference)
+	case images.DockerArchive, images.OCIArchive:
+		return images.FromArchive(p, o.cmd.InOrStdin(), o.spool)
+	case images.SelfImage:
+		if p.Path == "" {
+			running, err := os.Executable()
+			if err != nil {
+				return nil, fmt.Errorf("find the binary that runs: %w", err)
+			}
+			p.Path = running
+		}
+		return images.FromSelf(p.Path, o.spool)
+	}
+	c, err := o.client(p.Name.Server())
+	if err != nil {
+		return nil, err
+	}
+	return images.FromRegistry(c, p.Name)
+}
+
+func (o *opener) destination(p images.Place) (images.Destination, error) {
+	switch p.Kind {
+	case images.DockerDaemon:
+		d, err := newDaemon(o.getenv)
+		if err != nil {
+			return nil, err
+		}
+		return images.ToDaemon(o.cmd.Context(), d, p.Name, o.spool), nil
+	case images.OCILayout:
+		return images.ToLayout(p.Path, p.Reference.Tag)
+	case images.DockerArchive, images.OCIArchive:
+		return images.ToArchive(p, o.spool)
+	}
+	c, err := o.client(p.Name.Server())
+	if err != nil {
+		return nil, err
+	}
+	return images.ToRegistry(c, p.Name)
+}
+
+// client is the one for a registry: connections and tokens are shared where an image
+// is copied inside of it.
+func (o *opener) client(server string) (*client.Client, error) {
+	if c := o.clients[server]; c != nil {
+		return c, nil
+	}
+	opts := client.Options{
+		PlainHTTP: o.f.plainHTTP, Credentials: o.logins, UserAgent: "pierless/" + strings.ReplaceAll(version(), " ", "+"),
+		Log: slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	}
+	if o.f.parts {
+		opts.PartsFrom = 1
+	}
+	if uploads := o.uploads(); uploads != nil {
+		opts.Resume = uploads
+	}
+	c, err := client.New(server, opts)
+	if err != nil {
+		return nil, err
+	}
+	o.clients[server] = c
+	return c, nil
+}
+
+// uploads remembers unfinished uploads. Where there is no place for that, as in some
+// containers, a push works without.
+func (o *opener) uploads() *images.Uploads {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return nil
+	}
+	uploads, err := images.OpenUploads(filepath.Join(cache, "pierless", "uploads"))
+	if err != nil {
+		return nil
+	}
+	return uploads
+}
+
+// advised adds to an error what to do about it.
+func advised(err error, from, to images.Place) error {
+	switch {
+	case err == nil:
+	case errors.Is(err, &oci.Error{Code: oci.Unauthorized}):
+		host := "HOST" // one of two
+		if from.Kind != images.InRegistry || to.Kind != images.InRegistry || from.Name.Host == to.Name.Host {
+			host = from.Name.Host
+		}
+		if from.Kind != images.InRegistry {
+			host = to.Name.Host
+		}
+		return fmt.Errorf("%w: run 'docker login %s', or give --username and --password-stdin", err, host)
+	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+		return fmt.Errorf("%w: --plain-http speaks to it without TLS", err)
+	}
+	return err
+}

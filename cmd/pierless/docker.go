@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/client"
+	"github.com/moby/moby/client/pkg/versions"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/pierless/pierless/pkg/images"
+)
+
+// daemon is the Docker daemon that docker's own command would speak to.
+type daemon struct{ api *client.Client }
+
+func newDaemon(getenv func(string) string) (*daemon, error) {
+	opts := []client.Opt{client.FromEnv}
+	if getenv(client.EnvOverrideHost) == "" {
+		current, err := currentContext(getenv)
+		if err != nil {
+			return nil, err
+		}
+		opts = append(opts, current...)
+	}
+	api, err := client.New(opts...)
+	if err != nil {
+		return nil, fmt.Errorf("reach the Docker daemon: %w", err)
+	}
+	return &daemon{api}, nil
+}
+
+// Save asks for the archive of an image.
+func (d *daemon) Save(ctx context.Context, name string, p *images.Platform) (io.ReadCloser, error) {
+	// Some daemons answer a save of nothing with an archive of nothing.
+	if _, err := d.api.ImageInspect(ctx, name); err != nil {
+		if errdefs.IsNotFound(err) {
+			return nil, fmt.Errorf("the Docker daemon has no image %s: 'docker image ls' lists those it has", name)
+		}
+		return nil, err
+	}
+	var opts []client.ImageSaveOption
+	if p != nil && versions.GreaterThanOrEqualTo(d.api.ClientVersion(), "1.48") {
+		opts = append(opts, client.ImageSaveWithPlatforms(ocispec.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant}))
+	}
+	archive, err := d.api.ImageSave(ctx, []string{name}, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("save %s from the Docker daemon: %w", name, err)
+	}
+	return archive, nil
+}
+
+// Load gives the daemon an archive.
+func (d *daemon) Load(ctx context.Context, archive io.Reader) error {
+	answer, err := d.api.ImageLoad(ctx, archive)
+	if err != nil {
+		return fmt.Errorf("load the image into the Docker daemon: %w", err)
+	}
+	defer answer.Close()
+	return loadError(answer)
+}
+
+// loadError reads the messages of docker load: the status was sent before it began.
+func loadError(messages io.Reader) error {
+	for d := json.NewDecoder(messages); ; {
+		var m struct {
+			Error       string `json:"error"`
+			ErrorDetail struct {
+				Message string `json:"message"`
+			} `json:"errorDetail"`
+		}
+		err := d.Decode(&m)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("read what the Docker daemon says of the image: %w", err)
+		case m.Error != "":
+			return fmt.Errorf("the Docker daemon refuses the image: %s", m.Error)
+		case m.ErrorDetail.Message != "":
+			return fmt.Errorf("the Docker daemon refuses the image: %s", m.ErrorDetail.Message)
+		}
+	}
+}
+
+// Platform is what the daemon runs.
+func (d *daemon) Platform(ctx context.Context) (images.Platform, error) {
+	v, err := d.api.ServerVersion(ctx, client.ServerVersionOptions{})
+	if err != nil {
+		return images.Platform{}, err
+	}
+	return images.Platform{OS: v.Os, Architecture: v.Arch}, nil
+}

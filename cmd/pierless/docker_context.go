@@ -1,0 +1,78 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/moby/moby/client"
+)
+
+// currentContext says where the daemon of docker's current context listens: Docker
+// Desktop, Colima and rootless daemons are reached by one. Nothing, if it is the default.
+func currentContext(getenv func(string) string) ([]client.Opt, error) {
+	dir := getenv("DOCKER_CONFIG")
+	if dir == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return nil, nil // a container without a home has no contexts
+		}
+		dir = filepath.Join(home, ".docker")
+	}
+	name := getenv("DOCKER_CONTEXT")
+	if name == "" {
+		var config struct {
+			CurrentContext string `json:"currentContext"`
+		}
+		if err := readJSON(filepath.Join(dir, "config.json"), &config); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		name = config.CurrentContext
+	}
+	if name == "" || name == "default" {
+		return nil, nil
+	}
+	return contextOptions(dir, name)
+}
+
+// contextOptions reads a context as docker keeps it: in folders that are called by the
+// SHA-256 of its name.
+func contextOptions(dir, name string) ([]client.Opt, error) {
+	sum := sha256.Sum256([]byte(name))
+	id := hex.EncodeToString(sum[:])
+	var meta struct {
+		Endpoints map[string]struct {
+			Host string
+		}
+	}
+	if err := readJSON(filepath.Join(dir, "contexts", "meta", id, "meta.json"), &meta); err != nil {
+		return nil, fmt.Errorf("docker's context %q: %w", name, err)
+	}
+	host := meta.Endpoints["docker"].Host
+	if strings.HasPrefix(host, "ssh://") {
+		return nil, fmt.Errorf("docker's context %q is reached by ssh: docker save IMAGE | pierless push docker-archive:- HOST/NAME:TAG", name)
+	}
+	opts := []client.Opt{client.WithHost(host)}
+	tls := filepath.Join(dir, "contexts", "tls", id, "docker")
+	if _, err := os.Stat(tls); err == nil {
+		opts = append(opts, client.WithTLSClientConfig(filepath.Join(tls, "ca.pem"), filepath.Join(tls, "cert.pem"), filepath.Join(tls, "key.pem")))
+	}
+	return opts, nil
+}
+
+func readJSON(path string, to any) error {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(content, to); err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	return nil
+}

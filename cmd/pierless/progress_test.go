@@ -1,0 +1,33 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/pierless/pierless/pkg/images"
+)
+
+// TestLayerBarsEnd: bars go away however far they came, and lines are whole.
+func TestLayerBarsEnd(t *testing.T) {
+	b := newLayerBars(&output{})
+	for _, moved := range [][]int64{{}, {5}, {10}, {10, -10}, {10, -10, 10}, {20}} {
+		advance, end := b.Begin(images.Sending, "sha256:0123456789abcdef", 10)
+		for _, n := range moved {
+			advance(n)
+		}
+		end()
+	}
+	b.Done(images.Layer{Digest: "sha256:1", Size: 10, How: images.Written})
+	b.end() // hangs if one bar waits for more
+
+	var lines bytes.Buffer
+	l := &layerLines{w: &lines}
+	l.Done(images.Layer{Digest: "sha256:1", Size: 3 << 20, How: images.Written, Sent: 3 << 20, Seconds: 1.5})
+	l.Note("something")
+	for _, want := range []string{"sha256:1", "3.0MiB", "written in 1.5 s\n", "note: something\n"} {
+		if !strings.Contains(lines.String(), want) {
+			t.Errorf("%q has no %q", lines.String(), want)
+		}
+	}
+}

@@ -1,0 +1,265 @@
+package client_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/pierless/pierless/pkg/client"
+	"github.com/pierless/pierless/pkg/oci"
+)
+
+// asked returns credentials, and counts how often it was asked.
+func asked(n *int) func(context.Context, string) (client.Credential, error) {
+	return func(context.Context, string) (client.Credential, error) {
+		*n++
+		return client.Credential{Username: "ann", Password: "pass"}, nil
+	}
+}
+
+func TestBasic(t *testing.T) {
+	inner := newRegistry(t)
+	address := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, pass, _ := r.BasicAuth(); user != "ann" || pass != "pass" {
+			w.Header().Set("WWW-Authenticate", `Basic realm="r"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		inner.ServeHTTP(w, r)
+	}))
+	n := 0
+	c, _ := newClient(t, address, client.Options{Credentials: asked(&n)})
+	if session(t, c); n != 1 {
+		t.Errorf("asked for credentials %d times", n)
+	}
+	for name, opts := range map[string]client.Options{
+		"nobody": {},
+		"wrong": {Credentials: func(context.Context, string) (client.Credential, error) {
+			return client.Credential{Username: "ann", Password: "guess"}, nil
+		}},
+	} {
+		c, slept := newClient(t, address, opts)
+		err := c.Ping(t.Context())
+		if !errors.Is(err, &oci.Error{Code: oci.Unauthorized}) || strings.Contains(err.Error(), "guess") || len(slept.list()) != 0 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	broken := errors.New("the helper is broken")
+	c, _ = newClient(t, address, client.Options{Credentials: func(context.Context, string) (client.Credential, error) { return client.Credential{}, broken }})
+	if err := c.Ping(t.Context()); !errors.Is(err, broken) {
+		t.Errorf("%v", err)
+	}
+}
+
+// bearer is a registry with a token service; each token is good for a few requests.
+type bearer struct {
+	inner  http.Handler
+	life   int // requests of a token
+	fails  int // token requests that fail first
+	mu     sync.Mutex
+	tokens map[string]int
+	scopes [][]string
+	base   string
+}
+
+func (b *bearer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if r.URL.Path == "/token" {
+		b.token(w, r)
+		return
+	}
+	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if b.tokens[token] <= 0 {
+		scope := ""
+		if rest, found := strings.CutPrefix(r.URL.Path, "/v2/team/app/"); found {
+			scope = `,scope="repository:team/app:pull`
+			if r.Method == http.MethodDelete && !strings.Contains(rest, "uploads") {
+				scope = `,scope="repository:team/app:delete`
+			} else if r.Method != http.MethodGet && r.Method != http.MethodHead {
+				scope += ",push"
+			}
+			scope += `"`
+		}
+		w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="%s/token",service="here"%s`, b.base, scope))
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
+	b.tokens[token]--
+	b.inner.ServeHTTP(w, r)
+}
+
+func (b *bearer) token(w http.ResponseWriter, r *http.Request) {
+	if b.fails > 0 {
+		b.fails--
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
+	if user, pass, _ := r.BasicAuth(); user != "ann" || pass != "pass" {
+		w.WriteHeader(http.StatusUnauthorized)
+		_, _ = w.Write([]byte(`{"errors":[{"code":"UNAUTHORIZED","message":"who are you?"}]}`))
+		return
+	}
+	b.scopes = append(b.scopes, r.URL.Query()["scope"])
+	token := fmt.Sprint("t", len(b.scopes))
+	b.tokens[token] = b.life
+	_ = json.NewEncoder(w).Encode(map[string]any{"token": token, "expires_in": 60})
+}
+
+func newBearer(t *testing.T, life int) *bearer {
+	t.Helper()
+	b := &bearer{inner: newRegistry(t), life: life, tokens: map[string]int{}}
+	b.base = serve(t, b)
+	return b
+}
+
+func TestBearer(t *testing.T) {
+	n := 0
+	long := newBearer(t, 1000)
+	c, _ := newClient(t, long.base, client.Options{Credentials: asked(&n)})
+	session(t, c)
+	if n != 1 || len(long.scopes) > 3 {
+		t.Errorf("asked %d times, tokens for %q", n, long.scopes)
+	}
+	if !slices.ContainsFunc(long.scopes, func(s []string) bool { return slices.Equal(s, []string{"repository:team/app:pull,push"}) }) {
+		t.Errorf("no token to push: %q", long.scopes)
+	}
+	// Tokens that are good for one request expire in the middle of everything.
+	short := newBearer(t, 1)
+	short.fails = 2
+	c, _ = newClient(t, short.base, client.Options{Credentials: asked(&n)})
+	session(t, c)
+
+	c, _ = newClient(t, long.base, client.Options{})
+	err := c.Ping(t.Context())
+	var answer *client.Error
+	if !errors.As(err, &answer) || answer.Status != http.StatusUnauthorized || !strings.Contains(err.Error(), "who are you?") {
+		t.Errorf("without credentials: %v", err)
+	}
+}
+
+// TestMountAsksForBoth: a mount needs a token for two repositories.
+func TestMountAsksForBoth(t *testing.T) {
+	n := 0
+	b := newBearer(t, 1000)
+	c, _ := newClient(t, b.base, client.Options{Credentials: asked(&n)})
+	if _, err := repository(t, c, "team/app").Mount(t.Context(), oci.SHA256.FromBytes([]byte("x")), "base"); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"repository:base:pull", "repository:team/app:pull,push"}; !slices.Equal(b.scopes[0], want) {
+		t.Errorf("scopes %q, want %q", b.scopes[0], want)
+	}
+}
+
+// TestAuthorization: what a proxy's caller sends is passed on, and the challenge back.
+func TestAuthorization(t *testing.T) {
+	b := newBearer(t, 1000)
+	n := 0
+	c, _ := newClient(t, b.base, client.Options{Authorization: "Bearer unknown", Credentials: asked(&n)})
+	err := c.Ping(t.Context())
+	var answer *client.Error
+	if !errors.As(err, &answer) || answer.Status != http.StatusUnauthorized || !strings.HasPrefix(answer.Challenge, "Bearer realm=") || n != 0 {
+		t.Errorf("%v with challenge %q; asked %d times", err, answer.Challenge, n)
+	}
+	if strings.Contains(err.Error(), "unknown") && strings.Contains(err.Error(), "Bearer unknown") {
+		t.Errorf("the message shows the token: %v", err)
+	}
+	b.tokens["known"] = 1
+	c, _ = newClient(t, b.base, client.Options{Authorization: "Bearer known"})
+	if err := c.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCredentialsStayHome: whatever a registry answers, another host, or another port of
+// the same one, sees no credentials and no path of an upload.
+func TestCredentialsStayHome(t *testing.T) {
+	content := randomBytes(1, 5*mib)
+	var seen atomic.Int64
+	elsewhere := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen.Add(1)
+		for _, name := range []string{"Authorization", "Referer"} {
+			if r.Header.Get(name) != "" {
+				t.Errorf("%s %s is sent %s %q", r.Method, r.URL.Path, name, r.Header.Get(name))
+			}
+		}
+		switch {
+		case r.URL.Path == "/again": // back to itself, which is still not home
+			http.Redirect(w, r, "/blob", http.StatusTemporaryRedirect)
+		case r.Method == http.MethodGet || r.Method == http.MethodHead:
+			_, _ = w.Write(content)
+		case r.Method == http.MethodPatch:
+			w.Header().Set("Location", r.URL.Path)
+			w.WriteHeader(http.StatusAccepted)
+		default:
+			w.Header().Set("WWW-Authenticate", `Basic realm="tell me"`)
+			w.WriteHeader(map[bool]int{true: http.StatusCreated, false: http.StatusUnauthorized}[r.Method == http.MethodPut])
+		}
+	}))
+	home := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, _, _ := r.BasicAuth(); user != "ann" {
+			w.Header().Set("WWW-Authenticate", `Basic realm="r"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		switch {
+		case strings.Contains(r.URL.Path, "_pierless"), r.Method == http.MethodHead:
+			http.NotFound(w, r)
+		case r.Method == http.MethodGet:
+			http.Redirect(w, r, elsewhere+"/again", http.StatusTemporaryRedirect)
+		default:
+			w.Header().Set("Location", elsewhere+"/upload?_state=secret")
+			w.WriteHeader(http.StatusAccepted)
+		}
+	})
+	address := serve(t, home)
+	n := 0
+	for name, opts := range map[string]client.Options{"asked": {Credentials: asked(&n)}, "given": {Authorization: "Basic " + basic("ann", "pass")}} {
+		for host, there := range map[string]string{"other port": address, "other host": strings.Replace(address, "127.0.0.1", "localhost", 1)} {
+			seen.Store(0)
+			r := newRepository(t, there, "a", opts)
+			wantBlob(t, r, content)
+			b := blobOf(content)
+			if got, err := r.PushBlob(t.Context(), b); err != nil || got.How != client.Chunked {
+				t.Errorf("%s, %s: %+v, %v", name, host, got, err)
+			}
+			if seen.Load() < 4 {
+				t.Errorf("%s, %s: %d requests came elsewhere", name, host, seen.Load())
+			}
+		}
+	}
+}
+
+func basic(user, pass string) string {
+	r := &http.Request{Header: http.Header{}}
+	r.SetBasicAuth(user, pass)
+	return strings.TrimPrefix(r.Header.Get("Authorization"), "Basic ")
+}
+
+// TestUploadsAreNotTurnedIntoGets: a redirect that drops the body is an error.
+func TestUploadsAreNotTurnedIntoGets(t *testing.T) {
+	for _, status := range []int{301, 302, 303} {
+		gets := 0
+		address := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodGet {
+				gets++
+				return
+			}
+			http.Redirect(w, r, "/elsewhere?"+url.QueryEscape(secret), status)
+		}))
+		r := newRepository(t, address, "a", client.Options{})
+		_, err := r.PushManifest(t.Context(), oci.Reference{Tag: "x"}, oci.MediaTypeImageManifest, []byte("{}"))
+		var answer *client.Error
+		if !errors.As(err, &answer) || answer.Status != status || gets != 0 {
+			t.Errorf("%d: %v, %d GETs", status, err, gets)
+		}
+	}
+}

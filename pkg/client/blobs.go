@@ -1,0 +1,75 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"oras.land/oras-go/v2/registry/remote/auth"
+
+	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/route"
+)
+
+func (r *Repository) blobCall(method string, d oci.Digest, actions ...string) call {
+	return r.newCall(method, route.Request{Kind: route.Blob, Digest: d}, actions...)
+}
+
+// BlobSize returns the size of a blob in bytes (spec, end-2). The error is BLOB_UNKNOWN,
+// among others.
+func (r *Repository) BlobSize(ctx context.Context, d oci.Digest) (int64, error) {
+	return r.blobSize(ctx, d, "pull")
+}
+
+func (r *Repository) blobSize(ctx context.Context, d oci.Digest, actions ...string) (int64, error) {
+	resp, err := r.client.do(ctx, r.blobCall(http.MethodHead, d, actions...))
+	var store *StoreError
+	switch {
+	case err == nil:
+		drain(resp)
+		// A front door that hides the length says 0.
+		if size := contentLength(resp.Header); size > 0 || size == 0 && d == d.Algorithm().FromBytes(nil) {
+			return size, nil
+		}
+	case !errors.As(err, &store) && !hasStatus(err, http.StatusMethodNotAllowed, http.StatusNotImplemented):
+		return 0, err
+	}
+	// A GET says it too; its body is not read.
+	if resp, err = r.client.do(ctx, r.blobCall(http.MethodGet, d, actions...)); err != nil {
+		return 0, err
+	}
+	resp.Body.Close()
+	if resp.ContentLength < 0 {
+		return 0, errors.New("the registry does not say how large the blob is")
+	}
+	return resp.ContentLength, nil
+}
+
+// DeleteBlob deletes a blob from the repository (spec, end-10). The error is
+// BLOB_UNKNOWN, or UNSUPPORTED, among others.
+func (r *Repository) DeleteBlob(ctx context.Context, d oci.Digest) error {
+	return r.client.remove(ctx, r.blobCall(http.MethodDelete, d, "delete"))
+}
+
+// Mount takes a blob over from another repository of the registry (spec, end-11), without
+// its bytes. Where the registry does not have it there or does not mount, it opens an
+// upload instead, which is cancelled: then mounted is false.
+func (r *Repository) Mount(ctx context.Context, d oci.Digest, from string) (mounted bool, err error) {
+	if err := oci.CheckName(from); err != nil {
+		return false, err
+	}
+	k := r.newCall(http.MethodPost, route.Request{Kind: route.UploadStart}, "pull", "push").withQuery("mount", string(d), "from", from)
+	k.scopes = append(k.scopes, auth.ScopeRepository(from, "pull"))
+	resp, err := r.client.do(ctx, k)
+	if err != nil {
+		return false, err
+	}
+	drain(resp)
+	if resp.StatusCode == http.StatusCreated {
+		return true, nil
+	}
+	if u, err := r.newUpload(resp); err == nil {
+		r.abandon(ctx, u)
+	}
+	return false, nil
+}

@@ -1,0 +1,179 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/route"
+)
+
+// maxPage is the largest page of a list that is read, in bytes.
+const maxPage = 16 << 20
+
+// Tags lists the tags, page by page (spec, end-8). The error is NAME_UNKNOWN, among
+// others; after an error nothing more comes.
+func (r *Repository) Tags(ctx context.Context) iter.Seq2[string, error] {
+	return strings2(ctx, r.client, r.newCall(http.MethodGet, route.Request{Kind: route.TagList}, "pull"), "tags")
+}
+
+// Referrers lists the manifests that refer to d, page by page (spec, end-12): those of an
+// artifact type, or all where it is empty. A registry without this list keeps it as an
+// index under a tag made of the digest (spec, "Unavailable Referrers API"), which is read.
+func (r *Repository) Referrers(ctx context.Context, d oci.Digest, artifactType string) iter.Seq2[oci.Descriptor, error] {
+	k := r.newCall(http.MethodGet, route.Request{Kind: route.Referrers, Digest: d}, "pull")
+	k.header.Set("Accept", oci.MediaTypeImageIndex)
+	if artifactType != "" {
+		k = k.withQuery("artifactType", artifactType)
+	}
+	return func(yield func(oci.Descriptor, error) bool) {
+		first := true
+		for page, err := range r.client.pages(ctx, k) {
+			if first && hasStatus(err, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusBadRequest) {
+				r.taggedReferrers(ctx, d, artifactType)(yield)
+				return
+			}
+			first = false
+			if !yieldIndex(page, artifactType, err, yield) {
+				return
+			}
+		}
+	}
+}
+
+// taggedReferrers reads the index that clients keep where the registry does not.
+func (r *Repository) taggedReferrers(ctx context.Context, d oci.Digest, artifactType string) iter.Seq2[oci.Descriptor, error] {
+	return func(yield func(oci.Descriptor, error) bool) {
+		m, err := r.Manifest(ctx, oci.Reference{Tag: referrersTag(d)})
+		if is(err, oci.ManifestUnknown) || is(err, oci.NameUnknown) {
+			return
+		}
+		yieldIndex(m.Content, artifactType, err, yield)
+	}
+}
+
+// referrersTag is the digest as a tag, cut as the spec has it ("Referrers Tag Schema").
+func referrersTag(d oci.Digest) string {
+	const longestAlgorithm, longestEncoded = 32, 64
+	a, e := string(d.Algorithm()), d.Encoded()
+	return a[:min(len(a), longestAlgorithm)] + "-" + e[:min(len(e), longestEncoded)]
+}
+
+// yieldIndex hands on the descriptors of an index that are of the type. A registry need
+// not filter.
+func yieldIndex(content []byte, artifactType string, err error, yield func(oci.Descriptor, error) bool) bool {
+	var index oci.Index
+	if err == nil {
+		if err = json.Unmarshal(content, &index); err != nil {
+			err = fmt.Errorf("the list of referrers is no index: %w", err)
+		}
+	}
+	if err != nil {
+		yield(oci.Descriptor{}, err)
+		return false
+	}
+	for _, d := range index.Manifests {
+		if (artifactType == "" || d.ArtifactType == artifactType) && !yield(d, nil) {
+			return false
+		}
+	}
+	return true
+}
+
+// strings2 lists the strings in one field of every page.
+func strings2(ctx context.Context, c *Client, k call, field string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for page, err := range c.pages(ctx, k) {
+			var body map[string]json.RawMessage
+			var entries []string
+			if err == nil {
+				err = json.Unmarshal(page, &body)
+			}
+			if raw, there := body[field]; err == nil && there {
+				err = json.Unmarshal(raw, &entries)
+			}
+			if err != nil {
+				yield("", err)
+				return
+			}
+			for _, entry := range entries {
+				if !yield(entry, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// pages gets a list, following Link from page to page. It ends with the first error.
+func (c *Client) pages(ctx context.Context, k call) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		seen := map[string]bool{}
+		for k.url != nil {
+			if seen[k.url.String()] {
+				yield(nil, fmt.Errorf("GET %s: the pages of the list go round in a circle", k.label))
+				return
+			}
+			seen[k.url.String()] = true
+			page, next, err := c.page(ctx, k)
+			if !yield(page, err) || err != nil {
+				return
+			}
+			k.url = next
+		}
+	}
+}
+
+// page gets one page and finds the next.
+func (c *Client) page(ctx context.Context, k call) (content []byte, next *url.URL, err error) {
+	got, err := c.read(ctx, k, maxPage)
+	if err != nil {
+		return nil, nil, err
+	}
+	next, err = c.nextPage(k.url, got.header)
+	return got.body, next, err
+}
+
+// nextPage reads the Link of a page (RFC 8288); nil at the last one. Only a list of the
+// registry itself is followed.
+func (c *Client) nextPage(from *url.URL, h http.Header) (*url.URL, error) {
+	target := nextLink(h.Values("Link"))
+	if target == "" {
+		return nil, nil // the last page
+	}
+	next, err := from.Parse(target)
+	if err != nil {
+		return nil, errors.New("the Link to the next page is no URL")
+	}
+	if next.Host == from.Host {
+		next.Scheme = from.Scheme // a front door that ends TLS may not know it
+	}
+	if !sameOrigin(next, &c.base) {
+		return nil, fmt.Errorf("the next page of the list is on another host, %s", next.Host)
+	}
+	return next, nil
+}
+
+// nextLink finds the target with rel=next: <target>; rel="next", <...>.
+func nextLink(headers []string) string {
+	rest := strings.Join(headers, ",")
+	for {
+		_, after, found := strings.Cut(rest, "<")
+		target, after, closed := strings.Cut(after, ">")
+		if !found || !closed {
+			return ""
+		}
+		params, _, _ := strings.Cut(after, "<")
+		params = strings.ReplaceAll(strings.ToLower(params), " ", "")
+		if strings.Contains(params, `rel="next"`) || strings.Contains(params, "rel=next") {
+			return target
+		}
+		rest = after
+	}
+}

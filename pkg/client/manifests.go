@@ -1,0 +1,134 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/route"
+)
+
+// maxManifest is the largest manifest that is read, in bytes; registries take 4 MiB.
+const maxManifest = 16 << 20
+
+// Manifest is a manifest as it was pulled.
+type Manifest struct {
+	oci.Descriptor
+	Content []byte // the bytes that have the descriptor's digest
+}
+
+// manifestTypes are what a registry may answer with.
+func manifestTypes() http.Header {
+	return http.Header{"Accept": {strings.Join([]string{
+		oci.MediaTypeImageManifest, oci.MediaTypeImageIndex, oci.MediaTypeDockerManifest, oci.MediaTypeDockerList, "*/*",
+	}, ", ")}}
+}
+
+func (r *Repository) manifestCall(method string, ref oci.Reference, actions ...string) call {
+	return r.newCall(method, route.Request{Kind: route.Manifest, Reference: ref}, actions...)
+}
+
+// Resolve says what a tag or a digest stands for (spec, end-3), without its bytes where
+// the registry's HEAD tells enough. The error is MANIFEST_UNKNOWN, among others.
+func (r *Repository) Resolve(ctx context.Context, ref oci.Reference) (oci.Descriptor, error) {
+	k := r.manifestCall(http.MethodHead, ref, "pull")
+	k.header = manifestTypes()
+	resp, err := r.client.do(ctx, k)
+	switch {
+	case err == nil:
+		drain(resp)
+		if d, ok := describe(resp, ref); ok {
+			return d, nil
+		}
+	case !hasStatus(err, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusBadRequest):
+		return oci.Descriptor{}, err
+	}
+	m, err := r.Manifest(ctx, ref)
+	return m.Descriptor, err
+}
+
+// describe reads a descriptor from the headers of an answer, if they have all of it. A
+// size of 0 is that of the answer, not of a manifest.
+func describe(resp *http.Response, ref oci.Reference) (oci.Descriptor, bool) {
+	d, err := oci.ParseDigest(resp.Header.Get("Docker-Content-Digest"))
+	desc := oci.Descriptor{MediaType: mediaType(resp.Header), Digest: d, Size: contentLength(resp.Header)}
+	if ref.Digest != "" {
+		if err == nil && d != ref.Digest && d.Algorithm() == ref.Digest.Algorithm() {
+			return desc, false
+		}
+		desc.Digest, err = ref.Digest, nil
+	}
+	return desc, err == nil && desc.Size > 0 && desc.MediaType != ""
+}
+
+// mediaType is the Content-Type without its parameters.
+func mediaType(h http.Header) string {
+	t, _, _ := strings.Cut(h.Get("Content-Type"), ";")
+	return strings.TrimSpace(t)
+}
+
+// Manifest pulls a manifest (spec, end-3) and checks its digest: that of the reference,
+// or the one that the registry says the tag stands for. The error is MANIFEST_UNKNOWN,
+// or ErrContent, among others.
+func (r *Repository) Manifest(ctx context.Context, ref oci.Reference) (Manifest, error) {
+	k := r.manifestCall(http.MethodGet, ref, "pull")
+	k.header = manifestTypes()
+	page, err := r.client.read(ctx, k, maxManifest)
+	if err != nil {
+		return Manifest{}, err
+	}
+	want := ref.Digest
+	if d, err := oci.ParseDigest(page.header.Get("Docker-Content-Digest")); err == nil && want == "" {
+		want = d
+	}
+	m := Manifest{Content: page.body, Descriptor: oci.Descriptor{MediaType: mediaType(page.header), Size: int64(len(page.body))}}
+	if m.Digest, err = checkDigest(page.body, want); err != nil {
+		return Manifest{}, err
+	}
+	if parsed, err := oci.ParseManifest(m.MediaType, m.Content); err == nil {
+		m.MediaType, m.ArtifactType = parsed.MediaType, parsed.ArtifactType
+	}
+	return m, nil
+}
+
+// checkDigest returns the digest of content, which must be want unless that is empty.
+func checkDigest(content []byte, want oci.Digest) (oci.Digest, error) {
+	if want == "" {
+		return oci.SHA256.FromBytes(content), nil
+	}
+	if got := want.Algorithm().FromBytes(content); got != want {
+		return "", fmt.Errorf("%w: a manifest of %d bytes has the digest %s, not %s", ErrContent, len(content), got, want)
+	}
+	return want, nil
+}
+
+// PushManifest stores a manifest under a tag or its own digest (spec, end-7).
+func (r *Repository) PushManifest(ctx context.Context, ref oci.Reference, mediaType string, content []byte) (oci.Descriptor, error) {
+	desc := oci.Descriptor{MediaType: mediaType, Size: int64(len(content))}
+	var err error
+	if desc.Digest, err = checkDigest(content, ref.Digest); err != nil {
+		return oci.Descriptor{}, err
+	}
+	k := r.manifestCall(http.MethodPut, ref, "pull", "push")
+	k.header.Set("Content-Type", mediaType)
+	k.body, k.size = bytesBody(content), desc.Size
+	resp, err := r.client.do(ctx, k)
+	if err != nil {
+		return oci.Descriptor{}, err
+	}
+	drain(resp)
+	if d, err := oci.ParseDigest(resp.Header.Get("Docker-Content-Digest")); err == nil {
+		if _, err := checkDigest(content, d); err != nil {
+			return oci.Descriptor{}, fmt.Errorf("the registry stored something else: %w", err)
+		}
+	}
+	return desc, nil
+}
+
+// DeleteManifest deletes a tag, or a manifest with all of its tags (spec, end-9). The
+// error is MANIFEST_UNKNOWN, or UNSUPPORTED, among others.
+func (r *Repository) DeleteManifest(ctx context.Context, ref oci.Reference) error {
+	return r.client.remove(ctx, r.manifestCall(http.MethodDelete, ref, "delete"))
+}

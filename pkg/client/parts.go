@@ -1,0 +1,271 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pierless/pierless/pkg/direct"
+	"github.com/pierless/pierless/pkg/oci"
+)
+
+const (
+	// partSenders is how many parts of a blob are on their way at once.
+	partSenders = 4
+	// signAhead is how many parts are signed at once: they expire.
+	signAhead = 16
+	// copyBuffer is the size of the buffer that a source is hashed through, in bytes.
+	copyBuffer = 1 << 20
+)
+
+// resumeParts goes on with the upload that another process, or an earlier call, left
+// behind. Without one, done is false.
+func (r *Repository) resumeParts(ctx context.Context, b Blob) (done bool, err error) {
+	resume := r.client.opts.Resume
+	if resume == nil {
+		return false, nil
+	}
+	id, ok := resume.Load(r.client.Host(), r.name, b.Digest)
+	if !ok {
+		return false, nil
+	}
+	u, err := r.DirectStatus(ctx, id)
+	usable := err == nil && u.ID == id && u.Digest == b.Digest && u.Size == b.Size && (u.PartSize > 0 || u.State == direct.Verifying)
+	if !usable {
+		if ctx.Err() != nil || temporary(err) {
+			return false, err
+		}
+		r.forget(ctx, b)
+		return false, nil
+	}
+	err = r.pushParts(ctx, b, u)
+	if is(err, oci.BlobUploadUnknown) {
+		return false, nil // it ended meanwhile
+	}
+	return err == nil, err
+}
+
+// remember keeps an upload for the next process. Without it, that starts again.
+func (r *Repository) remember(ctx context.Context, b Blob, id string) {
+	if resume := r.client.opts.Resume; resume != nil {
+		if err := resume.Save(r.client.Host(), r.name, b.Digest, id); err != nil {
+			r.client.opts.Log.LogAttrs(ctx, slog.LevelWarn, "upload cannot be remembered", slog.String("error", err.Error()))
+		}
+	}
+}
+
+func (r *Repository) forget(ctx context.Context, b Blob) {
+	if resume := r.client.opts.Resume; resume != nil {
+		if err := resume.Drop(r.client.Host(), r.name, b.Digest); err != nil {
+			r.client.opts.Log.LogAttrs(ctx, slog.LevelWarn, "upload cannot be forgotten", slog.String("error", err.Error()))
+		}
+	}
+}
+
+// pushParts sends the parts that the store does not have, completes, and has the whole
+// verified. After an error the upload stays, for a later call to go on with, unless it
+// can come to nothing.
+func (r *Repository) pushParts(ctx context.Context, b Blob, u direct.Upload) error {
+	r.remember(ctx, b, u.ID)
+	err := r.sendAndComplete(ctx, b, u)
+	switch {
+	case err == nil, is(err, oci.BlobUploadUnknown):
+		r.forget(ctx, b)
+	case errors.Is(err, ErrContent):
+		r.forget(ctx, b)
+		r.abandonDirect(ctx, u.ID)
+	}
+	return err
+}
+
+func (r *Repository) sendAndComplete(ctx context.Context, b Blob, u direct.Upload) error {
+	if u.State == direct.Verifying {
+		return r.verify(ctx, u)
+	}
+	if err := r.sendParts(ctx, b, u); err != nil {
+		return err
+	}
+	err := r.complete(ctx, u.ID)
+	if !is(err, oci.BlobUploadInvalid) {
+		return err
+	}
+	// Something is missing after all: what the store has decides, once.
+	if u, err = r.DirectStatus(ctx, u.ID); err != nil {
+		return err
+	}
+	if u.State == direct.Verifying {
+		return r.verify(ctx, u)
+	}
+	if err := r.sendParts(ctx, b, u); err != nil {
+		return err
+	}
+	return r.complete(ctx, u.ID)
+}
+
+// sendParts hashes the blob from its beginning to its end, and has each part that the
+// store lacks signed and sent, several at once. The bytes are opened once more to be sent:
+// what is held in memory does not depend on the size of a part.
+func (r *Repository) sendParts(ctx context.Context, b Blob, u direct.Upload) error {
+	stored := map[int]oci.Digest{}
+	for _, p := range u.Stored {
+		stored[p.Number] = p.Digest
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	hashed, signed := make(chan direct.Part, signAhead), make(chan readyPart, partSenders)
+	group.Go(func() error {
+		defer close(hashed)
+		return r.hashParts(ctx, b, u, stored, hashed)
+	})
+	group.Go(func() error {
+		defer close(signed)
+		return r.signParts(ctx, u.ID, hashed, signed)
+	})
+	for range partSenders {
+		group.Go(func() error {
+			for p := range signed {
+				if err := r.sendPart(ctx, b, u, p); err != nil {
+					return fmt.Errorf("part %d: %w", p.Number, err)
+				}
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// hashParts reads the blob and hands on the parts that are to be sent.
+func (r *Repository) hashParts(ctx context.Context, b Blob, u direct.Upload, stored map[int]oci.Digest, out chan<- direct.Part) error {
+	content, err := b.Open(0)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrSource, err)
+	}
+	defer content.Close()
+	buffer := make([]byte, copyBuffer)
+	for number := 1; number <= direct.PartCount(u.Size, u.PartSize); number++ {
+		size := direct.SizeOf(number, u.Size, u.PartSize)
+		h := oci.SHA256.New()
+		// Only Read: a file would copy itself, in smaller pieces.
+		n, err := io.CopyBuffer(h, io.LimitReader(struct{ io.Reader }{contextReader{ctx, content}}, size), buffer)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrSource, err)
+		}
+		if n < size {
+			return fmt.Errorf("%w: part %d ends after %d of %d bytes", ErrSource, number, n, size)
+		}
+		part := direct.Part{Number: number, Size: size, Digest: oci.SHA256.Digest(h)}
+		if stored[number] == part.Digest {
+			continue
+		}
+		select {
+		case out <- part:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// contextReader ends with its context, which a large part would outlive by far.
+type contextReader struct {
+	ctx context.Context // a reader has no other way to get one
+	io.Reader
+}
+
+func (r contextReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.Reader.Read(p)
+}
+
+// readyPart is a part that may be sent.
+type readyPart struct {
+	direct.Part
+	request direct.Request
+	signed  time.Time
+}
+
+// signParts has parts signed in batches.
+func (r *Repository) signParts(ctx context.Context, id string, in <-chan direct.Part, out chan<- readyPart) error {
+	for {
+		batch := nextBatch(in)
+		if len(batch) == 0 {
+			return nil
+		}
+		requests, err := r.SignParts(ctx, id, batch)
+		if err != nil {
+			return err
+		}
+		for i, req := range requests {
+			select {
+			case out <- readyPart{batch[i], req.Request, time.Now()}:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+}
+
+// nextBatch waits for a part for each sender, and takes what else was hashed meanwhile.
+func nextBatch(in <-chan direct.Part) []direct.Part {
+	var batch []direct.Part
+	for p := range in {
+		batch = append(batch, p)
+		if len(batch) >= partSenders && len(in) == 0 || len(batch) == signAhead {
+			break
+		}
+	}
+	return batch
+}
+
+// sendPart sends one part, again where that failed.
+func (r *Repository) sendPart(ctx context.Context, b Blob, u direct.Upload, p readyPart) error {
+	for attempt := 1; ; attempt++ {
+		err := r.trySendPart(ctx, b, u, p)
+		if err == nil {
+			return nil
+		}
+		wait, again := r.client.again(ctx, err, attempt)
+		if !again {
+			return err
+		}
+		r.client.opts.Log.LogAttrs(ctx, slog.LevelWarn, "part is repeated", slog.String("digest", string(b.Digest)), slog.Int("part", p.Number),
+			slog.Int("attempt", attempt), slog.Duration("wait", wait), slog.String("error", err.Error()))
+		if err := r.client.opts.Sleep(ctx, wait); err != nil {
+			return err
+		}
+		var store *StoreError
+		if errors.As(err, &store) && store.Status == http.StatusForbidden {
+			p.signed = time.Time{}
+		}
+	}
+}
+
+// trySendPart sends a part once, with a fresh request if the one at hand is old.
+func (r *Repository) trySendPart(ctx context.Context, b Blob, u direct.Upload, p readyPart) error {
+	if time.Since(p.signed) > maxAge {
+		fresh, err := r.SignParts(ctx, u.ID, []direct.Part{p.Part})
+		if err != nil {
+			return err
+		}
+		p.request = fresh[0].Request
+	}
+	k, err := storeCall(p.request)
+	if err != nil {
+		return err
+	}
+	if k.size != p.Size {
+		return errors.New("the registry signed a part of another size")
+	}
+	k.body, k.progress = b.body(int64(p.Number-1)*u.PartSize), b.Progress
+	return r.sendStore(ctx, k)
+}

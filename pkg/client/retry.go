@@ -1,0 +1,111 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+const (
+	firstWait     = 500 * time.Millisecond
+	maxWait       = 20 * time.Second
+	maxRetryAfter = time.Minute
+)
+
+// again tells whether a request may be made once more after an error, and how long to
+// wait before.
+func (c *Client) again(ctx context.Context, err error, attempt int) (time.Duration, bool) {
+	if attempt >= c.opts.Attempts || ctx.Err() != nil || !temporary(err) {
+		return 0, false
+	}
+	return backoff(err, attempt), true
+}
+
+// backoff is a random time up to a limit that doubles with each attempt, so that clients
+// which failed together do not come back together; longer where the answer asks for it.
+func backoff(err error, attempt int) time.Duration {
+	limit := min(maxWait, firstWait<<min(attempt-1, 10))
+	wait := rand.N(limit) // nothing depends on nobody guessing it
+	var e *Error
+	var s *StoreError
+	switch {
+	case errors.As(err, &e):
+		wait += min(e.RetryAfter, maxRetryAfter)
+	case errors.As(err, &s):
+		wait += min(s.RetryAfter, maxRetryAfter)
+	}
+	return wait
+}
+
+// temporary tells whether another try may end otherwise.
+func temporary(err error) bool {
+	var e *Error
+	var s *StoreError
+	var n *networkError
+	switch {
+	case errors.Is(err, ErrSource):
+		return false
+	case errors.As(err, &e):
+		return temporaryStatus(e.Status)
+	case errors.As(err, &s):
+		// 403: a presigned URL that has expired, the registry gives another one. 409: another
+		// request of ours to the same key is not over yet.
+		return temporaryStatus(s.Status) || s.cut() || s.Status == http.StatusForbidden || s.Status == http.StatusConflict
+	case errors.As(err, &n):
+		return !hopeless(n.err)
+	}
+	return false
+}
+
+func temporaryStatus(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
+
+// hopeless are the errors of a connection that do not pass by waiting.
+func hopeless(err error) bool {
+	var (
+		dns       *net.DNSError
+		host      x509.HostnameError
+		authority x509.UnknownAuthorityError
+		invalid   x509.CertificateInvalidError
+		verify    *tls.CertificateVerificationError
+		record    tls.RecordHeaderError // no TLS at the other end
+		alert     tls.AlertError
+	)
+	switch {
+	case errors.Is(err, http.ErrSchemeMismatch): // no TLS either
+		return true
+	case errors.As(err, &dns):
+		return dns.IsNotFound
+	case errors.As(err, &host), errors.As(err, &authority), errors.As(err, &invalid), errors.As(err, &verify),
+		errors.As(err, &record), errors.As(err, &alert):
+		return true
+	}
+	return false
+}
+
+// retryAfter reads the header of this name: seconds, or a date (RFC 9110, 10.2.3).
+func retryAfter(h http.Header) time.Duration {
+	value := h.Get("Retry-After")
+	if value == "" {
+		return 0
+	}
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return max(0, time.Until(at))
+	}
+	return 0
+}

@@ -1,0 +1,140 @@
+package images
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/pierless/pierless/pkg/client"
+	"github.com/pierless/pierless/pkg/oci"
+)
+
+// defaultJobs is how many layers are under way at once.
+const defaultJobs = 4
+
+// Options of Copy. The zero value is ready for use.
+type Options struct {
+	// Jobs is how many layers are sent at once; 0: 4.
+	Jobs int
+	// Platform picks one image of an index; nil: all of them, where the destination
+	// holds more than one.
+	Platform *Platform
+	// Referrers copies what refers to the image as well: signatures, SBOMs. Sources
+	// are registries and layouts.
+	Referrers bool
+	// Observer is told how it goes; nil: nobody.
+	Observer Observer
+}
+
+// Observer is told how a copy goes. Its methods are called concurrently.
+type Observer interface {
+	// Begin tells that a stage of size bytes begins; of 0, if the size is not known
+	// yet. advance is told the bytes, negative ones when a try is thrown away; end
+	// comes last.
+	Begin(stage Stage, what string, size int64) (advance func(delta int64), end func())
+	// Done tells that a blob is at the destination.
+	Done(l Layer)
+	// Note tells what the user should know.
+	Note(text string)
+}
+
+// Stage is what is being done to a layer.
+type Stage string
+
+// The stages of a layer. Most have one.
+const (
+	Compressing Stage = "compressing"
+	Fetching    Stage = "fetching" // into a file, to send it from there
+	Sending     Stage = "sending"
+)
+
+// Source is a place to read an image from.
+type Source interface {
+	// send hands over every blob and every manifest of the image, children before
+	// parents, and returns the one that names all.
+	send(ctx context.Context, t *transfer) (client.Manifest, error)
+	// Close lets go of files and connections.
+	Close() error
+}
+
+// Destination is a place to write an image to. Nothing of it shows before finish.
+type Destination interface {
+	// platform is the one that the place takes, if it takes no index.
+	platform(ctx context.Context) (*Platform, error)
+	// hasImage reports whether an image manifest is there, and so all that it names.
+	hasImage(ctx context.Context, d oci.Descriptor) (bool, error)
+	// putBlob is called concurrently, once per digest.
+	putBlob(ctx context.Context, b Blob, progress func(delta int64)) (client.Pushed, error)
+	// putManifest is called when everything that the manifest names is there.
+	putManifest(ctx context.Context, m client.Manifest) error
+	// finish gives the image its name, and returns it.
+	finish(ctx context.Context, root client.Manifest) (name string, err error)
+	// Close drops what was not finished.
+	Close() error
+}
+
+// Result is what Copy has done.
+type Result struct {
+	Name      string     `json:"name"` // of the image at the destination, without its digest
+	Digest    oci.Digest `json:"digest"`
+	MediaType string     `json:"mediaType"`
+	Size      int64      `json:"size"` // of all blobs, in bytes
+	Sent      int64      `json:"sent"` // bytes, tries that failed included
+	Seconds   float64    `json:"seconds"`
+	Layers    []Layer    `json:"layers"` // and configs, in the order they were done
+}
+
+// Layer is what became of a blob.
+type Layer struct {
+	Digest    oci.Digest `json:"digest"`
+	MediaType string     `json:"mediaType"`
+	Size      int64      `json:"size"` // in bytes
+	How       client.How `json:"how"`
+	Sent      int64      `json:"sent"` // bytes
+	Seconds   float64    `json:"seconds"`
+}
+
+// LayerError is the failure of one blob; nothing of the image shows at the destination.
+type LayerError struct {
+	Digest oci.Digest
+	Err    error
+}
+
+// Error names the blob.
+func (e *LayerError) Error() string { return fmt.Sprintf("layer %s: %v", e.Digest, e.Err) }
+
+// Unwrap returns the cause.
+func (e *LayerError) Unwrap() error { return e.Err }
+
+// Copy copies an image: layers in parallel, what the destination has not at all,
+// manifests when all that they name is there, the name last. A layer that fails ends
+// the copy, with a *LayerError. The same copy again does what is left.
+func Copy(ctx context.Context, from Source, to Destination, opts Options) (Result, error) {
+	started := time.Now()
+	if opts.Platform == nil {
+		only, err := to.platform(ctx)
+		if err != nil {
+			return Result{}, err
+		}
+		opts.Platform = only
+	}
+	t := newTransfer(ctx, to, opts)
+	root, err := from.send(t.ctx, t)
+	// The first failure is the cause of those after it.
+	if failed := t.group.Wait(); failed != nil {
+		return Result{}, t.cause(ctx, failed)
+	}
+	if err != nil {
+		return Result{}, t.cause(ctx, err)
+	}
+	if err := t.putManifests(ctx, root); err != nil {
+		return Result{}, err
+	}
+	r := t.result
+	if r.Name, err = to.finish(ctx, root); err != nil {
+		return Result{}, err
+	}
+	r.Digest, r.MediaType = root.Digest, root.MediaType
+	r.Seconds = time.Since(started).Seconds()
+	return r, nil
+}

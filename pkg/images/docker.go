@@ -1,0 +1,136 @@
+package images
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/pierless/pierless/pkg/client"
+	"github.com/pierless/pierless/pkg/oci"
+)
+
+// Media types of images (image spec, "Media Types", and Docker's schema 2).
+const (
+	ociConfig    = "application/vnd.oci.image.config.v1+json"
+	ociGzip      = "application/vnd.oci.image.layer.v1.tar+gzip"
+	ociZstd      = "application/vnd.oci.image.layer.v1.tar+zstd"
+	dockerConfig = "application/vnd.docker.container.image.v1+json"
+	dockerGzip   = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+)
+
+func isConfig(mediaType string) bool { return mediaType == ociConfig || mediaType == dockerConfig }
+
+// layerType is the type of a layer in the manifest that docker push makes. It has none
+// for zstd: an image with such layers is an OCI image.
+func layerType(zstd bool) string {
+	if zstd {
+		return ociZstd
+	}
+	return dockerGzip
+}
+
+// saved is one image in the manifest.json of docker save.
+type saved struct {
+	Config   string
+	RepoTags []string
+	Layers   []string
+}
+
+// chooseSaved finds the image of a name in a manifest.json.
+func chooseSaved(content []byte, n Name) (saved, error) {
+	var all []saved
+	if err := json.Unmarshal(content, &all); err != nil {
+		return saved{}, fmt.Errorf("read the archive's manifest.json: %w", err)
+	}
+	var names []string
+	var found []saved
+	for _, s := range all {
+		names = append(names, s.RepoTags...)
+		if n == (Name{}) || slices.ContainsFunc(s.RepoTags, n.means) {
+			found = append(found, s)
+		}
+	}
+	switch {
+	case len(found) == 1:
+		return found[0], nil
+	case len(found) == 0 && len(all) == 1:
+		return saved{}, fmt.Errorf("the archive has no image %s, but %v", n, names)
+	case len(found) == 0:
+		return saved{}, fmt.Errorf("the archive has no image %s among %v", n, names)
+	}
+	return saved{}, fmt.Errorf("the archive has %d images: choose one of %v as docker-archive:FILE:NAME:TAG", len(found), names)
+}
+
+// means reports whether s, as an archive has it, is the same name.
+func (n Name) means(s string) bool {
+	other, err := ParseName(s)
+	return err == nil && other.Host == n.Host && other.Repository == n.Repository && other.Tag == n.Tag
+}
+
+// assemble makes the manifest of an image whose layers came uncompressed, as docker push
+// does, and hands over its config.
+func assemble(ctx context.Context, config []byte, layers []layer, t *transfer) (client.Manifest, error) {
+	var c struct {
+		Platform
+		RootFS struct {
+			DiffIDs []oci.Digest `json:"diff_ids"`
+		} `json:"rootfs"`
+	}
+	if err := json.Unmarshal(config, &c); err != nil {
+		return client.Manifest{}, fmt.Errorf("read the image's config: %w", err)
+	}
+	if p := t.opts.Platform; p != nil && c.OS != "" && (c.OS != p.OS || c.Architecture != p.Architecture) {
+		return client.Manifest{}, fmt.Errorf("the image is for %s, not for %s: choose with --platform", c.Platform, p)
+	}
+	if len(c.RootFS.DiffIDs) != len(layers) {
+		return client.Manifest{}, fmt.Errorf("the image's config speaks of %d layers, the archive has %d", len(c.RootFS.DiffIDs), len(layers))
+	}
+	zstd := slices.ContainsFunc(layers, func(l layer) bool { return l.zstd })
+	m := imageManifest{SchemaVersion: 2, MediaType: oci.MediaTypeDockerManifest}
+	configType := dockerConfig
+	if zstd {
+		m.MediaType, configType = oci.MediaTypeImageManifest, ociConfig
+	}
+	for i, l := range layers {
+		if l.diffID != "" && l.diffID != c.RootFS.DiffIDs[i] {
+			return client.Manifest{}, fmt.Errorf("layer %d is damaged: it is %s and should be %s", i+1, l.diffID, c.RootFS.DiffIDs[i])
+		}
+		d := l.Descriptor
+		if zstd && !l.zstd {
+			d.MediaType = ociGzip
+		}
+		m.Layers = append(m.Layers, d)
+	}
+	m.Config = oci.Descriptor{MediaType: configType, Digest: oci.SHA256.FromBytes(config), Size: int64(len(config))}
+	if err := t.blob(ctx, bytesBlob(m.Config, config)); err != nil {
+		return client.Manifest{}, err
+	}
+	return m.seal(t)
+}
+
+// imageManifest is a manifest that is made here, in the order that docker writes it.
+type imageManifest struct {
+	SchemaVersion int              `json:"schemaVersion"`
+	MediaType     string           `json:"mediaType"`
+	Config        oci.Descriptor   `json:"config"`
+	Layers        []oci.Descriptor `json:"layers"`
+}
+
+// seal hands the manifest over.
+func (m imageManifest) seal(t *transfer) (client.Manifest, error) {
+	if m.Layers == nil {
+		m.Layers = []oci.Descriptor{} // a list, even an empty one
+	}
+	content, err := json.Marshal(m)
+	if err != nil {
+		return client.Manifest{}, err
+	}
+	made := manifestOf(oci.Descriptor{MediaType: m.MediaType, Digest: oci.SHA256.FromBytes(content)}, content)
+	if len(content) > maxManifest {
+		return made, errors.New("the image has too many layers for one manifest")
+	}
+	t.manifest(made)
+	return made, nil
+}

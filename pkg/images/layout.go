@@ -1,0 +1,191 @@
+package images
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/pierless/pierless/pkg/client"
+	"github.com/pierless/pierless/pkg/oci"
+)
+
+// Names of the image layout (image spec, "Image Layout"), and of what Docker adds.
+const (
+	layoutFile    = "oci-layout"
+	layoutVersion = `{"imageLayoutVersion":"1.0.0"}`
+	indexFile     = "index.json"
+	refName       = "org.opencontainers.image.ref.name"
+	imageName     = "io.containerd.image.name" // docker save: with the host
+)
+
+// blobPath is the path of a blob in a layout, with slashes.
+func blobPath(d oci.Digest) string { return "blobs/" + string(d.Algorithm()) + "/" + d.Encoded() }
+
+// layout is an image in the form of an OCI layout, whatever holds it.
+type layout struct {
+	what      string // the place, for errors
+	index     []byte // index.json
+	reference oci.Reference
+	name      Name // as in a daemon or a docker-archive
+	find      func(d oci.Descriptor) (Blob, bool)
+}
+
+// root chooses among the images of index.json.
+func (l layout) root(ctx context.Context) (oci.Descriptor, error) {
+	var in index
+	if err := json.Unmarshal(l.index, &in); err != nil {
+		return oci.Descriptor{}, fmt.Errorf("read index.json of %s: %w", l.what, err)
+	}
+	var found, tagged []oci.Descriptor
+	var tags []string
+	for _, c := range in.Manifests {
+		tag := c.Annotations[refName]
+		if tag != "" {
+			tags, tagged = append(tags, tag), append(tagged, c.Descriptor)
+		}
+		if l.means(c.Descriptor, tag) {
+			found = append(found, c.Descriptor)
+		}
+	}
+	if l.reference == (oci.Reference{}) && len(found) > 1 && len(tagged) > 0 {
+		found = tagged // the others refer to it, or are left from before
+	}
+	same := func(a, b oci.Descriptor) bool { return a.Digest == b.Digest }
+	found = slices.CompactFunc(found, same)
+	switch {
+	case len(found) == 1:
+		return found[0], nil
+	case len(found) == 0 && l.reference.Digest != "":
+		return l.child(ctx, l.reference.Digest)
+	case len(found) == 0:
+		return oci.Descriptor{}, fmt.Errorf("%s has no image %s; its tags: %v", l.what, l.wanted(), tags)
+	}
+	return oci.Descriptor{}, fmt.Errorf("%s has %d images: choose one by its tag %v or digest", l.what, len(found), tags)
+}
+
+func (l layout) wanted() string {
+	if l.name != (Name{}) {
+		return l.name.String()
+	}
+	return l.reference.String()
+}
+
+// means reports whether d is an image that was asked for.
+func (l layout) means(d oci.Descriptor, tag string) bool {
+	switch {
+	case l.reference.Digest != "":
+		return d.Digest == l.reference.Digest
+	case l.reference.Tag != "":
+		return tag == l.reference.Tag
+	case l.name != (Name{}) && d.Annotations[imageName] != "":
+		return l.name.means(d.Annotations[imageName])
+	}
+	return true
+}
+
+// child is a manifest that index.json does not name itself.
+func (l layout) child(ctx context.Context, d oci.Digest) (oci.Descriptor, error) {
+	b, there := l.find(oci.Descriptor{Digest: d, Size: -1})
+	if !there {
+		return oci.Descriptor{}, fmt.Errorf("%s has no %s", l.what, d)
+	}
+	content, err := readAll(ctx, b)
+	if err != nil {
+		return oci.Descriptor{}, err
+	}
+	m, err := oci.ParseManifest("", content)
+	return oci.Descriptor{MediaType: m.MediaType, Digest: d, Size: int64(len(content))}, err
+}
+
+func (l layout) manifest(ctx context.Context, d oci.Descriptor) (client.Manifest, error) {
+	b, there := l.find(d)
+	if !there {
+		return client.Manifest{}, &missingError{l.what, d}
+	}
+	content, err := readAll(ctx, b)
+	if err != nil {
+		return client.Manifest{}, fmt.Errorf("manifest %s: %w", d.Digest, err)
+	}
+	return manifestOf(oci.Descriptor{MediaType: d.MediaType, Digest: d.Digest}, content), nil
+}
+
+func (l layout) blob(d oci.Descriptor) Blob {
+	if b, there := l.find(d); there {
+		return b
+	}
+	return Blob{Descriptor: d, open: func(context.Context, int64) (io.ReadCloser, error) { return nil, &missingError{l.what, d} }}
+}
+
+// missingError is content that an image names and that is not there.
+type missingError struct {
+	what string
+	d    oci.Descriptor
+}
+
+func (e *missingError) Error() string {
+	return fmt.Sprintf("%s has not all of the image: %s is missing", e.what, e.d.Digest)
+}
+
+// referrers looks at what index.json names: that is where writers put them.
+func (l layout) referrers(ctx context.Context, subject oci.Digest) iter.Seq2[oci.Descriptor, error] {
+	return func(yield func(oci.Descriptor, error) bool) {
+		var in index
+		if err := json.Unmarshal(l.index, &in); err != nil {
+			yield(oci.Descriptor{}, err)
+			return
+		}
+		for _, c := range in.Manifests {
+			m, err := l.manifest(ctx, c.Descriptor)
+			if err != nil {
+				yield(oci.Descriptor{}, err)
+				return
+			}
+			if parsed, err := oci.ParseManifest(m.MediaType, m.Content); err != nil || parsed.Subject != subject {
+				continue // what is no manifest refers to nothing
+			}
+			if !yield(c.Descriptor, nil) {
+				return
+			}
+		}
+	}
+}
+
+// folder is a layout in a folder, as a source.
+type folder struct{ layout }
+
+// FromLayout reads the image with a tag or a digest from a layout; without, its only one.
+func FromLayout(dir string, ref oci.Reference) (Source, error) {
+	content, err := os.ReadFile(filepath.Join(dir, indexFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s is no OCI layout: it has no index.json", dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	find := func(d oci.Descriptor) (Blob, bool) {
+		path := filepath.Join(dir, filepath.FromSlash(blobPath(d.Digest)))
+		info, err := os.Stat(path)
+		if err != nil {
+			return Blob{}, false
+		}
+		if d.Size < 0 {
+			d.Size = info.Size()
+		}
+		return fileBlob(d, path), true
+	}
+	return &folder{layout{what: dir, index: content, reference: ref, find: find}}, nil
+}
+
+// Close has nothing to let go of.
+func (f *folder) Close() error { return nil }
+
+func (f *folder) send(ctx context.Context, t *transfer) (client.Manifest, error) {
+	return sendTree(ctx, f, t)
+}

@@ -1,0 +1,194 @@
+package images
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/distribution/reference"
+
+	"github.com/pierless/pierless/pkg/oci"
+)
+
+// Kind is a kind of place: the prefix that names it.
+type Kind string
+
+// The kinds of places. Registry has no prefix.
+const (
+	InRegistry    Kind = ""
+	DockerDaemon  Kind = "docker-daemon"
+	DockerArchive Kind = "docker-archive"
+	OCILayout     Kind = "oci"
+	OCIArchive    Kind = "oci-archive"
+	SelfImage     Kind = "self"
+)
+
+// Place is where an image is or is to be.
+type Place struct {
+	Kind Kind
+	// Path is the folder, the archive, or the binary; "-" is standard input.
+	Path string
+	// Name is the image's name in a registry, in the daemon, or in a docker-archive,
+	// where it may be empty.
+	Name Name
+	// Reference is the tag or the digest in a layout or an oci-archive; it may be empty.
+	Reference oci.Reference
+}
+
+// ParsePlace reads PREFIX:REST; what has no known prefix is an image's name, in the
+// place that plain says.
+func ParsePlace(s string, plain Kind) (Place, error) {
+	prefix, rest, found := strings.Cut(s, ":")
+	kind := Kind(prefix)
+	switch {
+	case found && kind == DockerArchive:
+		return parseDockerArchive(rest)
+	case found && (kind == OCILayout || kind == OCIArchive):
+		return parseLayout(kind, rest)
+	case found && kind == SelfImage:
+		return Place{Kind: SelfImage, Path: rest}, nil
+	case found && kind == DockerDaemon:
+		plain, s = DockerDaemon, rest
+	case found && kind == "docker":
+		plain, s = InRegistry, strings.TrimPrefix(rest, "//") // as skopeo says it
+	case strings.Contains(s, "://"):
+		return Place{}, fmt.Errorf("%q: leave out the scheme: HOST/NAME:TAG, with --plain-http for a registry without TLS", s)
+	}
+	name, err := ParseName(s)
+	return Place{Kind: plain, Name: name}, err
+}
+
+// String is what ParsePlace reads, with a prefix unless it is in a registry.
+func (p Place) String() string {
+	switch p.Kind {
+	case InRegistry:
+		return p.Name.String()
+	case DockerDaemon:
+		return string(p.Kind) + ":" + p.Name.String()
+	case DockerArchive:
+		if p.Name == (Name{}) {
+			return string(p.Kind) + ":" + p.Path
+		}
+		return string(p.Kind) + ":" + p.Path + ":" + p.Name.String()
+	}
+	switch {
+	case p.Reference.Digest != "":
+		return string(p.Kind) + ":" + p.Path + "@" + string(p.Reference.Digest)
+	case p.Reference.Tag != "":
+		return string(p.Kind) + ":" + p.Path + ":" + p.Reference.Tag
+	}
+	return string(p.Kind) + ":" + p.Path
+}
+
+// parseDockerArchive reads FILE[:NAME[:TAG]].
+func parseDockerArchive(s string) (Place, error) {
+	at := pathEnd(s)
+	p := Place{Kind: DockerArchive, Path: s}
+	if at >= 0 {
+		var err error
+		if p.Name, err = ParseName(s[at+1:]); err != nil {
+			return p, err
+		}
+		p.Path = s[:at]
+	}
+	if p.Path == "" {
+		return p, errors.New("docker-archive: needs a file: docker-archive:FILE")
+	}
+	return p, nil
+}
+
+// pathEnd is the colon behind a path; the one of a Windows drive is none.
+func pathEnd(s string) int {
+	skip := 0
+	if len(s) > 2 && s[1] == ':' && (s[2] == '\\' || s[2] == '/') {
+		skip = 2
+	}
+	if i := strings.IndexByte(s[skip:], ':'); i >= 0 {
+		return skip + i
+	}
+	return -1
+}
+
+// parseLayout reads PATH[:TAG|@DIGEST].
+func parseLayout(kind Kind, s string) (Place, error) {
+	p := Place{Kind: kind, Path: s}
+	if path, d, found := strings.Cut(s, "@"); found {
+		parsed, err := oci.ParseDigest(d)
+		if err != nil {
+			return p, err
+		}
+		p.Path, p.Reference.Digest = path, parsed
+	} else if at := pathEnd(s); at >= 0 {
+		if err := oci.CheckTag(s[at+1:]); err != nil {
+			return p, err
+		}
+		p.Path, p.Reference.Tag = s[:at], s[at+1:]
+	}
+	if p.Path == "" {
+		return p, fmt.Errorf("%s: needs a path: %s:PATH", kind, kind)
+	}
+	return p, nil
+}
+
+// Name is the name of an image: HOST/REPOSITORY:TAG@DIGEST.
+type Name struct {
+	Host       string // with the port; "docker.io" where none is said
+	Repository string
+	Tag        string // "latest" where neither tag nor digest is said
+	Digest     oci.Digest
+	// HasHost is whether the host was said.
+	HasHost bool
+}
+
+// ParseName reads a name as Docker does: "app" is docker.io/library/app:latest.
+func ParseName(s string) (Name, error) {
+	parsed, err := reference.ParseNormalizedNamed(s)
+	if err != nil {
+		return Name{}, fmt.Errorf("%q is no image name such as registry.example.com/team/app:1: %w", s, err)
+	}
+	n := Name{Host: reference.Domain(parsed), Repository: reference.Path(parsed)}
+	n.HasHost = strings.HasPrefix(s, n.Host+"/")
+	if tagged, ok := parsed.(reference.Tagged); ok {
+		n.Tag = tagged.Tag()
+	}
+	if digested, ok := parsed.(reference.Digested); ok {
+		if n.Digest, err = oci.ParseDigest(digested.Digest().String()); err != nil {
+			return Name{}, err
+		}
+	}
+	if n.Tag == "" && n.Digest == "" {
+		n.Tag = "latest"
+	}
+	return n, oci.CheckName(n.Repository)
+}
+
+// String is the name as it was said, with the tag.
+func (n Name) String() string {
+	s := n.Host + "/" + n.Repository
+	if !n.HasHost {
+		s = strings.TrimPrefix(n.Repository, "library/")
+	}
+	if n.Tag != "" {
+		s += ":" + n.Tag
+	}
+	if n.Digest != "" {
+		s += "@" + string(n.Digest)
+	}
+	return s
+}
+
+// Reference is the digest, or else the tag.
+func (n Name) Reference() oci.Reference {
+	if n.Digest != "" {
+		return oci.Reference{Digest: n.Digest}
+	}
+	return oci.Reference{Tag: n.Tag}
+}
+
+// Server is the host that answers for the name: Docker Hub's is another one than it says.
+func (n Name) Server() string {
+	if n.Host == "docker.io" {
+		return "registry-1.docker.io"
+	}
+	return n.Host
+}

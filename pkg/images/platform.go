@@ -1,0 +1,44 @@
+package images
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Platform is what an image runs on (image spec, "Image Index").
+type Platform struct {
+	OS           string `json:"os"`
+	Architecture string `json:"architecture"`
+	Variant      string `json:"variant,omitempty"`
+}
+
+// ParsePlatform reads os/architecture[/variant].
+func ParsePlatform(s string) (Platform, error) {
+	parts := strings.Split(s, "/")
+	if len(parts) < 2 || len(parts) > 3 || parts[0] == "" || parts[1] == "" {
+		return Platform{}, fmt.Errorf("%q is no platform such as linux/amd64 or linux/arm/v7", s)
+	}
+	p := Platform{OS: parts[0], Architecture: parts[1]}
+	if len(parts) == 3 {
+		p.Variant = parts[2]
+	}
+	return p, nil
+}
+
+// String is what ParsePlatform reads.
+func (p Platform) String() string {
+	s := p.OS + "/" + p.Architecture
+	if p.Variant != "" {
+		s += "/" + p.Variant
+	}
+	return s
+}
+
+// takes reports whether an image for q is one for p. A variant that p leaves out may be
+// any; v8 is what arm64 is without one.
+func (p Platform) takes(q Platform) bool {
+	if p.OS != q.OS || p.Architecture != q.Architecture {
+		return false
+	}
+	return p.Variant == "" || p.Variant == q.Variant || p.Architecture == "arm64" && p.Variant == "v8" && q.Variant == ""
+}

@@ -1,0 +1,161 @@
+package images
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pierless/pierless/pkg/client"
+	"github.com/pierless/pierless/pkg/oci"
+)
+
+// hows of places that are no registries, beside those of client.
+const (
+	// Written is a blob that was written into a layout or an archive.
+	Written client.How = "written"
+	// Skipped is a blob that may not be distributed: it stays where its URLs say.
+	Skipped client.How = "skipped"
+)
+
+// transfer is one copy under way: sources hand it what they have.
+type transfer struct {
+	ctx   context.Context // of the layers: ended by the first that fails
+	group *errgroup.Group
+	to    Destination
+	opts  Options
+
+	mu        sync.Mutex
+	seen      map[oci.Digest]bool // blobs and manifests
+	result    Result
+	manifests []client.Manifest // children before parents
+}
+
+func newTransfer(ctx context.Context, to Destination, opts Options) *transfer {
+	if opts.Jobs <= 0 {
+		opts.Jobs = defaultJobs
+	}
+	if opts.Observer == nil {
+		opts.Observer = nobody{}
+	}
+	t := &transfer{to: to, opts: opts, seen: map[oci.Digest]bool{}}
+	t.result.Layers = []Layer{} // in JSON a list, even an empty one
+	t.group, t.ctx = errgroup.WithContext(ctx)
+	t.group.SetLimit(opts.Jobs)
+	return t
+}
+
+// first reports whether the digest was not there before.
+func (t *transfer) first(d oci.Digest) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.seen[d] {
+		return false
+	}
+	t.seen[d] = true
+	return true
+}
+
+// blob sends a blob, once, when there is room among the jobs: it waits for that, not for
+// the end. The blob is released in any case.
+func (t *transfer) blob(ctx context.Context, b Blob) error {
+	if !t.first(b.Digest) {
+		b.release()
+		return nil
+	}
+	if b.NonDistributable() {
+		b.release()
+		t.opts.Observer.Note("layer " + string(b.Digest) + " may not be distributed: it stays where its URLs say")
+		t.done(b.Descriptor, client.Pushed{How: Skipped}, 0)
+		return nil
+	}
+	t.group.Go(func() error {
+		defer b.release()
+		return t.put(ctx, b)
+	})
+	return ctx.Err()
+}
+
+func (t *transfer) put(ctx context.Context, b Blob) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	started := time.Now()
+	advance, end := t.opts.Observer.Begin(Sending, string(b.Digest), b.Size)
+	pushed, err := t.to.putBlob(ctx, b, advance)
+	end()
+	if err != nil {
+		return &LayerError{b.Digest, err}
+	}
+	t.done(b.Descriptor, pushed, time.Since(started))
+	return nil
+}
+
+// existed counts a blob that is there because its manifest is.
+func (t *transfer) existed(d oci.Descriptor) {
+	if t.first(d.Digest) {
+		t.done(d, client.Pushed{How: client.Existed}, 0)
+	}
+}
+
+func (t *transfer) done(d oci.Descriptor, pushed client.Pushed, took time.Duration) {
+	l := Layer{Digest: d.Digest, MediaType: d.MediaType, Size: d.Size, How: pushed.How, Sent: pushed.Sent, Seconds: took.Seconds()}
+	t.mu.Lock()
+	t.result.Layers = append(t.result.Layers, l)
+	t.result.Size += l.Size
+	t.result.Sent += l.Sent
+	t.mu.Unlock()
+	t.opts.Observer.Done(l)
+}
+
+// manifest takes a manifest, to be sent when all blobs are there.
+func (t *transfer) manifest(m client.Manifest) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.manifests = append(t.manifests, m)
+}
+
+// putManifests sends all manifests but the root: images at once, as they name blobs
+// alone, then those that name manifests.
+func (t *transfer) putManifests(ctx context.Context, root client.Manifest) error {
+	leaves, leafCtx := errgroup.WithContext(ctx)
+	leaves.SetLimit(t.opts.Jobs)
+	var parents []client.Manifest
+	for _, m := range t.manifests {
+		switch {
+		case m.Digest == root.Digest:
+		case isIndex(m.MediaType):
+			parents = append(parents, m)
+		default:
+			leaves.Go(func() error { return t.to.putManifest(leafCtx, m) })
+		}
+	}
+	if err := leaves.Wait(); err != nil {
+		return err
+	}
+	for _, m := range parents {
+		if err := t.to.putManifest(ctx, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cause is why a copy failed: what ended its context, if that was from outside.
+func (t *transfer) cause(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// nobody is the observer where there is none.
+type nobody struct{}
+
+func (nobody) Begin(Stage, string, int64) (advance func(int64), end func()) {
+	return func(int64) {}, func() {}
+}
+func (nobody) Done(Layer)  {}
+func (nobody) Note(string) {}

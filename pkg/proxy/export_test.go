@@ -1,0 +1,23 @@
+package proxy
+
+import (
+	"context"
+	"time"
+)
+
+// Hurry makes the proxy wait for nothing.
+func (p *Proxy) Hurry() {
+	p.sleep = func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
+}
+
+// Expire drops the uploads that nobody has used since a moment.
+func (p *Proxy) Expire(since time.Time) { p.expire(since) }
+
+// Settle waits for what goes on behind the answers. The proxy is of no use afterwards.
+func (p *Proxy) Settle() {
+	p.stopped.Do(func() { close(p.stop) })
+	p.behind.Wait()
+}
+
+// Small is the largest blob that is sent in one request.
+const Small = small

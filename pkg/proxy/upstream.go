@@ -1,0 +1,121 @@
+package proxy
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+)
+
+// parseUpstream reads the registry's address: a host with or without a port, or a URL
+// without a path. A loopback address without a scheme is plain HTTP, as for all clients.
+func parseUpstream(registry string, plainHTTP bool) (*url.URL, error) {
+	if !strings.Contains(registry, "://") {
+		scheme := "https"
+		if host, _ := splitHost(registry); plainHTTP || isLoopback(host) {
+			scheme = "http"
+		}
+		registry = scheme + "://" + registry
+	}
+	u, err := url.Parse(registry)
+	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Path != "" && u.Path != "/" ||
+		u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("%q is not the address of a registry: give a host, or https://host", registry)
+	}
+	host := strings.ToLower(u.Host)
+	if host == "docker.io" || host == "index.docker.io" {
+		host = "registry-1.docker.io" // the one that has the API, as pkg/client knows too
+	}
+	return &url.URL{Scheme: u.Scheme, Host: host}, nil
+}
+
+// own reports whether a URL is on the registry's own host. A gateway in front may not
+// have told the registry its scheme: that may be another one, and so its usual port.
+func own(upstream, u *url.URL) bool {
+	if u.Scheme != "http" && u.Scheme != "https" || u.User != nil {
+		return false
+	}
+	return strings.EqualFold(u.Host, upstream.Host) || hostPort(u) == hostPort(upstream) ||
+		strings.EqualFold(u.Hostname(), upstream.Hostname()) && u.Port() == "" && upstream.Port() == ""
+}
+
+func hostPort(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return net.JoinHostPort(strings.ToLower(u.Hostname()), port)
+}
+
+// relative takes the registry's own host off a URL, so that the client comes back here;
+// every other URL stays as it is.
+func relative(upstream *url.URL, location string) string {
+	u, err := url.Parse(location)
+	if err != nil || u.Host == "" || u.Scheme != "" && !own(upstream, u) {
+		return location
+	}
+	if u.Scheme == "" { // "//host/path"
+		withScheme := *u
+		if withScheme.Scheme = upstream.Scheme; !own(upstream, &withScheme) {
+			return location
+		}
+	}
+	_, rest, _ := strings.Cut(location, "//")
+	at := strings.IndexAny(rest, "/?#")
+	if at < 0 {
+		return "/"
+	}
+	if rest[at] != '/' {
+		return "/" + rest[at:]
+	}
+	if strings.HasPrefix(rest[at:], "//") {
+		return location // without the host it would name another one
+	}
+	return rest[at:]
+}
+
+var (
+	linkTarget  = regexp.MustCompile(`<[^<>]*>`)
+	bearerRealm = regexp.MustCompile(`(?i)\brealm="([^"]*)"`)
+)
+
+// relativeLinks is relative for a Link header (RFC 8288).
+func relativeLinks(upstream *url.URL, link string) string {
+	return linkTarget.ReplaceAllStringFunc(link, func(target string) string {
+		return "<" + relative(upstream, target[1:len(target)-1]) + ">"
+	})
+}
+
+// localRealm turns the address of a token service that is on the registry's own host into
+// one here: crane refuses another one on a private address. The path stays, and so does
+// every other realm.
+func localRealm(upstream *url.URL, challenge, host string) string {
+	if len(challenge) < 7 || !strings.EqualFold(challenge[:7], "Bearer ") {
+		return challenge
+	}
+	return bearerRealm.ReplaceAllStringFunc(challenge, func(param string) string {
+		realm := bearerRealm.FindStringSubmatch(param)[1]
+		path := relative(upstream, realm)
+		if path == realm || !strings.HasPrefix(path, "/") {
+			return param
+		}
+		return `realm="http://` + host + path + `"`
+	})
+}
+
+// localize makes an answer of the registry one of this host.
+func localize(upstream *url.URL, h http.Header, host string) {
+	edit := func(name string, f func(string) string) {
+		for i, v := range h[name] {
+			h[name][i] = f(v)
+		}
+	}
+	edit("Location", func(v string) string { return relative(upstream, v) })
+	edit("Link", func(v string) string { return relativeLinks(upstream, v) })
+	edit("Www-Authenticate", func(v string) string { return localRealm(upstream, v, host) })
+	// Both speak of the registry's host, and would be taken for words about this one.
+	h.Del("Alt-Svc")
+	h.Del("Strict-Transport-Security")
+}
