@@ -345,7 +345,7 @@ func TestClientGoes(t *testing.T) {
 	at := s.do("PATCH", s.open("app"), stream(content)).location()
 	ctx, leave := context.WithCancel(t.Context())
 	up.setFault(func(r *http.Request) int {
-		if r.Method == http.MethodPatch {
+		if r.Method == http.MethodPatch || r.Method == http.MethodPut { // a chunk, or the end of a direct upload
 			_, _ = io.Copy(io.Discard, r.Body) // before that nobody sees who goes
 			leave()
 			<-r.Context().Done()

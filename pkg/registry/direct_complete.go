@@ -195,6 +195,9 @@ func (r *Registry) claimVerification(ctx context.Context, s *directSession, repo
 	})
 	var conflict *Conflict
 	if !errors.As(err, &conflict) {
+		if err != nil { // a client that went: the claim may have been written
+			r.releaseVerification(ctx, *s, nonce)
+		}
 		s.row = row.Attrs
 		return nonce, wrap("claim verification", err)
 	}
@@ -213,7 +216,10 @@ func (r *Registry) releaseVerification(ctx context.Context, s directSession, non
 	_, err := r.update(context.WithoutCancel(ctx), Write{
 		Key: objectKey(s.key), Op: Set, If: Equal(attrWrite, nonce), Attrs: Attrs{attrLease: int64(0)},
 	})
-	r.cleanUp("lease of a verification", s.key, err)
+	var conflict *Conflict
+	if !errors.As(err, &conflict) { // else it is another call's by now, or was never this one's
+		r.cleanUp("lease of a verification", s.key, err)
+	}
 }
 
 func (r *Registry) recordVerification(ctx context.Context, s directSession, nonce string, offset int64, hs hashes) (direct.Upload, error) {

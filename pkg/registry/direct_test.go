@@ -271,8 +271,20 @@ func TestDirectVerificationLease(t *testing.T) {
 				t.Errorf("beside another call: %+v, %v, %v", now, done, err)
 			}
 			s.advance(r.verifyLease())
+			fates := []fate{losesAnswer, failsBefore, failsBefore} // the claim is written, and never answered
+			s.decide = func(p *pending) fate {
+				if p.what != "write" || len(fates) == 0 {
+					return lives
+				}
+				f := fates[0]
+				fates = fates[1:]
+				return f
+			}
+			if _, _, err := r.VerifyDirect(ctx, "r", u.ID); !errors.Is(err, errInjected) {
+				t.Errorf("without an answer: %v", err)
+			}
 			if _, done, err := r.VerifyDirect(ctx, "r", u.ID); !done || err != nil {
-				t.Errorf("after a crash: %v, %v", done, err)
+				t.Errorf("after a crash, and a claim that was given back: %v, %v", done, err)
 			}
 		})
 	})
