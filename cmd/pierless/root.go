@@ -19,7 +19,8 @@ or over a folder of its own.
   pierless verify 127.0.0.1:5000    what this or any other registry does wrong, if anything
   pierless doctor https://...       what is wrong with a deployment, and what to set
 
-Every flag has a variable: the flag wins. --help of each command lists both.`
+Settings of a registry have variables, too: the flag wins. --help of each command
+lists both.`
 
 func newRoot(getenv func(string) string) *cobra.Command {
 	root := &cobra.Command{

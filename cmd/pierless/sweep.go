@@ -20,9 +20,9 @@ const sweepHelp = `Sweep drops what nobody needs any more: uploads that were beg
 within 24 hours, with the bytes that they had stored. What is in use is never
 touched, and any number of sweeps may run beside pushes and each other.
 
-A deployed registry sweeps by itself every hour, and so does 'pierless serve'. Use
-this command to see what there is to drop, or after turning those off. It stops at
-Ctrl-C; the next one goes on.
+A deployed registry sweeps by itself every hour, and so does 'pierless serve'. This
+command does it at once, and says how much there was. It stops at Ctrl-C; the next
+one goes on.
 
 Give it the bucket and the table of the registry, or the folder of one that does not
 run (--data).

@@ -204,7 +204,7 @@ func (r *Registry) store(ctx context.Context, s session, c Chunk) (Stored, error
 		}
 		return Stored{}, errBroken(body.n, body.err)
 	case errors.Is(err, ErrTooLarge):
-		return Stored{}, oci.NewError(oci.SizeInvalid, "the blob is larger than the store can hold")
+		return Stored{}, oci.NewError(oci.SizeInvalid, "the blob is larger than what the store can hold in pieces of this size: %s", oci.WaysPast)
 	case err != nil:
 		return Stored{}, fmt.Errorf("append to upload: %w", err)
 	}
