@@ -61,7 +61,7 @@ func TestProxyRefuses(t *testing.T) {
 		"--allow-remote":           {"--listen", "0.0.0.0:0", "127.0.0.1:1"},
 		"accepts 1 arg":            {},
 		"is not a size":            {"--spool-max", "1 big one", "127.0.0.1:1"},
-		"address of a registry":    {"--listen", "127.0.0.1:0", "ftp://x"},
+		"a registry's address":     {"--listen", "127.0.0.1:0", "ftp://x"},
 		"reached from other":       {"--listen", ":0", "127.0.0.1:1"},
 		"127.0.0.1:x can be":       {"--listen", "127.0.0.1:x", "127.0.0.1:1"},
 		"not a directory":          {"--listen", "127.0.0.1:0", "--spool", "/dev/null/x", "127.0.0.1:1"},

@@ -263,3 +263,42 @@ func TestUploadsAreNotTurnedIntoGets(t *testing.T) {
 		}
 	}
 }
+
+// TestNoLogin: where there is nothing to say to a challenge the client says so at once,
+// without the address of the request: it may have the id of an upload in it.
+func TestNoLogin(t *testing.T) {
+	const id = "0123456789abcdef0123456789abcdef"
+	challenge := ""
+	address := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Method == http.MethodHead, strings.Contains(r.URL.Path, "_pierless"):
+			http.NotFound(w, r)
+		case r.Method == http.MethodPost:
+			w.Header().Set("Location", "/v2/a/blobs/uploads/"+id+"?_state=x")
+			w.WriteHeader(http.StatusAccepted)
+		default:
+			w.Header().Set("WWW-Authenticate", challenge)
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}))
+	broken := errors.New("the helper is broken")
+	for name, tt := range map[string]struct {
+		challenge string
+		cred      client.Credential
+		err       error
+	}{
+		"a helper that fails":      {`Basic realm="r"`, client.Credential{}, broken},
+		"a token and no password":  {`Basic realm="r"`, client.Credential{RefreshToken: "hush"}, nil},
+		"a realm that is internal": {`Bearer realm="http://10.0.0.1/token?x=hush"`, client.Credential{Username: "ann", Password: "hush"}, nil},
+	} {
+		challenge = tt.challenge
+		c, naps := newClient(t, address, client.Options{Credentials: func(context.Context, string) (client.Credential, error) { return tt.cred, tt.err }})
+		_, err := repository(t, c, "a").PushBlob(t.Context(), blobOf(randomBytes(1, 5*mib)))
+		if err == nil || tt.err != nil && !errors.Is(err, tt.err) || strings.Contains(err.Error(), id) || strings.Contains(err.Error(), "hush") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if slept := naps.list(); len(slept) > 0 {
+			t.Errorf("%s: tried %d times more", name, len(slept))
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -97,14 +98,16 @@ type body struct {
 	// Guarded by the source's mutex. closed: what Read says now is not the source's fault;
 	// ended: nothing counts any more.
 	closed, ended bool
+	waiting       bool // for the reader
 	done          chan struct{}
 	once          sync.Once
 }
 
-// findFile looks whether the reader is a file, and long enough.
+// findFile looks whether the reader is a file, and long enough. Other systems than Linux
+// move a file's position only once all of it was sent: nobody would see it getting on.
 func (b *body) findFile() error {
 	file, ok := b.reader.(*os.File)
-	if !ok || b.size < 0 {
+	if !ok || b.size < 0 || runtime.GOOS != "linux" {
 		return nil
 	}
 	info, err := file.Stat()
@@ -138,9 +141,13 @@ func (b *body) Read(p []byte) (int, error) {
 			return 0, io.EOF
 		}
 	}
+	b.mu.Lock()
+	b.waiting = true
+	b.mu.Unlock()
 	n, err := b.reader.Read(p)
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.waiting = false
 	b.read += int64(n)
 	if b.closed || b.ended {
 		return n, err
@@ -157,6 +164,14 @@ func (b *body) Read(p []byte) (int, error) {
 		b.err = err
 	}
 	return n, err
+}
+
+// state implements transfer.
+func (b *body) state() (taken int64, waiting, all bool) {
+	taken = b.position()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return taken, b.waiting, b.closed || b.size >= 0 && taken >= b.size
 }
 
 // Close implements io.Closer. The transport may call it while it still reads, and before

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -38,8 +37,8 @@ type Options struct {
 	// used then, and a 401 comes back as an *Error that has the challenge.
 	Authorization string
 
-	// Transport makes the requests; nil: one of this client's own. It should not add
-	// compression: sizes are compared.
+	// Transport makes the requests; nil: NewTransport(). It should not add compression, as
+	// sizes are compared, and should give up what stands still: nobody else does.
 	Transport http.RoundTripper
 
 	// UserAgent is sent to the registry, never to a store; empty: "pierless".
@@ -91,7 +90,7 @@ type Client struct {
 // New returns a client of the registry at "host[:port]" or "http(s)://host[:port]". No
 // request is made. docker.io is taken for the host that its API has.
 func New(registry string, opts Options) (*Client, error) {
-	base, err := parseRegistry(registry, opts.PlainHTTP)
+	base, err := ParseRegistry(registry, opts.PlainHTTP)
 	if err != nil {
 		return nil, err
 	}
@@ -108,16 +107,17 @@ func New(registry string, opts Options) (*Client, error) {
 		opts.Sleep = sleep
 	}
 	if opts.Transport == nil {
-		opts.Transport = newTransport()
+		opts.Transport = NewTransport()
 	}
-	c := &Client{base: base, opts: opts}
+	c := &Client{base: *base, opts: opts}
 	c.plain = &http.Client{Transport: opts.Transport, CheckRedirect: checkRedirect}
 	c.auth = newAuth(c.plain, opts)
 	return c, nil
 }
 
-// parseRegistry reads the address of a registry.
-func parseRegistry(registry string, plain bool) (url.URL, error) {
+// ParseRegistry reads the address of a registry as New does: the URL has a scheme and a
+// host, nothing else.
+func ParseRegistry(registry string, plainHTTP bool) (*url.URL, error) {
 	raw, bare := registry, !strings.Contains(registry, "://")
 	if bare {
 		raw = "https://" + registry
@@ -126,10 +126,10 @@ func parseRegistry(registry string, plain bool) (url.URL, error) {
 	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" ||
 		u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
 		// The address is not repeated: somebody may have put a password in it.
-		return url.URL{}, errors.New("a registry's address is host[:port] or http(s)://host[:port], with nothing before or behind it")
+		return nil, errors.New("a registry's address is host[:port] or http(s)://host[:port], with nothing before or behind it")
 	}
-	base := url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host)}
-	if bare && (plain || isLoopback(u.Hostname())) {
+	base := &url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host)}
+	if bare && (plainHTTP || isLoopback(strings.ToLower(u.Hostname()))) {
 		base.Scheme = "http"
 	}
 	if base.Host == "docker.io" || base.Host == "index.docker.io" {
@@ -144,26 +144,6 @@ func isLoopback(host string) bool {
 	}
 	ip, err := netip.ParseAddr(host)
 	return err == nil && ip.IsLoopback()
-}
-
-// newTransport is the default transport with what large bodies need: buffers that make
-// few system calls, more connections to keep, and no compression, as sizes are compared.
-// A registry that takes bytes for minutes without an answer at their end is given up.
-func newTransport() *http.Transport {
-	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
-		ForceAttemptHTTP2:     true,
-		MaxIdleConns:          128,
-		MaxIdleConnsPerHost:   32,
-		IdleConnTimeout:       90 * time.Second,
-		TLSHandshakeTimeout:   15 * time.Second,
-		ExpectContinueTimeout: 2 * time.Second,
-		ResponseHeaderTimeout: 10 * time.Minute,
-		WriteBufferSize:       256 << 10,
-		ReadBufferSize:        64 << 10,
-		DisableCompression:    true,
-	}
 }
 
 // sleep waits for d or until the context ends.
@@ -190,7 +170,7 @@ func (c *Client) Ping(ctx context.Context) error {
 // Catalog lists the repositories, page by page (from Docker's HTTP API V2). Many
 // registries have no such list, or not for everybody.
 func (c *Client) Catalog(ctx context.Context) iter.Seq2[string, error] {
-	return strings2(ctx, c, c.newCall(http.MethodGet, route.Request{Kind: route.Catalog}), "repositories")
+	return listStrings(ctx, c, c.newCall(http.MethodGet, route.Request{Kind: route.Catalog}), "repositories")
 }
 
 // Repository returns a repository of the registry. No request is made. The error is

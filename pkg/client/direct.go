@@ -34,10 +34,21 @@ func (r *Repository) StartDirect(ctx context.Context, o direct.Offer) (u direct.
 		return direct.Upload{}, false, r.notOffered(ctx, err)
 	case status == http.StatusCreated:
 		return direct.Upload{}, true, nil
-	case status != http.StatusAccepted || u.Digest != o.Digest || u.Size != o.Size || u.Put == nil && u.PartSize <= 0:
+	case status != http.StatusAccepted || !isOf(u, o.Digest, o.Size) || u.Put == nil && u.PartSize <= 0:
 		return direct.Upload{}, false, fmt.Errorf("%w: it answers %d with something else", ErrNotOffered, status)
 	}
 	return u, false, nil
+}
+
+// isOf tells whether an upload is that of a blob. Where it comes in parts, or is being
+// verified, there is no request for the bytes; another size than the blob's is none of it.
+func isOf(u direct.Upload, d oci.Digest, size int64) bool {
+	if u.Put != nil {
+		if k, err := storeCall(*u.Put); err == nil && k.size != size {
+			return false
+		}
+	}
+	return u.Digest == d && u.Size == size
 }
 
 // notOffered tells a registry that does not know the extension from one that refuses
@@ -206,7 +217,7 @@ func storeCall(req direct.Request) (call, error) {
 func (r *Repository) sendStore(ctx context.Context, k call) error {
 	err := finish(r.client.do(ctx, k))
 	var store *StoreError
-	if errors.As(err, &store) && store.Status == http.StatusBadRequest && !store.cut() {
+	if errors.As(err, &store) && store.content() {
 		return fmt.Errorf("%w: %w", ErrContent, err)
 	}
 	return err

@@ -1,12 +1,14 @@
 package client
 
 import (
+	"bytes"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -103,6 +105,22 @@ func (e *StoreError) Error() string {
 	return text
 }
 
+// content tells whether the store says that the bytes are others, as S3 and stores like
+// it put that.
+func (e *StoreError) content() bool {
+	switch e.Code {
+	case "BadDigest", "InvalidDigest", "InvalidRequest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch":
+		return e.Status == http.StatusBadRequest
+	}
+	return false
+}
+
+// expired tells whether the presigned request is too old, or the credentials that it was
+// signed with: the registry gives another one.
+func (e *StoreError) expired() bool {
+	return e.Status == http.StatusForbidden || e.Code == "ExpiredToken"
+}
+
 // cut tells whether the store says that the bytes did not all come, rather than others:
 // S3 answers 400 to both.
 func (e *StoreError) cut() bool { return e.Code == "RequestTimeout" || e.Code == "IncompleteBody" }
@@ -117,6 +135,19 @@ type networkError struct {
 // Error leaves out queries: that of a store's URL is a secret.
 func (e *networkError) Error() string { return e.method + " " + e.where + ": " + scrub(e.err.Error()) }
 func (e *networkError) Unwrap() error { return e.err }
+
+// loginError is a request that was not made because there is nothing to say to the
+// registry's challenge: no helper, no answer of a token service that makes sense.
+type loginError struct {
+	method, path string
+	err          error
+}
+
+// Error leaves out queries.
+func (e *loginError) Error() string {
+	return e.method + " " + e.path + ": cannot log in: " + scrub(e.err.Error())
+}
+func (e *loginError) Unwrap() error { return e.err }
 
 // scrub drops what stands behind question marks.
 func scrub(text string) string {
@@ -146,6 +177,7 @@ const (
 func answerError(resp *http.Response, k call) *Error {
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // what came is what there is to say
+	body = hideID(body, k)
 	e := &Error{
 		Method: k.method, Path: k.label, Status: resp.StatusCode,
 		RetryAfter: retryAfter(resp.Header), Challenge: resp.Header.Get("WWW-Authenticate"),
@@ -156,6 +188,18 @@ func answerError(resp *http.Response, k call) *Error {
 	e.Errors = statusErrors(resp.StatusCode, k.missing)
 	e.Excerpt = excerpt(body)
 	return e
+}
+
+// hideID takes the id of an upload out of an answer that repeats the path.
+func hideID(body []byte, k call) []byte {
+	if k.label == k.url.Path {
+		return body
+	}
+	body = bytes.ReplaceAll(body, []byte(k.url.Path), []byte(k.label))
+	if id := path.Base(k.url.Path); len(id) >= 16 { // shorter ones may be anything
+		body = bytes.ReplaceAll(body, []byte(id), []byte("<id>"))
+	}
+	return body
 }
 
 // statusErrors is what a status says by itself.

@@ -20,7 +20,7 @@ const maxPage = 16 << 20
 // Tags lists the tags, page by page (spec, end-8). The error is NAME_UNKNOWN, among
 // others; after an error nothing more comes.
 func (r *Repository) Tags(ctx context.Context) iter.Seq2[string, error] {
-	return strings2(ctx, r.client, r.newCall(http.MethodGet, route.Request{Kind: route.TagList}, "pull"), "tags")
+	return listStrings(ctx, r.client, r.newCall(http.MethodGet, route.Request{Kind: route.TagList}, "pull"), "tags")
 }
 
 // Referrers lists the manifests that refer to d, page by page (spec, end-12): those of an
@@ -86,8 +86,8 @@ func yieldIndex(content []byte, artifactType string, err error, yield func(oci.D
 	return true
 }
 
-// strings2 lists the strings in one field of every page.
-func strings2(ctx context.Context, c *Client, k call, field string) iter.Seq2[string, error] {
+// listStrings lists the strings in one field of every page.
+func listStrings(ctx context.Context, c *Client, k call, field string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for page, err := range c.pages(ctx, k) {
 			var body map[string]json.RawMessage

@@ -119,10 +119,12 @@ func (r *Repository) PushManifest(ctx context.Context, ref oci.Reference, mediaT
 		return oci.Descriptor{}, err
 	}
 	drain(resp)
-	if d, err := oci.ParseDigest(resp.Header.Get("Docker-Content-Digest")); err == nil {
-		if _, err := checkDigest(content, d); err != nil {
-			return oci.Descriptor{}, fmt.Errorf("the registry stored something else: %w", err)
-		}
+	d, err := oci.ParseDigest(resp.Header.Get("Docker-Content-Digest"))
+	if err != nil {
+		return desc, stored(resp, k)
+	}
+	if _, err := checkDigest(content, d); err != nil {
+		return oci.Descriptor{}, fmt.Errorf("the registry stored something else: %w", err)
 	}
 	return desc, nil
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -35,9 +34,8 @@ func (r *Repository) resumeParts(ctx context.Context, b Blob) (done bool, err er
 	if !ok {
 		return false, nil
 	}
-	u, err := r.DirectStatus(ctx, id)
-	usable := err == nil && u.ID == id && u.Digest == b.Digest && u.Size == b.Size && (u.PartSize > 0 || u.State == direct.Verifying)
-	if !usable {
+	u, err := r.statusOf(ctx, b, id)
+	if err != nil || u.Put != nil {
 		if ctx.Err() != nil || temporary(err) {
 			return false, err
 		}
@@ -91,12 +89,12 @@ func (r *Repository) sendAndComplete(ctx context.Context, b Blob, u direct.Uploa
 	if err := r.sendParts(ctx, b, u); err != nil {
 		return err
 	}
-	err := r.complete(ctx, u.ID)
+	err := r.FinishDirect(ctx, u.ID)
 	if !is(err, oci.BlobUploadInvalid) {
 		return err
 	}
 	// Something is missing after all: what the store has decides, once.
-	if u, err = r.DirectStatus(ctx, u.ID); err != nil {
+	if u, err = r.statusOf(ctx, b, u.ID); err != nil {
 		return err
 	}
 	if u.State == direct.Verifying {
@@ -105,7 +103,7 @@ func (r *Repository) sendAndComplete(ctx context.Context, b Blob, u direct.Uploa
 	if err := r.sendParts(ctx, b, u); err != nil {
 		return err
 	}
-	return r.complete(ctx, u.ID)
+	return r.FinishDirect(ctx, u.ID)
 }
 
 // sendParts hashes the blob from its beginning to its end, and has each part that the
@@ -243,10 +241,7 @@ func (r *Repository) sendPart(ctx context.Context, b Blob, u direct.Upload, p re
 		if err := r.client.opts.Sleep(ctx, wait); err != nil {
 			return err
 		}
-		var store *StoreError
-		if errors.As(err, &store) && store.Status == http.StatusForbidden {
-			p.signed = time.Time{}
-		}
+		p.signed = time.Time{} // a connection that breaks may hide that the store has refused
 	}
 }
 

@@ -38,7 +38,7 @@ type Blob struct {
 	Progress func(delta int64)
 }
 
-// body opens n bytes from offset.
+// body opens the bytes from offset on.
 func (b Blob) body(offset int64) func() (io.ReadCloser, error) {
 	return func() (io.ReadCloser, error) { return b.Open(offset) }
 }
@@ -163,7 +163,7 @@ func (r *Repository) pushSmall(ctx context.Context, b Blob) (How, error) {
 		return "", contentError(err)
 	}
 	if resp.StatusCode != http.StatusAccepted {
-		return Whole, nil
+		return Whole, stored(resp, k)
 	}
 	r.client.noSinglePost.Store(true)
 	b.Progress(-b.Size) // the registry threw the body away
@@ -184,7 +184,7 @@ func (r *Repository) putWhole(ctx context.Context, u *Upload, b Blob) error {
 	k.once = true
 	k.header.Set("Content-Type", "application/octet-stream")
 	k.body, k.size, k.progress = b.body(0), b.Size, b.Progress
-	return contentError(finish(r.client.do(ctx, k)))
+	return contentError(r.client.store(ctx, k))
 }
 
 // pushWhole sends a blob in one request, with an upload of its own for each try.

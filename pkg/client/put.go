@@ -76,7 +76,7 @@ func (r *Repository) pushPut(ctx context.Context, b Blob, u direct.Upload) error
 		err := r.sendStore(ctx, k)
 		done, cut := r.arrived(ctx, b, u, err)
 		if done {
-			return r.complete(ctx, u.ID)
+			return r.FinishDirect(ctx, u.ID)
 		}
 		if cut {
 			cuts++
@@ -95,8 +95,8 @@ func (r *Repository) pushPut(ctx context.Context, b Blob, u direct.Upload) error
 		}
 		// A connection that breaks may hide that the store has refused.
 		var store *StoreError
-		if cut || errors.As(err, &store) && store.Status == http.StatusForbidden || time.Since(signed) > maxAge {
-			if k, err = r.signAgain(ctx, u.ID); err != nil {
+		if cut || errors.As(err, &store) && store.expired() || time.Since(signed) > maxAge {
+			if k, err = r.signAgain(ctx, b, u.ID); err != nil {
 				return err
 			}
 			signed = time.Now()
@@ -132,8 +132,8 @@ func (r *Repository) arrived(ctx context.Context, b Blob, u direct.Upload, err e
 }
 
 // signAgain gets a fresh request for the bytes.
-func (r *Repository) signAgain(ctx context.Context, id string) (call, error) {
-	u, err := r.DirectStatus(ctx, id)
+func (r *Repository) signAgain(ctx context.Context, b Blob, id string) (call, error) {
+	u, err := r.statusOf(ctx, b, id)
 	if err != nil {
 		return call{}, err
 	}
@@ -143,8 +143,18 @@ func (r *Repository) signAgain(ctx context.Context, id string) (call, error) {
 	return storeCall(*u.Put)
 }
 
-// complete says that all bytes are there, and has them verified where that is needed.
-func (r *Repository) complete(ctx context.Context, id string) error {
+// statusOf says where the upload of a blob stands.
+func (r *Repository) statusOf(ctx context.Context, b Blob, id string) (direct.Upload, error) {
+	u, err := r.DirectStatus(ctx, id)
+	if err == nil && (u.ID != id || !isOf(u, b.Digest, b.Size) || u.Put == nil && u.PartSize <= 0 && u.State != direct.Verifying) {
+		return direct.Upload{}, errors.New("the registry tells of another upload than it was asked for")
+	}
+	return u, err
+}
+
+// FinishDirect says that all bytes are in the store, and has them verified where that is
+// needed: then the blob is there. Errors: those of CompleteDirect, ErrContent.
+func (r *Repository) FinishDirect(ctx context.Context, id string) error {
 	u, done, err := r.CompleteDirect(ctx, id)
 	if err != nil || done {
 		return err

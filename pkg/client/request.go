@@ -169,9 +169,16 @@ func cleanError(ctx context.Context, k call, err error, sent int64) error {
 	if denied := authError(err); denied != nil {
 		return denied
 	}
+	var u *url.Error
+	if !errors.As(err, &u) {
+		// Not the connection: the authorization, which puts the address before its cause.
+		if cause := errors.Unwrap(err); cause != nil {
+			err = cause
+		}
+		return &loginError{method: k.method, path: k.label, err: err}
+	}
 	where := k.url.Host + k.label
 	for {
-		var u *url.Error
 		if !errors.As(err, &u) {
 			return &networkError{method: k.method, where: where, err: err, sent: sent}
 		}
@@ -180,6 +187,27 @@ func cleanError(ctx context.Context, k call, err error, sent int64) error {
 		}
 		err = u.Err
 	}
+}
+
+// store makes a request that ends with a blob in the registry: exactly 201 says so.
+func (c *Client) store(ctx context.Context, k call) error {
+	resp, err := c.do(ctx, k)
+	if err != nil {
+		return err
+	}
+	drain(resp)
+	return stored(resp, k)
+}
+
+// stored is an error unless the answer is that of a registry which has stored something:
+// a front door may say 200 to everything.
+func stored(resp *http.Response, k call) error {
+	if resp.StatusCode == http.StatusCreated {
+		return nil
+	}
+	return &Error{Method: k.method, Path: k.label, Status: resp.StatusCode, Errors: oci.Errors{
+		oci.NewError(oci.Unknown, "the registry does not say that it has stored the content: that would be 201"),
+	}}
 }
 
 // remove makes a DELETE. What a repeated one does not find any more, the first one has
@@ -230,7 +258,10 @@ func (c *Client) read(ctx context.Context, k call, limit int64) (answer, error) 
 		if err == nil {
 			return answer{resp.StatusCode, resp.Header, body}, nil
 		}
-		err = cleanError(ctx, k, err, 0)
+		if ctx.Err() != nil {
+			return answer{}, fmt.Errorf("%s %s: %w", k.method, k.label, ctx.Err())
+		}
+		err = &networkError{method: k.method, where: k.url.Host + k.label, err: err}
 		wait, again := c.again(ctx, err, attempt)
 		if !again {
 			return answer{}, err

@@ -54,9 +54,8 @@ func temporary(err error) bool {
 	case errors.As(err, &e):
 		return temporaryStatus(e.Status)
 	case errors.As(err, &s):
-		// 403: a presigned URL that has expired, the registry gives another one. 409: another
-		// request of ours to the same key is not over yet.
-		return temporaryStatus(s.Status) || s.cut() || s.Status == http.StatusForbidden || s.Status == http.StatusConflict
+		// 409: another request of ours to the same key is not over yet.
+		return temporaryStatus(s.Status) || s.cut() || s.expired() || s.Status == http.StatusConflict
 	case errors.As(err, &n):
 		return !hopeless(n.err)
 	}

@@ -184,7 +184,7 @@ func (r *Repository) FinishUpload(ctx context.Context, u *Upload, d oci.Digest) 
 	k := r.uploadCall(http.MethodPut, u).withQuery("digest", string(d))
 	k.header.Set("Content-Type", "application/octet-stream")
 	for attempt := 1; ; attempt++ {
-		err := r.finished(ctx, d, finish(r.client.do(ctx, k)))
+		err := r.finished(ctx, d, r.client.store(ctx, k))
 		// A chunk whose answer was lost may still be worked on.
 		if !is(err, oci.BlobUploadInvalid) || attempt >= r.client.opts.Attempts {
 			return err

@@ -267,3 +267,49 @@ func TestHTTPLocation(t *testing.T) {
 type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// TestYesToEverything: what answers 200 to every request has stored nothing.
+func TestYesToEverything(t *testing.T) {
+	r := newRepository(t, serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Method == http.MethodHead, strings.Contains(r.URL.Path, "_pierless"):
+			http.NotFound(w, r)
+		case r.Method == http.MethodPost && r.URL.RawQuery == "", r.Method == http.MethodPatch:
+			w.Header().Set("Location", "/v2/a/blobs/uploads/1")
+			w.WriteHeader(http.StatusAccepted)
+		default:
+			fmt.Fprint(w, "<html>welcome</html>")
+		}
+	})), "a", client.Options{})
+	for _, size := range []int{10, mib, 5 * mib} {
+		if got, err := r.PushBlob(t.Context(), blobOf(randomBytes(1, size))); err == nil {
+			t.Errorf("%d bytes pushed as %+v", size, got)
+		}
+	}
+	if _, err := r.PushManifest(t.Context(), oci.Reference{Tag: "v1"}, oci.MediaTypeImageManifest, []byte("{}")); err == nil {
+		t.Error("a manifest is pushed")
+	}
+}
+
+// TestNoIDInAnswers: some servers repeat the path of what they do not like.
+func TestNoIDInAnswers(t *testing.T) {
+	const id = "0123456789abcdef0123456789abcdef"
+	for name, form := range map[string]string{"text": "Cannot %s %s", "spec": `{"errors":[{"code":"DENIED","message":"%s %s","detail":"` + id + `"}]}`} {
+		r := newRepository(t, serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case strings.Contains(r.URL.Path, "_pierless"), r.Method == http.MethodHead:
+				http.NotFound(w, r)
+			case r.Method == http.MethodPost:
+				w.Header().Set("Location", "/v2/a/blobs/uploads/"+id+"?_state=x")
+				w.WriteHeader(http.StatusAccepted)
+			default:
+				w.WriteHeader(http.StatusForbidden)
+				fmt.Fprintf(w, form, r.Method, r.URL.Path)
+			}
+		})), "a", client.Options{})
+		_, err := r.PushBlob(t.Context(), blobOf(randomBytes(1, 5*mib)))
+		if err == nil || strings.Contains(err.Error(), id) || !strings.Contains(err.Error(), "<id>") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

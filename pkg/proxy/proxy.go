@@ -72,7 +72,7 @@ type Proxy struct {
 // New returns a proxy, whose spool Close removes. The error is about the options or the
 // spool's folder; the registry is not asked.
 func New(opts Options) (*Proxy, error) {
-	upstream, err := parseUpstream(opts.Registry, opts.PlainHTTP)
+	upstream, err := client.ParseRegistry(opts.Registry, opts.PlainHTTP)
 	if err != nil {
 		return nil, err
 	}
@@ -90,25 +90,13 @@ func New(opts Options) (*Proxy, error) {
 		errorLog: slog.NewLogLogger(opts.Log.Handler(), slog.LevelDebug), sleep: pause, stop: make(chan struct{}),
 	}
 	if p.transport == nil {
-		p.transport = newTransport()
+		p.transport = client.NewTransport() // nothing is asked for or unpacked on the way
 	}
 	if p.spool, err = openSpool(opts.Spool, opts.SpoolMax); err != nil {
 		return nil, err
 	}
 	p.behind.Go(p.expireIdle)
 	return p, nil
-}
-
-// newTransport passes on what the registry sends as it is: nothing is asked for or
-// unpacked on the way. It has what large bodies need, buffers that make few system calls,
-// and gives up a registry that has taken them and says nothing.
-func newTransport() http.RoundTripper {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.DisableCompression = true
-	t.MaxIdleConnsPerHost = 16
-	t.ResponseHeaderTimeout = 10 * time.Minute
-	t.WriteBufferSize, t.ReadBufferSize = 256<<10, 64<<10
-	return t
 }
 
 // Upstream is the registry's address, with its scheme.

@@ -70,16 +70,12 @@ func (p *Proxy) sendSpooled(t *turn, repo *client.Repository, c closing, content
 	return err
 }
 
-// stream sends the body of a request to the store while it comes, or where the registry
-// sends nobody there, to the registry.
-func (p *Proxy) stream(t *turn, r *http.Request, repo *client.Repository, c closing) error {
-	src := newSource(r.Body, c)
+// stream sends the body of a request to the store while it comes. The error is
+// client.ErrNotOffered where the registry sends nobody there, or wants parts.
+func (p *Proxy) stream(t *turn, r *http.Request, repo *client.Repository, src *source) error {
 	err := p.streamDirect(t.ctx, r, repo, src)
-	if errors.Is(err, client.ErrNotOffered) {
-		err = p.streamChunks(t.ctx, r, repo, src)
-	}
-	if err == nil {
-		return nil
+	if err == nil || errors.Is(err, client.ErrNotOffered) {
+		return err
 	}
 	if fault := src.fault(); fault != nil {
 		return fmt.Errorf("%w (cause: %w)", fault, err)
@@ -107,16 +103,26 @@ func (p *Proxy) streamDirect(ctx context.Context, r *http.Request, repo *client.
 		if exists {
 			return src.fault()
 		}
+		if u.Put == nil {
+			p.cancelDirect(r, repo, u.ID)
+			return fmt.Errorf("%w in one piece", client.ErrNotOffered)
+		}
 		body, ok := src.fromStart()
-		if !ok || u.Put == nil {
+		if !ok {
 			p.cancelDirect(r, repo, u.ID)
 			return errors.Join(failed, errNotTwice)
 		}
-		if failed = repo.SendDirect(ctx, *u.Put, body); failed == nil || isThere(failed) {
+		if failed = repo.SendDirect(ctx, *u.Put, body); failed == nil {
 			return p.complete(ctx, r, repo, src, u.ID)
 		}
+		if mayBeThere(failed, src) {
+			if err := p.complete(ctx, r, repo, src, u.ID); err != nil {
+				return fmt.Errorf("%w; and then: %s", failed, err.Error()) // which may be tried again
+			}
+			return nil
+		}
 		p.cancelDirect(r, repo, u.ID)
-		if ctx.Err() != nil || errors.Is(failed, client.ErrContent) {
+		if ctx.Err() != nil || errors.Is(failed, client.ErrContent) || errors.Is(failed, client.ErrSource) {
 			return failed
 		}
 	}
@@ -125,21 +131,24 @@ func (p *Proxy) streamDirect(ctx context.Context, r *http.Request, repo *client.
 
 var errNotTwice = errors.New("the body cannot be read a second time")
 
-// isThere reports the store's answer to content that it has already.
-func isThere(err error) bool {
+// mayBeThere reports whether the store may have the content although it did not say so: it
+// has it already, or took all of it and the answer was lost. The completion knows.
+func mayBeThere(err error, src *source) bool {
 	var answer *client.StoreError
-	return errors.As(err, &answer) && answer.Status == http.StatusPreconditionFailed
+	if errors.As(err, &answer) {
+		return answer.Status == http.StatusPreconditionFailed
+	}
+	return src.ended()
 }
 
 // complete closes a direct upload whose bytes are all in the store.
 func (p *Proxy) complete(ctx context.Context, r *http.Request, repo *client.Repository, src *source, id string) error {
-	if err := src.fault(); err != nil {
-		p.cancelDirect(r, repo, id)
-		return err
+	err := src.fault()
+	if err == nil {
+		err = repo.FinishDirect(ctx, id)
 	}
-	_, done, err := repo.CompleteDirect(ctx, id)
-	for err == nil && !done {
-		_, done, err = repo.VerifyDirect(ctx, id)
+	if err != nil {
+		p.cancelDirect(r, repo, id)
 	}
 	return err
 }
@@ -148,38 +157,9 @@ func (p *Proxy) cancelDirect(r *http.Request, repo *client.Repository, id string
 	p.later(r, repo.Name(), func(ctx context.Context) error { return repo.CancelDirect(ctx, id) })
 }
 
-// streamChunks sends the body to the registry in pieces that every registry takes, in an
-// upload of their own: the one that the client has opened stays as it is, for another try.
-func (p *Proxy) streamChunks(ctx context.Context, r *http.Request, repo *client.Repository, src *source) error {
-	u, err := repo.StartUpload(ctx, src.closing.digest.Algorithm())
-	if err != nil {
-		return err
-	}
-	if err = p.sendChunks(ctx, repo, u, src); err != nil {
-		p.later(r, repo.Name(), func(ctx context.Context) error { return repo.CancelUpload(ctx, u) })
-	}
-	return err
-}
-
-func (p *Proxy) sendChunks(ctx context.Context, repo *client.Repository, u *client.Upload, src *source) error {
-	body, left := src.onward(), src.closing.last.length
-	for piece := make([]byte, small); left > 0; left -= int64(len(piece)) {
-		piece = piece[:min(small, left)]
-		if _, err := io.ReadFull(body, piece); err != nil {
-			return err
-		}
-		if err := repo.AppendUpload(ctx, u, piece); err != nil {
-			return err
-		}
-	}
-	if err := src.fault(); err != nil {
-		return err
-	}
-	return repo.FinishUpload(ctx, u, src.closing.digest)
-}
-
-// laterTimeout is how long the registry has to end an upload that was not needed.
-const laterTimeout = time.Minute
+// laterTimeout is how long the registry has to end an upload that was not needed. Close
+// waits for that.
+const laterTimeout = 10 * time.Second
 
 // later does what the client need not wait for, and what may fail: the registry ends
 // uploads that nobody goes on with by itself.

@@ -154,6 +154,7 @@ func (s *session) status() (size int64, err error) {
 	if s.gone || s.digest != "" {
 		return 0, errUnknown()
 	}
+	s.used = time.Now()
 	return s.size, nil
 }
 
@@ -223,7 +224,7 @@ func (t *turn) write(p []byte) error {
 // lost says why the turn is over. The caller holds the session's lock.
 func (t *turn) lost() error {
 	switch {
-	case t.s.gone:
+	case t.s.gone, t.s.digest != "": // the turn before may have come to its end yet
 		return errUnknown()
 	case t.s.turn != t:
 		return errTakenOver()

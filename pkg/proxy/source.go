@@ -43,18 +43,21 @@ func (s *source) fromStart() (r io.Reader, ok bool) {
 	return s.reader, true
 }
 
-// onward returns a reader of what was not read yet.
-func (s *source) onward() io.Reader {
+// ended reports whether all of the body was read.
+func (s *source) ended() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.reader = &sourceReader{s: s, at: s.n}
-	return s.reader
+	return s.n == s.closing.last.length
 }
 
 // fault reads the body to its end and says what is wrong with it: BLOB_UPLOAD_INVALID if
 // it broke off, SIZE_INVALID, DIGEST_INVALID, or nothing.
 func (s *source) fault() error {
-	drain(s.onward())
+	s.mu.Lock()
+	rest := &sourceReader{s: s, at: s.n}
+	s.reader = rest
+	s.mu.Unlock()
+	drain(rest)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/pierless/pierless/pkg/client"
 	"github.com/pierless/pierless/pkg/direct"
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/route"
@@ -186,15 +188,15 @@ func (p *Proxy) append(r *http.Request, s *session, c chunk) (size int64, err er
 		return 0, err
 	}
 	defer t.end()
-	if err := t.readChunk(r, c); err != nil {
+	if err := t.readChunk(r.Body, c); err != nil {
 		return 0, err
 	}
 	return t.size, t.keep()
 }
 
 // readChunk spools the body of a request.
-func (t *turn) readChunk(r *http.Request, c chunk) error {
-	if c.length == 0 || r.Body == nil {
+func (t *turn) readChunk(body io.Reader, c chunk) error {
+	if c.length == 0 {
 		return nil
 	}
 	if c.length > 0 {
@@ -202,7 +204,7 @@ func (t *turn) readChunk(r *http.Request, c chunk) error {
 			return err
 		}
 	}
-	return t.read(r.Body, c.length)
+	return t.read(body, c.length)
 }
 
 // put closes an upload, with the last piece of it, all of it, or nothing more (spec,
@@ -244,13 +246,20 @@ func (p *Proxy) close(w http.ResponseWriter, r *http.Request, s *session, c clos
 		return err
 	}
 	defer t.end()
+	body := io.Reader(r.Body)
 	if t.size == 0 && c.last.length > small && c.last.length <= direct.MaxPut && c.digest.Algorithm() == oci.SHA256 {
-		if err := p.stream(t, r, repo, c); err != nil {
+		src := newSource(r.Body, c)
+		err := p.stream(t, r, repo, src)
+		if err == nil {
+			return p.closed(w, r, t, c)
+		}
+		again, ok := src.fromStart()
+		if !errors.Is(err, client.ErrNotOffered) || !ok {
 			return err
 		}
-		return p.closed(w, r, t, c)
+		body = again
 	}
-	if err := t.readChunk(r, c.last); err != nil {
+	if err := t.readChunk(body, c.last); err != nil {
 		return err
 	}
 	content, release, err := t.content(c)

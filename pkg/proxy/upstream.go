@@ -1,35 +1,12 @@
 package proxy
 
 import (
-	"fmt"
 	"net"
 	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
 )
-
-// parseUpstream reads the registry's address: a host with or without a port, or a URL
-// without a path. A loopback address without a scheme is plain HTTP, as for all clients.
-func parseUpstream(registry string, plainHTTP bool) (*url.URL, error) {
-	if !strings.Contains(registry, "://") {
-		scheme := "https"
-		if host, _ := splitHost(registry); plainHTTP || isLoopback(host) {
-			scheme = "http"
-		}
-		registry = scheme + "://" + registry
-	}
-	u, err := url.Parse(registry)
-	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Path != "" && u.Path != "/" ||
-		u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("%q is not the address of a registry: give a host, or https://host", registry)
-	}
-	host := strings.ToLower(u.Host)
-	if host == "docker.io" || host == "index.docker.io" {
-		host = "registry-1.docker.io" // the one that has the API, as pkg/client knows too
-	}
-	return &url.URL{Scheme: u.Scheme, Host: host}, nil
-}
 
 // own reports whether a URL is on the registry's own host. A gateway in front may not
 // have told the registry its scheme: that may be another one, and so its usual port.
