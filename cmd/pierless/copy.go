@@ -138,6 +138,8 @@ func (f copyFlags) check(from, to images.Place) error {
 		return errors.New("the destination cannot be a digest: give a tag, or nothing")
 	case f.user == "" && (f.password != "" || f.fromStdin):
 		return errors.New("a password needs --username: any will do for a token of Pierless")
+	case f.user != "" && f.password == "" && !f.fromStdin:
+		return errors.New("--username needs a password: --password-stdin, or PIERLESS_PASSWORD")
 	case from.Path == "-" && f.fromStdin:
 		return errors.New("standard input cannot be both the image and the password: set PIERLESS_PASSWORD")
 	}

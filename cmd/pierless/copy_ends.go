@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -135,8 +136,10 @@ func (o *opener) client(server string) (*client.Client, error) {
 	if o.f.parts {
 		opts.PartsFrom = 1
 	}
-	if uploads := o.uploads(); uploads != nil {
+	if uploads, err := openUploads(); err == nil {
 		opts.Resume = uploads
+	} else if o.f.parts {
+		opts.Log.Warn("uploads that are interrupted start again next time", "error", err)
 	}
 	c, err := client.New(server, opts)
 	if err != nil {
@@ -146,18 +149,14 @@ func (o *opener) client(server string) (*client.Client, error) {
 	return c, nil
 }
 
-// uploads remembers unfinished uploads. Where there is no place for that, as in some
+// openUploads remembers unfinished uploads. Where there is no place for that, as in some
 // containers, a push works without.
-func (o *opener) uploads() *images.Uploads {
+func openUploads() (*images.Uploads, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
-		return nil
+		return nil, err
 	}
-	uploads, err := images.OpenUploads(filepath.Join(cache, "pierless", "uploads"))
-	if err != nil {
-		return nil
-	}
-	return uploads
+	return images.OpenUploads(filepath.Join(cache, "pierless", "uploads"))
 }
 
 // advised adds to an error what to do about it.
@@ -173,7 +172,7 @@ func advised(err error, from, to images.Place) error {
 			host = to.Name.Host
 		}
 		return fmt.Errorf("%w: run 'docker login %s', or give --username and --password-stdin", err, host)
-	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+	case errors.Is(err, http.ErrSchemeMismatch):
 		return fmt.Errorf("%w: --plain-http speaks to it without TLS", err)
 	}
 	return err

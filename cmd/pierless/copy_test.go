@@ -243,3 +243,18 @@ func TestCopyMisuse(t *testing.T) {
 		t.Errorf("no layout: %v", err)
 	}
 }
+
+// TestCopyPasswords: a user name without a password, which an unset variable makes in a
+// job, is told before a registry refuses it.
+func TestCopyPasswords(t *testing.T) {
+	alone(t)
+	for want, flags := range map[string][]string{
+		"needs a password":               {"--username", "me"},
+		"standard input has no password": {"--username", "me", "--password-stdin"},
+	} {
+		args := append([]string{"copy", "r.example.com/a", "r.example.com/b"}, flags...)
+		if _, _, err := copyRun(t.Context(), strings.NewReader("\n"), args...); err == nil || !strings.Contains(err.Error(), want) || exitCode(err) != 2 {
+			t.Errorf("%v: %v, want %q", flags, err, want)
+		}
+	}
+}

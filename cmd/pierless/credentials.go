@@ -33,6 +33,8 @@ func (c *credentials) read(stdin io.Reader) error {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read the password: %w", err)
 	}
-	c.password = strings.TrimRight(line, "\r\n")
+	if c.password = strings.TrimRight(line, "\r\n"); c.password == "" {
+		return errors.New("standard input has no password")
+	}
 	return nil
 }

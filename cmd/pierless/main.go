@@ -13,6 +13,8 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// A second Ctrl-C ends at once what does not end by itself.
+	context.AfterFunc(ctx, stop)
 	if err := newRoot(os.Getenv).ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "pierless:", err)
 		os.Exit(exitCode(err))

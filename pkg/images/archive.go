@@ -2,8 +2,6 @@ package images
 
 import (
 	"archive/tar"
-	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -33,52 +31,34 @@ type archive struct {
 }
 
 // FromArchive reads an image from an archive of docker save, or of a layout. One that is
-// compressed, or standard input (path "-"), is read from front to end, so that it must
-// be of docker save's form and hold one image.
+// compressed, a pipe, or standard input (path "-"), is read from front to end.
 func FromArchive(p Place, stdin io.Reader, spool *Spool) (Source, error) {
 	if p.Path == "-" {
-		return &stream{name: p.Name, what: p.String(), spool: spool, open: func(context.Context, *Platform) (io.ReadCloser, error) {
-			return unpacked(io.NopCloser(stdin))
-		}}, nil
+		return streamOf(p, spool, io.NopCloser(stdin)), nil
 	}
 	f, err := os.Open(p.Path)
 	if err != nil {
 		return nil, err
 	}
-	magic := make([]byte, len(gzipMagic))
-	if _, err := f.ReadAt(magic, 0); err == nil && string(magic) == gzipMagic {
-		return &stream{name: p.Name, what: p.String(), spool: spool, open: func(context.Context, *Platform) (io.ReadCloser, error) {
-			return unpacked(f)
-		}}, nil
+	front, err := fromFront(f)
+	if err == nil && front {
+		return streamOf(p, spool, f), nil
 	}
-	at, err := readEntries(f)
+	var at map[string]entry
+	if err == nil {
+		at, err = readEntries(f)
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read the archive %s: %w", p.Path, err), f.Close())
 	}
 	return &archive{place: p, spool: spool, f: f, at: at}, nil
 }
 
-// unpacked unpacks an archive that is compressed as a whole.
-func unpacked(r io.ReadCloser) (io.ReadCloser, error) {
-	head := make([]byte, len(gzipMagic))
-	if _, err := io.ReadFull(r, head); err != nil {
-		return nil, errors.Join(fmt.Errorf("read the archive: %w", err), r.Close())
-	}
-	both := io.MultiReader(bytes.NewReader(head), r)
-	if string(head) != gzipMagic {
-		return closing{both, r}, nil
-	}
-	z, err := gzip.NewReader(both)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("read the archive: %w", err), r.Close())
-	}
-	return closing{z, r}, nil
-}
-
-// closing is a reader of what another closes.
-type closing struct {
-	io.Reader
-	io.Closer
+// streamOf reads the archive of a place from front to end.
+func streamOf(p Place, spool *Spool, r io.ReadCloser) *stream {
+	return &stream{place: p, what: p.String(), spool: spool, close: r.Close, open: func(ctx context.Context, _ *Platform) (io.ReadCloser, error) {
+		return unpacked(interruptible(ctx, r))
+	}}
 }
 
 // readEntries notes where each file is. Bytes are skipped.

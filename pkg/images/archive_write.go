@@ -36,14 +36,19 @@ type archiveWriter struct {
 // ToArchive writes an image into a file of p's kind. The file gets its name when it is
 // whole.
 func ToArchive(p Place, spool *Spool) (Destination, error) {
+	// The new file takes the place of what is there: not of a device, nor of a pipe.
+	if info, err := os.Stat(p.Path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no file: name one that is to be the archive", p.Path)
+	}
 	if err := dropAbandoned(filepath.Dir(p.Path)); err != nil {
 		return nil, err
 	}
-	f, err := os.CreateTemp(filepath.Dir(p.Path), partPrefix)
+	f, err := createPart(filepath.Dir(p.Path))
 	if err != nil {
 		return nil, err
 	}
 	gone := false
+	p.Name.Digest = ""
 	w := &archiveWriter{name: p.String(), tag: p.Reference.Tag, spool: spool, w: tar.NewWriter(f), has: map[oci.Digest]bool{}}
 	w.only = func(context.Context) (*Platform, error) { return nil, nil }
 	if p.Kind == DockerArchive {
@@ -53,7 +58,7 @@ func ToArchive(p Place, spool *Spool) (Destination, error) {
 		}
 	}
 	w.done = func(context.Context) error {
-		if err := errors.Join(f.Sync(), f.Chmod(0o644), f.Close()); err != nil {
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
 			return err
 		}
 		gone = true
@@ -73,6 +78,7 @@ func ToArchive(p Place, spool *Spool) (Destination, error) {
 func ToDaemon(ctx context.Context, d Daemon, n Name, spool *Spool) Destination {
 	r, pipe := io.Pipe()
 	ctx, cancel := context.WithCancel(ctx)
+	n.Digest = ""
 	w := &archiveWriter{name: n.String(), tag: n.Tag, saved: &n, spool: spool, w: tar.NewWriter(pipe), has: map[oci.Digest]bool{}}
 	w.only = func(ctx context.Context) (*Platform, error) {
 		p, err := d.Platform(ctx)
@@ -206,10 +212,8 @@ func (w *archiveWriter) writeSaved(root client.Manifest, annotations map[string]
 		s.Layers = append(s.Layers, blobPath(d.Digest))
 	}
 	if w.saved.Tag != "" {
-		tagged := *w.saved
-		tagged.Digest = ""
-		s.RepoTags = append(s.RepoTags, tagged.String())
-		annotations[imageName] = tagged.Host + "/" + tagged.Repository + ":" + tagged.Tag
+		s.RepoTags = append(s.RepoTags, w.saved.String())
+		annotations[imageName] = w.saved.Host + "/" + w.saved.Repository + ":" + w.saved.Tag
 	}
 	content, err := json.Marshal([]saved{s})
 	if err != nil {

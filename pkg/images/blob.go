@@ -115,6 +115,28 @@ func (e ending) Read(p []byte) (int, error) {
 	return e.r.Read(p)
 }
 
+// readSmall reads a file of at most limit bytes.
+func readSmall(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if int64(len(content)) > limit {
+		return nil, fmt.Errorf("%s has more than %d bytes", path, limit)
+	}
+	return content, err
+}
+
+// sized refuses a manifest that has another size than what names it says: others would.
+func sized(d oci.Descriptor, m client.Manifest) (client.Manifest, error) {
+	if m.Size != d.Size {
+		return m, fmt.Errorf("manifest %s has %d bytes, not %d, as what names it says", d.Digest, m.Size, d.Size)
+	}
+	return m, nil
+}
+
 // manifestOf names content that was read.
 func manifestOf(d oci.Descriptor, content []byte) client.Manifest {
 	d.Size = int64(len(content))

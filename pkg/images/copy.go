@@ -119,20 +119,26 @@ func Copy(ctx context.Context, from Source, to Destination, opts Options) (Resul
 		opts.Platform = only
 	}
 	t := newTransfer(ctx, to, opts)
+	defer t.stop()
 	root, err := from.send(t.ctx, t)
-	// The first failure is the cause of those after it.
-	if failed := t.group.Wait(); failed != nil {
-		return Result{}, t.cause(ctx, failed)
+	// The first failure is the cause of those after it: a source that failed by itself
+	// ends the layers, and else one of them has ended the source.
+	sourceFailed := err != nil && t.ctx.Err() == nil
+	if sourceFailed {
+		t.stop()
+	}
+	if failed := t.group.Wait(); failed != nil && !sourceFailed {
+		err = failed
 	}
 	if err != nil {
 		return Result{}, t.cause(ctx, err)
 	}
 	if err := t.putManifests(ctx, root); err != nil {
-		return Result{}, err
+		return Result{}, t.cause(ctx, err)
 	}
 	r := t.result
 	if r.Name, err = to.finish(ctx, root); err != nil {
-		return Result{}, err
+		return Result{}, t.cause(ctx, err)
 	}
 	r.Digest, r.MediaType = root.Digest, root.MediaType
 	r.Seconds = time.Since(started).Seconds()

@@ -131,6 +131,5 @@ func (m imageManifest) seal(t *transfer) (client.Manifest, error) {
 	if len(content) > maxManifest {
 		return made, errors.New("the image has too many layers for one manifest")
 	}
-	t.manifest(made)
-	return made, nil
+	return made, t.manifest(made)
 }

@@ -2,7 +2,6 @@ package images
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -38,13 +37,13 @@ func wholeImage(ctx context.Context, l layout, t *transfer) (root client.Manifes
 	if !isIndex(root.MediaType) && !l.complete(ctx, root) {
 		return root, false, nil
 	}
-	return root, true, walk{store: l, t: t}.manifest(ctx, root)
+	return root, true, walk{store: l, t: t}.manifest(ctx, root, 0)
 }
 
 // available is what of an index can be sent: all, or the one image that the daemon has of it.
 func (l layout) available(ctx context.Context, root client.Manifest, o Observer) (oci.Descriptor, error) {
-	var in index
-	if err := json.Unmarshal(root.Content, &in); err != nil {
+	in, err := readIndex(root.Content)
+	if err != nil {
 		return root.Descriptor, fmt.Errorf("read the index %s: %w", root.Digest, err)
 	}
 	var there []oci.Descriptor
@@ -77,13 +76,16 @@ func (l layout) available(ctx context.Context, root client.Manifest, o Observer)
 		l.what, strings.Join(platforms, ", "), strings.Join(missing, ", "))
 }
 
-// complete reports whether all blobs of an image are there, and none uncompressed.
+// complete reports whether all blobs of an image that may be are there, and none uncompressed.
 func (l layout) complete(ctx context.Context, m client.Manifest) bool {
 	parsed, err := oci.ParseManifest(m.MediaType, m.Content)
 	if err != nil || ctx.Err() != nil {
 		return false
 	}
 	for _, d := range parsed.Blobs {
+		if d.NonDistributable() {
+			continue
+		}
 		if _, there := l.find(d); !there || strings.HasSuffix(d.MediaType, ".tar") {
 			return false
 		}

@@ -2,7 +2,6 @@ package images
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -39,8 +38,8 @@ type layout struct {
 
 // root chooses among the images of index.json.
 func (l layout) root(ctx context.Context) (oci.Descriptor, error) {
-	var in index
-	if err := json.Unmarshal(l.index, &in); err != nil {
+	in, err := readIndex(l.index)
+	if err != nil {
 		return oci.Descriptor{}, fmt.Errorf("read index.json of %s: %w", l.what, err)
 	}
 	var found, tagged []oci.Descriptor
@@ -113,7 +112,7 @@ func (l layout) manifest(ctx context.Context, d oci.Descriptor) (client.Manifest
 	if err != nil {
 		return client.Manifest{}, fmt.Errorf("manifest %s: %w", d.Digest, err)
 	}
-	return manifestOf(oci.Descriptor{MediaType: d.MediaType, Digest: d.Digest}, content), nil
+	return sized(d, manifestOf(oci.Descriptor{MediaType: d.MediaType, Digest: d.Digest}, content))
 }
 
 func (l layout) blob(d oci.Descriptor) Blob {
@@ -136,8 +135,8 @@ func (e *missingError) Error() string {
 // referrers looks at what index.json names: that is where writers put them.
 func (l layout) referrers(ctx context.Context, subject oci.Digest) iter.Seq2[oci.Descriptor, error] {
 	return func(yield func(oci.Descriptor, error) bool) {
-		var in index
-		if err := json.Unmarshal(l.index, &in); err != nil {
+		in, err := readIndex(l.index)
+		if err != nil {
 			yield(oci.Descriptor{}, err)
 			return
 		}
@@ -162,7 +161,7 @@ type folder struct{ layout }
 
 // FromLayout reads the image with a tag or a digest from a layout; without, its only one.
 func FromLayout(dir string, ref oci.Reference) (Source, error) {
-	content, err := os.ReadFile(filepath.Join(dir, indexFile))
+	content, err := readSmall(filepath.Join(dir, indexFile), maxManifests)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s is no OCI layout: it has no index.json", dir)
 	}

@@ -3,6 +3,7 @@ package images
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,7 +21,7 @@ import (
 )
 
 const (
-	partPrefix  = ".pierless-" // of files that are being written
+	partPrefix  = ".pierless-unfinished-" // of files that are being written
 	abandonedIn = 24 * time.Hour
 )
 
@@ -60,16 +61,23 @@ func ToLayout(dir, tag string) (Destination, error) {
 	return w, w.write(layoutFile, strings.NewReader(layoutVersion))
 }
 
-// dropAbandoned deletes what copies left that were killed.
+// dropAbandoned deletes what copies left that were killed, where it may: the folder may
+// be one that others write to as well.
 func dropAbandoned(dir string) error {
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
 		info, gone := e.Info()
-		if gone == nil && strings.HasPrefix(e.Name(), partPrefix) && time.Since(info.ModTime()) > abandonedIn {
-			err = errors.Join(err, os.Remove(filepath.Join(dir, e.Name())))
+		if gone == nil && info.Mode().IsRegular() && strings.HasPrefix(e.Name(), partPrefix) && time.Since(info.ModTime()) > abandonedIn {
+			_ = os.Remove(filepath.Join(dir, e.Name()))
 		}
 	}
 	return err
+}
+
+// createPart makes a file that is to get its name later, with the rights that the user
+// gives to new files.
+func createPart(dir string) (*os.File, error) {
+	return os.OpenFile(filepath.Join(dir, partPrefix+rand.Text()), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
 }
 
 // write makes a file at once: nobody sees a part of it.
@@ -82,7 +90,7 @@ func (w *folderWriter) write(path string, content io.Reader) error {
 
 func (w *folderWriter) writeBy(path string, fill func(io.Writer) error) (err error) {
 	path = filepath.Join(w.dir, filepath.FromSlash(path))
-	f, err := os.CreateTemp(filepath.Dir(path), partPrefix)
+	f, err := createPart(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
@@ -96,9 +104,6 @@ func (w *folderWriter) writeBy(path string, fill func(io.Writer) error) (err err
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Chmod(f.Name(), 0o644); err != nil {
 		return err
 	}
 	return os.Rename(f.Name(), path)
@@ -133,7 +138,7 @@ func (w *folderWriter) finish(ctx context.Context, root client.Manifest) (string
 		return "", err
 	}
 	in := map[string]json.RawMessage{}
-	old, err := os.ReadFile(filepath.Join(w.dir, indexFile))
+	old, err := readSmall(filepath.Join(w.dir, indexFile), maxManifests)
 	if err == nil {
 		err = json.Unmarshal(old, &in)
 	}

@@ -34,6 +34,10 @@ func TestParsePlace(t *testing.T) {
 		"oci:./dir:1.0":                   {Kind: OCILayout, Path: "./dir", Reference: oci.Reference{Tag: "1.0"}},
 		"oci:./dir@" + d:                  {Kind: OCILayout, Path: "./dir", Reference: oci.Reference{Digest: oci.Digest(d)}},
 		"oci-archive:a.tar:x":             {Kind: OCIArchive, Path: "a.tar", Reference: oci.Reference{Tag: "x"}},
+		"docker://r.example.com/app:1":    {Name: Name{Host: "r.example.com", Repository: "app", Tag: "1", HasHost: true}},
+		"docker:dind":                     {Name: Name{Host: "docker.io", Repository: "library/docker", Tag: "dind"}},
+		"oci:job@2/dir:1":                 {Kind: OCILayout, Path: "job@2/dir", Reference: oci.Reference{Tag: "1"}},
+		"oci:job@2/dir@" + d:              {Kind: OCILayout, Path: "job@2/dir", Reference: oci.Reference{Digest: oci.Digest(d)}},
 		"self:":                           {Kind: SelfImage},
 		"self:./bin/pierless":             {Kind: SelfImage, Path: "./bin/pierless"},
 	} {

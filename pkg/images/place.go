@@ -49,8 +49,8 @@ func ParsePlace(s string, plain Kind) (Place, error) {
 		return Place{Kind: SelfImage, Path: rest}, nil
 	case found && kind == DockerDaemon:
 		plain, s = DockerDaemon, rest
-	case found && kind == "docker":
-		plain, s = InRegistry, strings.TrimPrefix(rest, "//") // as skopeo says it
+	case strings.HasPrefix(s, "docker://"): // as skopeo says it; docker:dind is an image
+		plain, s = InRegistry, strings.TrimPrefix(rest, "//")
 	case strings.Contains(s, "://"):
 		return Place{}, fmt.Errorf("%q: leave out the scheme: HOST/NAME:TAG, with --plain-http for a registry without TLS", s)
 	}
@@ -112,12 +112,13 @@ func pathEnd(s string) int {
 // parseLayout reads PATH[:TAG|@DIGEST].
 func parseLayout(kind Kind, s string) (Place, error) {
 	p := Place{Kind: kind, Path: s}
-	if path, d, found := strings.Cut(s, "@"); found {
-		parsed, err := oci.ParseDigest(d)
+	// A folder may have an @ in its name: those of Jenkins do.
+	if at := strings.LastIndexByte(s, '@'); at >= 0 && !strings.ContainsAny(s[at:], `/\`) {
+		parsed, err := oci.ParseDigest(s[at+1:])
 		if err != nil {
 			return p, err
 		}
-		p.Path, p.Reference.Digest = path, parsed
+		p.Path, p.Reference.Digest = s[:at], parsed
 	} else if at := pathEnd(s); at >= 0 {
 		if err := oci.CheckTag(s[at+1:]); err != nil {
 			return p, err

@@ -53,19 +53,12 @@ func (r *remote) manifest(ctx context.Context, d oci.Descriptor) (client.Manifes
 	if err != nil {
 		return m, fmt.Errorf("manifest %s: %w", d.Digest, err)
 	}
-	return m, nil
+	return sized(d, m)
 }
 
 func (r *remote) blob(d oci.Descriptor) Blob {
 	open := func(ctx context.Context, offset int64) (io.ReadCloser, error) {
-		body, err := r.repo.Blob(ctx, d.Digest, d.Size)
-		if err != nil {
-			return nil, err
-		}
-		if _, err := io.CopyN(io.Discard, ending{ctx, body}, offset); err != nil {
-			return nil, errors.Join(err, body.Close())
-		}
-		return body, nil
+		return r.repo.BlobFrom(ctx, d.Digest, d.Size, offset)
 	}
 	return Blob{Descriptor: d, open: open, registry: r.host, from: []string{r.name.Repository}}
 }

@@ -21,21 +21,27 @@ const maxDocuments = 64 << 20
 // stream is an archive of docker save that comes once, from front to end, as a source.
 // Which layers belong to the image it says last: so each layer is sent when it comes.
 type stream struct {
-	name  Name
+	place Place
 	what  string // the place, for errors
 	spool *Spool
 	open  func(ctx context.Context, p *Platform) (io.ReadCloser, error)
+	close func() error // nil: nothing is open before open
 }
 
 // FromDaemon reads an image from a Docker daemon.
 func FromDaemon(d Daemon, n Name, spool *Spool) Source {
-	return &stream{name: n, what: "the Docker daemon", spool: spool, open: func(ctx context.Context, p *Platform) (io.ReadCloser, error) {
+	return &stream{place: Place{Kind: DockerDaemon, Name: n}, what: "the Docker daemon", spool: spool, open: func(ctx context.Context, p *Platform) (io.ReadCloser, error) {
 		return d.Save(ctx, n.String(), p)
 	}}
 }
 
-// Close has nothing to let go of: send closes what it opens.
-func (s *stream) Close() error { return nil }
+// Close lets go of what was open before send, which closes what it opens.
+func (s *stream) Close() error {
+	if s.close == nil {
+		return nil
+	}
+	return s.close()
+}
 
 func (s *stream) send(ctx context.Context, t *transfer) (client.Manifest, error) {
 	body, err := s.open(ctx, t.opts.Platform)
@@ -115,7 +121,10 @@ func blobDigest(name string) (oci.Digest, bool) {
 // image sends what is left when all has come: documents.
 func (in *incoming) image(ctx context.Context, s *stream) (client.Manifest, error) {
 	if index, there := in.documents[indexFile]; there {
-		l := layout{what: s.what, index: index, name: s.name, find: in.find}
+		l := layout{what: s.what, index: index, reference: s.place.Reference, name: s.place.Name, find: in.find}
+		if s.place.Kind == OCIArchive {
+			return sendTree(ctx, l, in.t)
+		}
 		if root, found, err := wholeImage(ctx, l, in.t); err != nil || found {
 			return root, err
 		}
@@ -144,13 +153,13 @@ func (in *incoming) image(ctx context.Context, s *stream) (client.Manifest, erro
 	return assemble(ctx, config, layers, in.t)
 }
 
-// savedName is the name to look for: one image needs none, as daemons save it by its
-// digest or under another spelling.
+// savedName is the name to look for: a daemon was asked for one image, which it may save
+// without a name or under another spelling.
 func (s *stream) savedName(list []byte) Name {
-	if _, err := chooseSaved(list, Name{}); err == nil {
+	if _, err := chooseSaved(list, Name{}); err == nil && s.place.Kind == DockerDaemon {
 		return Name{}
 	}
-	return s.name
+	return s.place.Name
 }
 
 // find finds documents, and layers that came as they are: these are on their way.

@@ -3,6 +3,7 @@ package images
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -22,7 +23,8 @@ const (
 
 // transfer is one copy under way: sources hand it what they have.
 type transfer struct {
-	ctx   context.Context // of the layers: ended by the first that fails
+	ctx   context.Context // of the layers: ended by the first that fails, and by stop
+	stop  context.CancelFunc
 	group *errgroup.Group
 	to    Destination
 	opts  Options
@@ -31,6 +33,7 @@ type transfer struct {
 	seen      map[oci.Digest]bool // blobs and manifests
 	result    Result
 	manifests []client.Manifest // children before parents
+	held      int64             // bytes of manifests
 }
 
 func newTransfer(ctx context.Context, to Destination, opts Options) *transfer {
@@ -42,6 +45,7 @@ func newTransfer(ctx context.Context, to Destination, opts Options) *transfer {
 	}
 	t := &transfer{to: to, opts: opts, seen: map[oci.Digest]bool{}}
 	t.result.Layers = []Layer{} // in JSON a list, even an empty one
+	ctx, t.stop = context.WithCancel(ctx)
 	t.group, t.ctx = errgroup.WithContext(ctx)
 	t.group.SetLimit(opts.Jobs)
 	return t
@@ -111,10 +115,14 @@ func (t *transfer) done(d oci.Descriptor, pushed client.Pushed, took time.Durati
 }
 
 // manifest takes a manifest, to be sent when all blobs are there.
-func (t *transfer) manifest(m client.Manifest) {
+func (t *transfer) manifest(m client.Manifest) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.held += int64(len(m.Content)); t.held > maxManifests {
+		return fmt.Errorf("the image has more than %d MiB of manifests", maxManifests>>20)
+	}
 	t.manifests = append(t.manifests, m)
+	return nil
 }
 
 // putManifests sends all manifests but the root: images at once, as they name blobs

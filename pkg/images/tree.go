@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/pierless/pierless/pkg/client"
@@ -16,16 +17,44 @@ import (
 type store interface {
 	// root is what the image's name means.
 	root(ctx context.Context) (oci.Descriptor, error)
-	// manifest reads a manifest. Its digest was checked.
+	// manifest reads a manifest. Its digest and its size were checked.
 	manifest(ctx context.Context, d oci.Descriptor) (client.Manifest, error)
 	blob(d oci.Descriptor) Blob
 	// referrers are the manifests whose subject is d.
 	referrers(ctx context.Context, d oci.Digest) iter.Seq2[oci.Descriptor, error]
 }
 
+const (
+	// maxNesting is how deep indexes and what refers to them may lie in each other.
+	maxNesting = 16
+	// maxManifests bounds the manifests of one image, which are held in memory until its
+	// blobs are there: in bytes.
+	maxManifests = 64 << 20
+)
+
+var errNesting = fmt.Errorf("manifests lie more than %d deep in each other", maxNesting)
+
 // index is what is to know of an index: the rest of it is not touched.
 type index struct {
 	Manifests []child `json:"manifests"`
+}
+
+// readIndex reads an index, or the index.json of a layout. Digests become paths and
+// URLs: they are checked here.
+func readIndex(content []byte) (index, error) {
+	var in index
+	if err := json.Unmarshal(content, &in); err != nil {
+		return in, err
+	}
+	for _, c := range in.Manifests {
+		if _, err := oci.ParseDigest(string(c.Digest)); err != nil {
+			return in, err
+		}
+		if c.Size < 0 {
+			return in, fmt.Errorf("the size of %s is negative", c.Digest)
+		}
+	}
+	return in, nil
 }
 
 // child is one entry of an index.
@@ -61,40 +90,63 @@ func sendTree(ctx context.Context, s store, t *transfer) (client.Manifest, error
 		return client.Manifest{}, err
 	}
 	w := walk{store: s, t: t}
-	return root, w.manifest(ctx, root)
+	return root, w.manifest(ctx, root, 0)
 }
 
 var errNoPlatform = errors.New("the image has nothing for the platform")
 
 // pick follows indexes down to the image for a platform; without one, d it is.
 func pick(ctx context.Context, s store, d oci.Descriptor, p *Platform) (client.Manifest, error) {
-	m, err := s.manifest(ctx, d)
-	if err != nil || p == nil {
+	if p == nil {
+		return s.manifest(ctx, d)
+	}
+	look := search{store: s, platform: *p, seen: map[oci.Digest]bool{}}
+	m, err := look.in(ctx, d, 0)
+	if errors.Is(err, errNoPlatform) {
+		return m, fmt.Errorf("%w %s, but for %s: choose with --platform", errNoPlatform, p, strings.Join(look.others, ", "))
+	}
+	return m, err
+}
+
+// search looks for the image for a platform.
+type search struct {
+	store    store
+	platform Platform
+	seen     map[oci.Digest]bool // without success
+	others   []string            // platforms that are there
+}
+
+func (s *search) in(ctx context.Context, d oci.Descriptor, depth int) (client.Manifest, error) {
+	if depth > maxNesting {
+		return client.Manifest{}, errNesting
+	}
+	m, err := s.store.manifest(ctx, d)
+	if err != nil {
 		return m, err
 	}
 	if !isIndex(m.MediaType) {
-		return m, checkPlatform(ctx, s, m, *p)
+		return m, checkPlatform(ctx, s.store, m, s.platform)
 	}
-	var in index
-	if err := json.Unmarshal(m.Content, &in); err != nil {
+	in, err := readIndex(m.Content)
+	if err != nil {
 		return m, fmt.Errorf("read the index %s: %w", m.Digest, err)
 	}
-	var there []string
 	for _, c := range in.Manifests {
 		switch {
-		case c.Platform == nil && isIndex(c.MediaType):
-			found, err := pick(ctx, s, c.Descriptor, p)
+		case c.Platform == nil && isIndex(c.MediaType) && !s.seen[c.Digest]:
+			s.seen[c.Digest] = true
+			found, err := s.in(ctx, c.Descriptor, depth+1)
 			if !errors.Is(err, errNoPlatform) {
 				return found, err
 			}
 		case c.Platform == nil:
-		case p.takes(*c.Platform):
-			return pick(ctx, s, c.Descriptor, p)
-		default:
-			there = append(there, c.Platform.String())
+		case s.platform.takes(*c.Platform):
+			return s.in(ctx, c.Descriptor, depth+1)
+		case !slices.Contains(s.others, c.Platform.String()):
+			s.others = append(s.others, c.Platform.String())
 		}
 	}
-	return m, fmt.Errorf("%w %s, but for %s: choose with --platform", errNoPlatform, p, strings.Join(there, ", "))
+	return m, errNoPlatform
 }
 
 // checkPlatform looks at what an image says of itself. An artifact says nothing.
@@ -127,24 +179,30 @@ type walk struct {
 	t     *transfer
 }
 
-// manifest hands over everything that m names, then m, then what refers to it.
-func (w walk) manifest(ctx context.Context, m client.Manifest) error {
+// manifest hands over everything that m names, then m, then what refers to it. depth is
+// how deep m lies in others.
+func (w walk) manifest(ctx context.Context, m client.Manifest, depth int) error {
 	if !w.t.first(m.Digest) {
 		return nil
+	}
+	if depth > maxNesting {
+		return errNesting
 	}
 	parsed, err := oci.ParseManifest(m.MediaType, m.Content)
 	if err != nil {
 		return fmt.Errorf("manifest %s: %w", m.Digest, err)
 	}
 	for _, d := range parsed.Manifests {
-		if err := w.descend(ctx, d); err != nil {
+		if err := w.descend(ctx, d, depth+1); err != nil {
 			return err
 		}
 	}
 	if err := w.blobs(ctx, m, parsed); err != nil {
 		return err
 	}
-	w.t.manifest(m)
+	if err := w.t.manifest(m); err != nil {
+		return err
+	}
 	if !w.t.opts.Referrers {
 		return nil
 	}
@@ -152,19 +210,19 @@ func (w walk) manifest(ctx context.Context, m client.Manifest) error {
 		if err != nil {
 			return fmt.Errorf("list what refers to %s: %w", m.Digest, err)
 		}
-		if err := w.descend(ctx, d); err != nil {
+		if err := w.descend(ctx, d, depth+1); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (w walk) descend(ctx context.Context, d oci.Descriptor) error {
+func (w walk) descend(ctx context.Context, d oci.Descriptor, depth int) error {
 	m, err := w.store.manifest(ctx, d)
 	if err != nil {
 		return err
 	}
-	return w.manifest(ctx, m)
+	return w.manifest(ctx, m, depth)
 }
 
 // blobs hands over the blobs of an image, if the destination has not the whole image.

@@ -23,7 +23,7 @@ const (
 func (r *Registry) readBack(ctx context.Context, key string, offset, size int64, hs hashes) (n int64, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	until := r.opts.Now().Add(r.opts.VerifyFor)
+	began := r.opts.Now()
 	var ahead []chan stretch
 	next := offset
 	for {
@@ -33,12 +33,22 @@ func (r *Registry) readBack(ctx context.Context, key string, offset, size int64,
 		if len(ahead) == 0 {
 			return n, nil
 		}
-		p, inTime := r.await(ctx, ahead[0], n == 0, until)
-		if !inTime {
+		until := began.Add(r.opts.VerifyFor)
+		if n == 0 { // a call that never comes further would be of no use
+			until = began.Add(r.verifyLease())
+		}
+		p, inTime := r.await(ctx, ahead[0], until)
+		switch {
+		case !inTime && n == 0:
+			return 0, oci.NewError(oci.Unavailable, "the store does not hand out the bytes of this upload in time: try again")
+		case !inTime:
 			return n, nil
 		}
+		if p.err != nil && n > 0 {
+			return n, nil // what was read counts; the next call begins with the fault
+		}
 		if p.err != nil {
-			return n, p.err
+			return 0, p.err
 		}
 		hs.add(p.content)
 		n += int64(len(p.content))
@@ -51,12 +61,8 @@ type stretch struct {
 	err     error
 }
 
-// await returns the next stretch, unless it takes longer than the time that is left. The
-// first one is waited for: a call that never comes further would be of no use.
-func (r *Registry) await(ctx context.Context, next chan stretch, first bool, until time.Time) (p stretch, inTime bool) {
-	if first {
-		return <-next, true
-	}
+// await returns the next stretch, unless it takes longer than the time that is left.
+func (r *Registry) await(ctx context.Context, next chan stretch, until time.Time) (p stretch, inTime bool) {
 	left := until.Sub(r.opts.Now())
 	if left <= 0 {
 		return stretch{}, false

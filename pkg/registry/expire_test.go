@@ -1,0 +1,79 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestExpireUploads: what is used stays, what is not goes, in portions, and the list
+// gets empty.
+func TestExpireUploads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, 1)
+		alone(t, s, func(ctx context.Context, r *Registry, store simBlobs) {
+			var ids []string
+			for i := range 40 {
+				u, _, err := r.StartDirect(ctx, "r", offer(fmt.Append(nil, "content", i), i%2 == 0))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if i%4 < 2 {
+					_ = sendAll(ctx, r, "r", u, fmt.Append(nil, "content", i))
+				}
+				ids = append(ids, u.ID)
+			}
+			plain, _ := r.StartUpload(ctx, "r", "")
+			_, _ = r.AppendUpload(ctx, "r", plain.ID, Chunk{Offset: -1, Length: 1, Body: strings.NewReader("x")})
+			if _, done, err := r.CompleteDirect(ctx, "r", ids[1]); !done || err != nil {
+				t.Fatal(done, err)
+			}
+			if err := r.CancelDirect(ctx, "r", ids[5]); err != nil {
+				t.Fatal(err)
+			}
+			s.advance(sessionLife - time.Hour)
+			if _, err := r.SignParts(ctx, "r", ids[2], nil); err != nil { // in use
+				t.Fatal(err)
+			}
+			if e, err := r.ExpireUploads(ctx, 100); err != nil || e != (Expired{}) {
+				t.Errorf("before anything is due: %+v, %v", e, err)
+			}
+			s.advance(2 * time.Hour)
+			s.decide = func(p *pending) fate { // one entry, or the few behind which the store is down
+				if p.what == "delete" || p.what == "discard" {
+					return failsBefore
+				}
+				return lives
+			}
+			if e, err := r.ExpireUploads(ctx, 5); !errors.Is(err, errInjected) || e.Failed+e.Kept+e.Done != 5 || !e.More {
+				t.Errorf("while nothing can be dropped: %+v, %v", e, err)
+			}
+			s.decide = func(*pending) fate { return lives }
+			first, err := r.ExpireUploads(ctx, 10)
+			if err != nil || first.total() != 10 || !first.More {
+				t.Errorf("a portion: %+v, %v", first, err)
+			}
+			rest, err := r.ExpireUploads(ctx, 100)
+			if err != nil || rest.More || first.Kept+rest.Kept > 1 || first.total()+rest.total() < 40 {
+				t.Errorf("the rest: %+v, %+v, %v", first, rest, err)
+			}
+			if _, err := r.DirectStatus(ctx, "r", ids[2]); err != nil {
+				t.Errorf("the upload in use: %v", err)
+			}
+			s.advance(2 * sessionLife)
+			if last, err := r.ExpireUploads(ctx, 100); err != nil || last != (Expired{Ended: 1}) {
+				t.Errorf("the last one: %+v, %v", last, err)
+			}
+			if len(store.w.uploads)+len(store.w.pieces) > 0 {
+				t.Errorf("parts are left: %v, %v", store.w.uploads, store.w.pieces)
+			}
+		})
+		if left := s.world.garbage(); left != nil {
+			t.Errorf("left behind: %v", left)
+		}
+	})
+}
