@@ -121,6 +121,13 @@ func (e *StoreError) expired() bool {
 	return e.Status == http.StatusForbidden || e.Code == "ExpiredToken"
 }
 
+// ended tells whether an upload is no more, as the registry says, or the store of one in
+// parts.
+func ended(err error) bool {
+	var store *StoreError
+	return is(err, oci.BlobUploadUnknown) || errors.As(err, &store) && store.Code == "NoSuchUpload"
+}
+
 // cut tells whether the store says that the bytes did not all come, rather than others:
 // S3 answers 400 to both.
 func (e *StoreError) cut() bool { return e.Code == "RequestTimeout" || e.Code == "IncompleteBody" }

@@ -43,8 +43,8 @@ func (r *Repository) resumeParts(ctx context.Context, b Blob) (done bool, err er
 		return false, nil
 	}
 	err = r.pushParts(ctx, b, u)
-	if is(err, oci.BlobUploadUnknown) {
-		return false, nil // it ended meanwhile
+	if ended(err) {
+		return false, nil // meanwhile
 	}
 	return err == nil, err
 }
@@ -73,7 +73,7 @@ func (r *Repository) pushParts(ctx context.Context, b Blob, u direct.Upload) err
 	r.remember(ctx, b, u.ID)
 	err := r.sendAndComplete(ctx, b, u)
 	switch {
-	case err == nil, is(err, oci.BlobUploadUnknown):
+	case err == nil, ended(err):
 		r.forget(ctx, b)
 	case errors.Is(err, ErrContent):
 		r.forget(ctx, b)

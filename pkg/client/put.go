@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/pierless/pierless/pkg/direct"
-	"github.com/pierless/pierless/pkg/oci"
 )
 
 const (
@@ -53,7 +52,7 @@ func (r *Repository) pushDirect(ctx context.Context, b Blob) (How, error) {
 		switch {
 		case errors.Is(err, errCutOff):
 			offer.Parts = true
-		case is(err, oci.BlobUploadUnknown): // it has expired, or was cancelled
+		case ended(err): // it has expired, or was cancelled
 		default:
 			return Direct, err
 		}

@@ -170,9 +170,10 @@ func (r *Registry) DirectStatus(ctx context.Context, repo, id string) (direct.Up
 		u.Put = &put
 	default:
 		u.Stored, err = r.blobs.ListParts(ctx, s.key, s.stored())
-		if err != nil && !errors.Is(err, ErrNoContent) { // completed, and not recorded: to be completed again
-			return direct.Upload{}, fmt.Errorf("list parts: %w", err)
+		if errors.Is(err, ErrNoContent) { // completed, and not recorded: to be completed again
+			_, err = r.lookAt(ctx, s)
 		}
+		return u, wrap("list parts", err)
 	}
 	return u, nil
 }

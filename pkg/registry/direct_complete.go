@@ -58,6 +58,8 @@ func (r *Registry) completePut(ctx context.Context, s directSession) (direct.Upl
 func (r *Registry) lookAt(ctx context.Context, s directSession) (oci.Digest, error) {
 	size, d, err := r.blobs.Stat(ctx, s.key)
 	switch {
+	case errors.Is(err, ErrNoContent) && s.partSize() > 0: // by a lifecycle rule, after days
+		return "", oci.NewError(oci.BlobUploadUnknown, "the parts of this upload are gone: start a new one")
 	case errors.Is(err, ErrNoContent):
 		return "", oci.NewError(oci.BlobUploadInvalid, "the store has no bytes of this upload yet: send them, then complete it")
 	case err != nil:

@@ -219,6 +219,21 @@ func TestDirectPartsOfOtherContent(t *testing.T) {
 	})
 }
 
+// TestDirectPartsAreGone: a lifecycle rule has dropped them.
+func TestDirectPartsAreGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		alone(t, newSim(t, 1), func(ctx context.Context, r *Registry, store simBlobs) {
+			u, _, _ := r.StartDirect(ctx, "r", offer([]byte("content"), true))
+			_ = sendAll(ctx, r, "r", u, []byte("content"))
+			clear(store.w.uploads)
+			_, err := r.DirectStatus(ctx, "r", u.ID)
+			wantCode(t, "status", err, oci.BlobUploadUnknown)
+			_, _, err = r.CompleteDirect(ctx, "r", u.ID)
+			wantCode(t, "completion", err, oci.BlobUploadUnknown)
+		})
+	})
+}
+
 // TestDirectStoreIsLax: a store that took other bytes than it was told to is found out
 // at the completion, and nothing becomes visible.
 func TestDirectStoreIsLax(t *testing.T) {
