@@ -86,7 +86,7 @@ func TestServeSweeps(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(out.String(), "msg=sweep ended=2 kept=0 done=0 complete=true") {
+	if !strings.Contains(out.String(), "msg=sweep ended=2 kept=0 done=0 failed=0 complete=true") {
 		t.Errorf("logged: %s", out)
 	}
 }

@@ -39,33 +39,38 @@ type Uploads struct {
 	Ended int `json:"ended"` // with the bytes that they had stored
 	Kept  int `json:"kept"`  // that had gone on meanwhile
 	Done  int `json:"done"`  // that were completed or cancelled before
+	// Failed is how many could not be ended in the last step; they are tried again.
+	Failed int `json:"failed"`
 }
 
 // Run sweeps until there is nothing left to do, or ctx's deadline is near: then the
 // report is not Complete, and the next run goes on. progress, unless it is nil, is told
-// after each step. With an error, the report has what was done before.
+// after each step. What cannot be ended does not keep a run from the rest: it goes on as
+// long as a step does something, and returns the last error with all that was done.
 func Run(ctx context.Context, reg Registry, progress func(Report)) (Report, error) {
 	var r Report
+	var failed error
 	for timeLeft(ctx) {
 		expired, err := reg.ExpireUploads(ctx, batch)
 		r.Uploads.Ended += expired.Ended
 		r.Uploads.Kept += expired.Kept
 		r.Uploads.Done += expired.Done
-		if err != nil {
-			return r, fmt.Errorf("sweep uploads: %w", err)
-		}
-		r.Complete = !expired.More
+		r.Uploads.Failed = expired.Failed
+		r.Complete = !expired.More && err == nil
 		if progress != nil {
 			progress(r)
 		}
-		if r.Complete {
-			return r, nil
+		if err != nil {
+			failed = fmt.Errorf("sweep uploads: %w", err)
+		}
+		if idle := expired.Ended+expired.Kept+expired.Done == 0; !expired.More || err != nil && idle {
+			return r, failed
 		}
 	}
 	if err := ctx.Err(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return r, fmt.Errorf("sweep: %w", err)
 	}
-	return r, nil
+	return r, failed
 }
 
 // timeLeft reports whether there is time for a step.
@@ -77,7 +82,7 @@ func timeLeft(ctx context.Context) bool {
 // Log writes what a run did: one line, louder where it failed.
 func Log(ctx context.Context, log *slog.Logger, r Report, took time.Duration, err error) {
 	level, attrs := slog.LevelInfo, []slog.Attr{
-		slog.Int("ended", r.Uploads.Ended), slog.Int("kept", r.Uploads.Kept), slog.Int("done", r.Uploads.Done), slog.Bool("complete", r.Complete), slog.Duration("took", took),
+		slog.Int("ended", r.Uploads.Ended), slog.Int("kept", r.Uploads.Kept), slog.Int("done", r.Uploads.Done), slog.Int("failed", r.Uploads.Failed), slog.Bool("complete", r.Complete), slog.Duration("took", took),
 	}
 	if err != nil {
 		level, attrs = slog.LevelError, append(attrs, slog.String("error", err.Error()))

@@ -21,6 +21,7 @@ import (
 type fake struct {
 	mu               sync.Mutex
 	due, kept, steps int
+	stuck            int // of them in each step
 	takes            time.Duration
 	fail             error
 }
@@ -34,11 +35,11 @@ func (f *fake) ExpireUploads(ctx context.Context, limit int) (registry.Expired, 
 	case <-ctx.Done():
 		return registry.Expired{}, ctx.Err()
 	}
-	n := min(limit, f.due)
+	n := min(limit-f.stuck, f.due)
 	f.due -= n
 	kept := f.kept
 	f.kept = 0
-	return registry.Expired{Ended: n, Kept: kept, Done: kept, More: f.due > 0}, f.fail
+	return registry.Expired{Ended: n, Kept: kept, Done: kept, Failed: f.stuck, More: f.due > 0}, f.fail
 }
 
 func TestRunGoesOnToTheEnd(t *testing.T) {
@@ -80,6 +81,16 @@ func TestRunFails(t *testing.T) {
 	r, err := sweep.Run(t.Context(), &fake{due: 5, fail: broken}, nil)
 	if !errors.Is(err, broken) || r.Uploads.Ended != 5 || r.Complete {
 		t.Errorf("%+v, %v", r, err)
+	}
+	// What cannot be ended keeps none of the others; where nothing else is left in a step,
+	// the run ends.
+	stuck := &fake{due: 120, stuck: 2, fail: broken}
+	if r, err := sweep.Run(t.Context(), stuck, nil); !errors.Is(err, broken) || r.Uploads.Ended != 120 || r.Uploads.Failed != 2 || r.Complete {
+		t.Errorf("with two that cannot be ended: %+v, %v", r, err)
+	}
+	stuck = &fake{due: 120, stuck: 50, fail: broken}
+	if r, err := sweep.Run(t.Context(), stuck, nil); !errors.Is(err, broken) || stuck.steps != 1 || r.Complete {
+		t.Errorf("with nothing that can be ended: %d steps, %+v, %v", stuck.steps, r, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

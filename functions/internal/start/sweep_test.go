@@ -23,10 +23,10 @@ func TestSweeper(t *testing.T) {
 	for _, payload := range []string{"", "{}", `{"source":"aws.events"}`, "no JSON"} {
 		var log bytes.Buffer
 		out, err := sweeper{swept{}, slog.New(slog.NewTextHandler(&log, nil))}.Invoke(t.Context(), []byte(payload))
-		if err != nil || string(out) != `{"uploads":{"ended":2,"kept":1,"done":0},"complete":true}` {
+		if err != nil || string(out) != `{"uploads":{"ended":2,"kept":1,"done":0,"failed":0},"complete":true}` {
 			t.Errorf("%q: %s, %v", payload, out, err)
 		}
-		if !strings.Contains(log.String(), "ended=2 kept=1 done=0 complete=true") {
+		if !strings.Contains(log.String(), "ended=2 kept=1 done=0 failed=0 complete=true") {
 			t.Errorf("logged: %s", &log)
 		}
 	}
