@@ -109,17 +109,22 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !list && target == "" {
 		r = withHidden(r)
 	}
+	p.count(who.Name, func(s *Stats) { // before the answer: whoever has it finds the call counted
+		if presigned {
+			s.Presigned++
+			return
+		}
+		s.Calls[name(target, calls)]++
+	})
 	counted := &counter{ReadCloser: r.Body}
 	r.Body = counted
 	out := &countingWriter{ResponseWriter: w}
 	defer p.count(who.Name, func(s *Stats) { // deferred: a client that breaks off counts too
 		if presigned {
-			s.Presigned++
 			s.PresignedIn += counted.n.Load()
 			s.PresignedOut += out.n
 			return
 		}
-		s.Calls[name(target, calls)]++
 		s.BytesIn += counted.n.Load()
 		s.BytesOut += out.n
 	})
