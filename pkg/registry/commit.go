@@ -307,12 +307,10 @@ func (r *Registry) PushBlob(ctx context.Context, repo string, want oci.Digest, l
 func (r *Registry) pushSmall(ctx context.Context, repo string, d oci.Digest, content []byte) error {
 	for range maxContended {
 		_, key := r.newUpload()
-		nonce, expires := r.nonce(), r.now()+sessionLife.Milliseconds()
+		nonce := r.nonce()
 		c := commit{repo: repo, digest: d, size: int64(len(content)), key: key, rowIf: Equal(attrWrite, nonce)}
-		err := r.transactAs(ctx, nonce,
-			Write{Key: blobKey(d), Op: Check, If: Absent()},
-			Write{Key: objectKey(key), Op: Put, If: Absent(), Attrs: Attrs{attrState: stateOpen, attrRepo: repo, attrExpires: expires}},
-			r.sessionReview(key, expires))
+		err := r.transactAs(ctx, nonce, append(
+			[]Write{{Key: blobKey(d), Op: Check, If: Absent()}}, r.opening(key, r.openRow(repo))...)...)
 		var conflict *Conflict
 		switch {
 		case err == nil:

@@ -24,12 +24,9 @@ func (r *Registry) StartDirect(ctx context.Context, repo string, o direct.Offer)
 	if exists || err != nil {
 		return direct.Upload{}, exists, err
 	}
-	s := directSession{id: r.random(32)}
+	s := directSession{id: r.random(32), row: r.openRow(repo)}
 	s.key = directKey(s.id)
-	s.row = Attrs{
-		attrState: stateOpen, attrRepo: repo, attrExpires: r.now() + sessionLife.Milliseconds(),
-		attrOffered: string(o.Digest), attrSize: o.Size,
-	}
+	s.row[attrOffered], s.row[attrSize] = string(o.Digest), o.Size
 	if parts {
 		u, err = r.startParts(ctx, s)
 	} else {
@@ -112,7 +109,7 @@ func (r *Registry) startPut(ctx context.Context, s directSession) (direct.Upload
 	}
 	u := s.upload()
 	u.Put = &put
-	return u, r.openDirect(ctx, s)
+	return u, r.transact(ctx, r.opening(s.key, s.row)...)
 }
 
 func (r *Registry) startParts(ctx context.Context, s directSession) (direct.Upload, error) {
@@ -122,13 +119,7 @@ func (r *Registry) startParts(ctx context.Context, s directSession) (direct.Uplo
 	}
 	s.row[attrPartSize] = direct.PartSize(s.size())
 	s.row[attrStored] = stored.State
-	return s.upload(), r.openDirect(ctx, s)
-}
-
-func (r *Registry) openDirect(ctx context.Context, s directSession) error {
-	return r.transact(ctx,
-		Write{Key: objectKey(s.key), Op: Put, If: Absent(), Attrs: s.row},
-		r.sessionReview(s.key, s.row.number(attrExpires)))
+	return s.upload(), r.transact(ctx, r.opening(s.key, s.row)...)
 }
 
 // findDirect reads a session that is open.
@@ -227,7 +218,7 @@ func (r *Registry) renewDirect(ctx context.Context, s directSession) error {
 	}
 	_, err := r.update(ctx, Write{
 		Key: objectKey(s.key), Op: Set, If: Equal(attrWrite, s.row.text(attrWrite)),
-		Attrs: Attrs{attrExpires: r.now() + sessionLife.Milliseconds()},
+		Attrs: Attrs{attrExpires: r.sessionEnd()},
 	})
 	var conflict *Conflict
 	if errors.As(err, &conflict) {

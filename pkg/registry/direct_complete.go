@@ -120,7 +120,7 @@ func (s directSession) checkParts(parts []direct.Part) error {
 
 // awaitVerification records that all bytes are in place.
 func (r *Registry) awaitVerification(ctx context.Context, s directSession) (direct.Upload, error) {
-	attrs := Attrs{attrComplete: int64(1), attrOffset: int64(0), attrLease: int64(0), attrExpires: r.now() + sessionLife.Milliseconds()}
+	attrs := Attrs{attrComplete: int64(1), attrOffset: int64(0), attrLease: int64(0), attrExpires: r.sessionEnd()}
 	if err := newHashes(s.digest().Algorithm()).save(attrs); err != nil {
 		return direct.Upload{}, err
 	}
@@ -225,7 +225,7 @@ func (r *Registry) releaseVerification(ctx context.Context, s directSession, non
 }
 
 func (r *Registry) recordVerification(ctx context.Context, s directSession, nonce string, offset int64, hs hashes) (direct.Upload, error) {
-	attrs := Attrs{attrOffset: offset, attrLease: int64(0), attrExpires: r.now() + sessionLife.Milliseconds()}
+	attrs := Attrs{attrOffset: offset, attrLease: int64(0), attrExpires: r.sessionEnd()}
 	if err := hs.save(attrs); err != nil {
 		return direct.Upload{}, err
 	}

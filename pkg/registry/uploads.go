@@ -49,18 +49,31 @@ const (
 // here is computed while the bytes arrive; an empty one means sha256.
 func (r *Registry) StartUpload(ctx context.Context, repo string, algorithm oci.Algorithm) (Upload, error) {
 	id, key := r.newUpload()
-	expires := r.now() + sessionLife.Milliseconds()
-	attrs := Attrs{attrState: stateOpen, attrRepo: repo, attrExpires: expires, attrOffset: int64(0), attrNext: int64(0)}
+	attrs := r.openRow(repo)
+	attrs[attrOffset], attrs[attrNext] = int64(0), int64(0)
 	if err := newHashes(algorithm).save(attrs); err != nil {
 		return Upload{}, err
 	}
-	err := r.transact(ctx,
-		Write{Key: objectKey(key), Op: Put, If: Absent(), Attrs: attrs},
-		r.sessionReview(key, expires))
-	if err != nil {
+	if err := r.transact(ctx, r.opening(key, attrs)...); err != nil {
 		return Upload{}, fmt.Errorf("open upload session: %w", err)
 	}
 	return Upload{ID: id}, nil
+}
+
+// sessionEnd is when an upload expires that is used now.
+func (r *Registry) sessionEnd() int64 { return r.now() + sessionLife.Milliseconds() }
+
+// openRow is what the rows of all uploads have in common while they are open.
+func (r *Registry) openRow(repo string) Attrs {
+	return Attrs{attrState: stateOpen, attrRepo: repo, attrExpires: r.sessionEnd()}
+}
+
+// opening writes the row of a new upload, and puts it on the list of those that expire.
+func (r *Registry) opening(key string, row Attrs) []Write {
+	return []Write{
+		{Key: objectKey(key), Op: Put, If: Absent(), Attrs: row},
+		r.sessionReview(key, row.number(attrExpires)),
+	}
 }
 
 // UploadStatus says how far an upload has come. The error is BLOB_UPLOAD_UNKNOWN.
@@ -98,7 +111,7 @@ func (r *Registry) AppendUpload(ctx context.Context, repo, id string, c Chunk) (
 		return Upload{}, err
 	}
 	attrs := Attrs{
-		attrOffset: stored.Size, attrStored: stored.State, attrExpires: r.now() + sessionLife.Milliseconds(),
+		attrOffset: stored.Size, attrStored: stored.State, attrExpires: r.sessionEnd(),
 	}
 	if err := s.hashes.save(attrs); err != nil {
 		return Upload{}, err
