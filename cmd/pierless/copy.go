@@ -101,13 +101,17 @@ func copying(cmd *cobra.Command, getenv func(string) string, least int, places f
 		if err == nil {
 			err = f.check(from, to)
 		}
+		var opts images.Options
+		if err == nil {
+			opts, err = f.options()
+		}
 		if err != nil {
 			return misuse{err}
 		}
 		if err := f.read(cmd.InOrStdin()); err != nil {
 			return misuse{err}
 		}
-		return f.run(cmd, getenv, from, to)
+		return f.run(cmd, getenv, from, to, opts)
 	}
 	return cmd
 }
@@ -143,16 +147,22 @@ func (f copyFlags) check(from, to images.Place) error {
 	case from.Path == "-" && f.fromStdin:
 		return errors.New("standard input cannot be both the image and the password: set PIERLESS_PASSWORD")
 	}
-	if f.platform != "" {
-		if _, err := images.ParsePlatform(f.platform); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
+// options are what the flags say of the copy itself.
+func (f copyFlags) options() (images.Options, error) {
+	opts := images.Options{Jobs: f.jobs, Referrers: f.referrers}
+	if f.platform == "" {
+		return opts, nil
+	}
+	p, err := images.ParsePlatform(f.platform)
+	opts.Platform = &p
+	return opts, err
+}
+
 // run copies, and says what was done.
-func (f copyFlags) run(cmd *cobra.Command, getenv func(string) string, from, to images.Place) (err error) {
+func (f copyFlags) run(cmd *cobra.Command, getenv func(string) string, from, to images.Place, opts images.Options) (err error) {
 	shown := f.observer(cmd.ErrOrStderr())
 	ends, err := f.open(cmd, getenv, shown, from, to)
 	if err != nil {
@@ -160,14 +170,6 @@ func (f copyFlags) run(cmd *cobra.Command, getenv func(string) string, from, to 
 		return advised(err, from, to)
 	}
 	defer func() { err = errors.Join(err, ends.Close()) }()
-	opts := images.Options{Jobs: f.jobs, Referrers: f.referrers}
-	if f.platform != "" {
-		p, err := images.ParsePlatform(f.platform)
-		if err != nil {
-			return misuse{err}
-		}
-		opts.Platform = &p
-	}
 	opts.Observer = shown
 	result, err := images.Copy(cmd.Context(), ends.from, ends.to, opts)
 	shown.end()

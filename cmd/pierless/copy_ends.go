@@ -57,7 +57,11 @@ func (f copyFlags) open(cmd *cobra.Command, getenv func(string) string, log io.W
 		}
 	}()
 	o := &opener{cmd: cmd, f: f, log: log, getenv: getenv, spool: spool, clients: map[string]*client.Client{}}
-	o.logins = f.logins(getenv, loginServer(from, to))
+	server, err := loginServer(from, to)
+	if err != nil {
+		return ends, err
+	}
+	o.logins = f.logins(getenv, server)
 	if ends.from, err = o.source(from); err != nil {
 		return ends, err
 	}
@@ -66,12 +70,20 @@ func (f copyFlags) open(cmd *cobra.Command, getenv func(string) string, log io.W
 }
 
 // loginServer is the registry that a user name on the command line is for: that of the
-// destination, if it is one.
-func loginServer(from, to images.Place) string {
+// destination, if it is one; empty where there is none.
+func loginServer(from, to images.Place) (host string, err error) {
+	p := from
 	if to.Kind == images.InRegistry {
-		return to.Name.Server()
+		p = to
 	}
-	return from.Name.Server()
+	if p.Kind != images.InRegistry {
+		return "", nil
+	}
+	server, err := client.ParseRegistry(p.Name.Host, false)
+	if err != nil {
+		return "", err
+	}
+	return server.Host, nil // as the client calls it: that of Docker Hub is another than its name
 }
 
 func (o *opener) source(p images.Place) (images.Source, error) {
@@ -96,7 +108,7 @@ func (o *opener) source(p images.Place) (images.Source, error) {
 		}
 		return images.FromSelf(p.Path, o.spool)
 	}
-	c, err := o.client(p.Name.Server())
+	c, err := o.client(p.Name.Host)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +128,7 @@ func (o *opener) destination(p images.Place) (images.Destination, error) {
 	case images.DockerArchive, images.OCIArchive:
 		return images.ToArchive(p, o.spool)
 	}
-	c, err := o.client(p.Name.Server())
+	c, err := o.client(p.Name.Host)
 	if err != nil {
 		return nil, err
 	}

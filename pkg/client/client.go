@@ -104,7 +104,7 @@ func New(registry string, opts Options) (*Client, error) {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	if opts.Sleep == nil {
-		opts.Sleep = sleep
+		opts.Sleep = Sleep
 	}
 	if opts.Transport == nil {
 		opts.Transport = NewTransport()
@@ -129,7 +129,7 @@ func ParseRegistry(registry string, plainHTTP bool) (*url.URL, error) {
 		return nil, errors.New("a registry's address is host[:port] or http(s)://host[:port], with nothing before or behind it")
 	}
 	base := &url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host)}
-	if bare && (plainHTTP || isLoopback(strings.ToLower(u.Hostname()))) {
+	if bare && (plainHTTP || IsLoopback(strings.ToLower(u.Hostname()))) {
 		base.Scheme = "http"
 	}
 	if base.Host == "docker.io" || base.Host == "index.docker.io" {
@@ -138,16 +138,18 @@ func ParseRegistry(registry string, plainHTTP bool) (*url.URL, error) {
 	return base, nil
 }
 
-func isLoopback(host string) bool {
+// IsLoopback reports whether a host, in lower case and without a port, is always this
+// machine, whatever a name server says.
+func IsLoopback(host string) bool {
 	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return true
+		return true // RFC 6761, 6.3
 	}
 	ip, err := netip.ParseAddr(host)
 	return err == nil && ip.IsLoopback()
 }
 
-// sleep waits for d or until the context ends.
-func sleep(ctx context.Context, d time.Duration) error {
+// Sleep waits for d or until the context ends: what Options.Sleep is where it is not set.
+func Sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -232,13 +232,7 @@ func (r *Repository) sendPart(ctx context.Context, b Blob, u direct.Upload, p re
 		if err == nil {
 			return nil
 		}
-		wait, again := r.client.again(ctx, err, attempt)
-		if !again {
-			return err
-		}
-		r.client.opts.Log.LogAttrs(ctx, slog.LevelWarn, "part is repeated", slog.String("digest", string(b.Digest)), slog.Int("part", p.Number),
-			slog.Int("attempt", attempt), slog.Duration("wait", wait), slog.String("error", err.Error()))
-		if err := r.client.opts.Sleep(ctx, wait); err != nil {
+		if err := r.client.repeat(ctx, "part", err, attempt, slog.String("digest", string(b.Digest)), slog.Int("part", p.Number)); err != nil {
 			return err
 		}
 		p.signed = time.Time{} // a connection that breaks may hide that the store has refused

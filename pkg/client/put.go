@@ -83,13 +83,7 @@ func (r *Repository) pushPut(ctx context.Context, b Blob, u direct.Upload) error
 		if cuts >= partsAfterCuts && b.Size >= partsWorth {
 			return fmt.Errorf("%w: %w", errCutOff, err)
 		}
-		wait, again := r.client.again(ctx, err, attempt)
-		if !again {
-			return err
-		}
-		r.client.opts.Log.LogAttrs(ctx, slog.LevelWarn, "upload to the store is repeated", slog.String("digest", string(b.Digest)),
-			slog.Int("attempt", attempt), slog.Duration("wait", wait), slog.String("error", err.Error()))
-		if err := r.client.opts.Sleep(ctx, wait); err != nil {
+		if err := r.client.repeat(ctx, "upload to the store", err, attempt, slog.String("digest", string(b.Digest))); err != nil {
 			return err
 		}
 		// A connection that breaks may hide that the store has refused.

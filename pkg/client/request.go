@@ -80,14 +80,11 @@ func (c *Client) do(ctx context.Context, k call) (*http.Response, error) {
 		if errors.As(err, &answer) {
 			answer.attempt = attempt
 		}
-		wait, again := c.again(ctx, err, attempt)
-		if !again || k.once {
+		if k.once {
 			return nil, err
 		}
-		c.opts.Log.LogAttrs(ctx, slog.LevelWarn, "request is repeated", slog.String("method", k.method), slog.String("path", k.label),
-			slog.Int("attempt", attempt), slog.Duration("wait", wait), slog.String("error", err.Error()))
-		if sleepErr := c.opts.Sleep(ctx, wait); sleepErr != nil {
-			return nil, errors.Join(sleepErr, err)
+		if err := c.repeat(ctx, "request", err, attempt, slog.String("method", k.method), slog.String("path", k.label)); err != nil {
+			return nil, err
 		}
 	}
 }

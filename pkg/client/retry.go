@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -25,6 +26,21 @@ func (c *Client) again(ctx context.Context, err error, attempt int) (time.Durati
 		return 0, false
 	}
 	return backoff(err, attempt), true
+}
+
+// repeat waits before a request is made once more, which what names in the log. It returns
+// the error where that is not to be.
+func (c *Client) repeat(ctx context.Context, what string, err error, attempt int, attrs ...slog.Attr) error {
+	wait, again := c.again(ctx, err, attempt)
+	if !again {
+		return err
+	}
+	attrs = append(attrs, slog.Int("attempt", attempt), slog.Duration("wait", wait), slog.String("error", err.Error()))
+	c.opts.Log.LogAttrs(ctx, slog.LevelWarn, what+" is repeated", attrs...)
+	if sleepErr := c.opts.Sleep(ctx, wait); sleepErr != nil {
+		return errors.Join(sleepErr, err)
+	}
+	return nil
 }
 
 // backoff is a random time up to a limit that doubles with each attempt, so that clients
@@ -52,17 +68,19 @@ func temporary(err error) bool {
 	case errors.Is(err, ErrSource):
 		return false
 	case errors.As(err, &e):
-		return temporaryStatus(e.Status)
+		return TemporaryStatus(e.Status)
 	case errors.As(err, &s):
 		// 409: another request of ours to the same key is not over yet.
-		return temporaryStatus(s.Status) || s.cut() || s.expired() || s.Status == http.StatusConflict
+		return TemporaryStatus(s.Status) || s.cut() || s.expired() || s.Status == http.StatusConflict
 	case errors.As(err, &n):
 		return !hopeless(n.err)
 	}
 	return false
 }
 
-func temporaryStatus(status int) bool {
+// TemporaryStatus reports whether the same request may be answered with another status
+// soon.
+func TemporaryStatus(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
 		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:

@@ -185,11 +185,3 @@ func (n Name) Reference() oci.Reference {
 	}
 	return oci.Reference{Tag: n.Tag}
 }
-
-// Server is the host that answers for the name: Docker Hub's is another one than it says.
-func (n Name) Server() string {
-	if n.Host == "docker.io" {
-		return "registry-1.docker.io"
-	}
-	return n.Host
-}

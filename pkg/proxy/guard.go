@@ -3,11 +3,11 @@ package proxy
 import (
 	"net"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/pierless/pierless/pkg/client"
 	"github.com/pierless/pierless/pkg/oci"
 )
 
@@ -54,7 +54,7 @@ func (g guard) allowed(r *http.Request) bool {
 	if g.port != "" && port != g.port || host == "" {
 		return false
 	}
-	return isLoopback(host) || host == g.host || slices.Contains(g.allow, host) || host == localIP(r)
+	return client.IsLoopback(host) || host == g.host || slices.Contains(g.allow, host) || host == localIP(r)
 }
 
 // splitHost takes the port off a host, and the brackets off an IPv6 address.
@@ -63,15 +63,6 @@ func splitHost(s string) (host, port string) {
 		return host, port
 	}
 	return strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"), ""
-}
-
-// isLoopback reports whether a host is always this machine, whatever a name server says.
-func isLoopback(host string) bool {
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return true // RFC 6761, 6.3
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.IsLoopback()
 }
 
 // localIP is the address at which a request arrived: who says it in numbers has asked no
@@ -94,5 +85,5 @@ func Loopback(listen string) bool {
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return false
 	}
-	return isLoopback(strings.ToLower(host))
+	return client.IsLoopback(strings.ToLower(host))
 }

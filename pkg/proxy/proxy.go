@@ -87,7 +87,7 @@ func New(opts Options) (*Proxy, error) {
 	}
 	p := &Proxy{
 		upstream: upstream, guard: newGuard(opts.Listen, opts.AllowHosts), transport: opts.Transport, log: opts.Log,
-		errorLog: slog.NewLogLogger(opts.Log.Handler(), slog.LevelDebug), sleep: pause, stop: make(chan struct{}),
+		errorLog: slog.NewLogLogger(opts.Log.Handler(), slog.LevelDebug), sleep: client.Sleep, stop: make(chan struct{}),
 	}
 	if p.transport == nil {
 		p.transport = client.NewTransport() // nothing is asked for or unpacked on the way

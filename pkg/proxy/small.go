@@ -80,7 +80,7 @@ func (p *patient) RoundTrip(r *http.Request) (*http.Response, error) {
 		once := r.Clone(r.Context())
 		once.Body = io.NopCloser(bytes.NewReader(p.body))
 		resp, err := p.next.RoundTrip(once)
-		if p.tries >= smallTries || r.Context().Err() != nil || err == nil && !passing(resp.StatusCode) {
+		if p.tries >= smallTries || r.Context().Err() != nil || err == nil && !client.TemporaryStatus(resp.StatusCode) {
 			return resp, err
 		}
 		reason := err
@@ -93,27 +93,5 @@ func (p *patient) RoundTrip(r *http.Request) (*http.Response, error) {
 		if err := p.sleep(r.Context(), firstWait<<(p.tries-1)); err != nil {
 			return nil, errors.Join(err, reason)
 		}
-	}
-}
-
-// passing reports whether a status may be another one soon.
-func passing(status int) bool {
-	switch status {
-	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
-		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true
-	}
-	return false
-}
-
-// pause waits for d, or until the context ends.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }

@@ -7,8 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/pierless/pierless/pkg/client"
@@ -350,13 +348,8 @@ func parseClosing(r *http.Request) (c closing, err error) {
 	if c.digest, err = oci.ParseDigest(q.Get("digest")); err != nil {
 		return c, err
 	}
-	c.size = -1
-	if q.Has("size") {
-		size, err := strconv.ParseUint(q.Get("size"), 10, 63)
-		if err != nil {
-			return c, oci.NewError(oci.SizeInvalid, "size must be a number of bytes")
-		}
-		c.size = int64(size)
+	if c.size, err = oci.ParseSize(q.Get("size"), q.Has("size")); err != nil {
+		return c, err
 	}
 	c.last, err = parseChunk(r)
 	return c, err
@@ -368,24 +361,8 @@ type chunk struct {
 	length int64 // below 0: not known before it ends
 }
 
-// parseChunk reads Content-Range, which clients send with "bytes " before it and
-// without, and may leave out: then the body is appended.
-func parseChunk(r *http.Request) (chunk, error) {
-	c := chunk{offset: -1, length: r.ContentLength}
-	header := r.Header.Get("Content-Range")
-	if header == "" || r.ContentLength == 0 {
-		return c, nil
-	}
-	spec, _, _ := strings.Cut(strings.TrimPrefix(header, "bytes "), "/")
-	first, last, _ := strings.Cut(spec, "-")
-	a, errA := strconv.ParseUint(first, 10, 62)
-	b, errB := strconv.ParseUint(last, 10, 62)
-	if errA != nil || errB != nil || b < a {
-		return c, oci.NewError(oci.BlobUploadInvalid, "Content-Range must be the first and the last byte of the chunk, as in 0-1023")
-	}
-	length := int64(b-a) + 1
-	if c.length >= 0 && c.length != length {
-		return c, oci.NewError(oci.SizeInvalid, "Content-Range speaks of %d bytes, Content-Length of %d", length, c.length)
-	}
-	return chunk{offset: int64(a), length: length}, nil
+// parseChunk reads what the headers of a request say of its body.
+func parseChunk(r *http.Request) (c chunk, err error) {
+	c.offset, c.length, err = oci.ParseChunkRange(r.Header.Get("Content-Range"), r.ContentLength)
+	return c, err
 }

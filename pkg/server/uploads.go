@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/registry"
@@ -153,13 +152,9 @@ func (s uploads) put(w http.ResponseWriter, r *http.Request, req route.Request) 
 	if err != nil {
 		return err
 	}
-	finish := registry.Finish{Digest: d, Size: -1}
-	if q.Has("size") {
-		size, err := strconv.ParseUint(q.Get("size"), 10, 63)
-		if err != nil {
-			return oci.NewError(oci.SizeInvalid, "size must be a number of bytes")
-		}
-		finish.Size = int64(size)
+	finish := registry.Finish{Digest: d}
+	if finish.Size, err = oci.ParseSize(q.Get("size"), q.Has("size")); err != nil {
+		return err
 	}
 	if finish.Chunk, err = parseChunk(r); err != nil {
 		return err
@@ -179,26 +174,9 @@ func (s uploads) cancel(w http.ResponseWriter, r *http.Request, req route.Reques
 	return nil
 }
 
-// parseChunk reads Content-Range, which clients send with "bytes " before it and
-// without, and may leave out: then the body is appended.
-func parseChunk(r *http.Request) (registry.Chunk, error) {
-	chunk := registry.Chunk{Offset: -1, Length: r.ContentLength, Body: r.Body}
-	header := r.Header.Get("Content-Range")
-	if header == "" || r.ContentLength == 0 {
-		return chunk, nil
-	}
-	spec, _, _ := strings.Cut(strings.TrimPrefix(header, "bytes "), "/")
-	first, last, _ := strings.Cut(spec, "-")
-	a, errA := strconv.ParseUint(first, 10, 62)
-	b, errB := strconv.ParseUint(last, 10, 62)
-	if errA != nil || errB != nil || b < a {
-		return chunk, oci.NewError(oci.BlobUploadInvalid, "Content-Range must be the first and the last byte of the chunk, as in 0-1023")
-	}
-	chunk.Offset = int64(a)
-	length := int64(b-a) + 1
-	if chunk.Length >= 0 && chunk.Length != length {
-		return chunk, oci.NewError(oci.SizeInvalid, "Content-Range speaks of %d bytes, Content-Length of %d", length, chunk.Length)
-	}
-	chunk.Length = length
-	return chunk, nil
+// parseChunk is the body of a request, and what its headers say of it.
+func parseChunk(r *http.Request) (chunk registry.Chunk, err error) {
+	chunk.Body = r.Body
+	chunk.Offset, chunk.Length, err = oci.ParseChunkRange(r.Header.Get("Content-Range"), r.ContentLength)
+	return chunk, err
 }
