@@ -83,7 +83,7 @@ func TestKillPush(t *testing.T) {
 			}
 			s.relayOf(c.at).check(t)
 
-			before := s.store.sent.Load()
+			before := s.store.drain(t)
 			if out, err := atHome(t, home, built(t, "pierless"), args...).CombinedOutput(); err != nil {
 				t.Fatalf("the same command again: %v\n%s", err, out)
 			}

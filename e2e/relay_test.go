@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // relay stands between a client and a server, or between a server and its store, and
@@ -21,6 +22,7 @@ import (
 type relay struct {
 	host string
 	sent atomic.Int64 // bytes of requests that came by
+	open atomic.Int64 // requests that have no answer yet
 	trap atomic.Pointer[trap]
 }
 
@@ -60,6 +62,8 @@ func startRelay(t *testing.T, to string) *relay {
 		ErrorLog:     log.New(io.Discard, "", 0),
 	}
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		r.open.Add(1)
+		defer r.open.Add(-1)
 		if refused := r.watch(req); refused != "" {
 			w.WriteHeader(http.StatusForbidden)
 			_, _ = io.WriteString(w, refused) // a client that left needs none
@@ -90,6 +94,24 @@ func (r *relay) check(t *testing.T) {
 	if trap := r.trap.Swap(nil); !trap.sprung.Load() {
 		t.Fatalf("no %s of %s came by", trap.method, trap.path)
 	}
+}
+
+// drain waits for the requests of a client that was killed to end, and returns the bytes
+// that came by until then: the kernel had megabytes of them still.
+func (r *relay) drain(t *testing.T) int64 {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	// A request may stand in a connection that nobody has read from yet.
+	for quiet := 0; quiet < 5; quiet++ {
+		time.Sleep(10 * time.Millisecond)
+		if r.open.Load() != 0 {
+			quiet = 0
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the requests of a killed client do not end")
+		}
+	}
+	return r.sent.Load()
 }
 
 // watch returns what a request is refused with, or "".
