@@ -28,7 +28,7 @@ func (r *Repository) blobSize(ctx context.Context, d oci.Digest, actions ...stri
 	case err == nil:
 		drain(resp)
 		// A front door that hides the length says 0.
-		if size := contentLength(resp.Header); size > 0 || size == 0 && d == d.Algorithm().FromBytes(nil) {
+		if size := contentLength(resp.Header); size > 0 || size == 0 && isEmpty(d) {
 			return size, nil
 		}
 	case !errors.As(err, &store) && !hasStatus(err, http.StatusMethodNotAllowed, http.StatusNotImplemented):
@@ -43,6 +43,11 @@ func (r *Repository) blobSize(ctx context.Context, d oci.Digest, actions ...stri
 		return 0, errors.New("the registry does not say how large the blob is")
 	}
 	return resp.ContentLength, nil
+}
+
+// isEmpty reports whether d is the digest of nothing.
+func isEmpty(d oci.Digest) bool {
+	return d == oci.SHA256.FromBytes(nil) || d == oci.SHA512.FromBytes(nil)
 }
 
 // DeleteBlob deletes a blob from the repository (spec, end-10). The error is

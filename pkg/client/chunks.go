@@ -9,8 +9,9 @@ import (
 
 const (
 	chunkSize = 4 << 20
-	// maxChunk bounds what a registry can make this client hold in memory, in bytes.
-	maxChunk = 64 << 20
+	// maxChunk bounds what a registry can make this client hold in memory, in bytes: of
+	// each of several blobs that are pushed at once.
+	maxChunk = 16 << 20
 	// maxLost is how often an upload that the registry has lost is started again.
 	maxLost = 3
 )

@@ -143,6 +143,33 @@ func TestReferrers(t *testing.T) {
 	}
 }
 
+// TestDigestsThatAreNone: neither a registry nor a caller brings an algorithm that nobody
+// knows as far as a hash.
+func TestDigestsThatAreNone(t *testing.T) {
+	list := `{"schemaVersion":2,"manifests":[{"mediaType":"m/m","digest":"md5:abc","size":2}]}`
+	r := newRepository(t, serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", oci.MediaTypeImageIndex)
+		_, _ = w.Write([]byte(list))
+	})), "a", client.Options{})
+	ctx := t.Context()
+	for _, err := range r.Referrers(ctx, oci.SHA256.FromBytes(nil), "") {
+		if !errors.Is(err, &oci.Error{Code: oci.DigestInvalid}) {
+			t.Errorf("a referrer with another digest gives %v", err)
+		}
+	}
+	_, err := r.Manifest(ctx, oci.Reference{Digest: "md5:abc"})
+	_, pushErr := r.PushManifest(ctx, oci.Reference{Digest: "md5:abc"}, oci.MediaTypeImageIndex, []byte(list))
+	_, blobErr := r.Blob(ctx, "md5:abc", 1)
+	for _, err := range []error{err, pushErr, blobErr} {
+		if !errors.Is(err, &oci.Error{Code: oci.DigestInvalid}) {
+			t.Errorf("another digest gives %v", err)
+		}
+	}
+	if _, err := r.BlobSize(ctx, "md5:abc"); err != nil {
+		t.Errorf("BlobSize: %v", err) // it hashes nothing: what the registry says counts
+	}
+}
+
 // TestReferrersTag: a registry without the list has an index under a tag.
 func TestReferrersTag(t *testing.T) {
 	d := oci.SHA256.FromBytes([]byte("subject"))

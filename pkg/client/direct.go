@@ -17,8 +17,8 @@ import (
 )
 
 // maxDirectAnswer is the largest answer of the extension that is read, in bytes: ten
-// thousand stored parts, or a thousand signed ones.
-const maxDirectAnswer = 16 << 20
+// thousand stored parts, or a thousand signed ones, have less.
+const maxDirectAnswer = 4 << 20
 
 // StartDirect offers a blob (docs/direct-uploads.md). Where exists is true, the repository
 // has it and there is nothing to send. The error is ErrNotOffered where the registry takes

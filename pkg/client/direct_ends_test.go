@@ -22,9 +22,7 @@ func TestDirectStoreForgets(t *testing.T) {
 		if n != 2 || !forgotten.CompareAndSwap(false, true) {
 			return false
 		}
-		s.mu.Lock()
-		clear(s.parts)
-		s.mu.Unlock()
+		s.forget()
 		refuse(w, http.StatusNotFound, "NoSuchUpload")
 		return true
 	}

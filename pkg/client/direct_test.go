@@ -220,8 +220,8 @@ func TestDirectParts(t *testing.T) {
 	content := randomBytes(1, 50*mib)
 	pushDirect(t, r, fileOf(t, content))
 	wantBlob(t, r, content)
-	if s.putCount() != 8 || len(kept.ids) != 0 || len(s.parts) != 0 {
-		t.Errorf("%d requests to the store, want two for each of four parts; kept %v; %d uploads left", s.putCount(), kept.ids, len(s.parts))
+	if s.putCount() != 8 || len(kept.ids) != 0 || s.left() != 0 {
+		t.Errorf("%d requests to the store, want two for each of four parts; kept %v; %d uploads left", s.putCount(), kept.ids, s.left())
 	}
 }
 

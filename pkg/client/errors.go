@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/pierless/pierless/pkg/oci"
 )
@@ -58,7 +59,20 @@ func (e *Error) Error() string {
 	if e.Excerpt != "" {
 		fmt.Fprintf(&b, " (the answer begins with %q)", e.Excerpt)
 	}
-	return b.String()
+	return printable(b.String())
+}
+
+// printable takes out of what others wrote what would do something to a terminal.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case strconv.IsPrint(r):
+			return r
+		}
+		return -1
+	}, text)
 }
 
 // detail is an error's detail in short.
@@ -237,13 +251,7 @@ func statusErrors(status int, missing oci.Code) oci.Errors {
 
 // excerpt is the beginning of a body, fit to be shown.
 func excerpt(body []byte) string {
-	text := strings.Join(strings.Fields(strings.ToValidUTF8(string(body[:min(len(body), maxExcerpt)]), "")), " ")
-	return strings.Map(func(r rune) rune {
-		if strconv.IsPrint(r) {
-			return r
-		}
-		return -1
-	}, text)
+	return printable(strings.Join(strings.Fields(strings.ToValidUTF8(string(body[:min(len(body), maxExcerpt)]), "")), " "))
 }
 
 // storeError reads a store's answer, and closes it. S3 repeats the signature in some of

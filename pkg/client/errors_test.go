@@ -30,6 +30,7 @@ func TestErrors(t *testing.T) {
 		"empty":    {403, "", []oci.Code{oci.Denied}, []string{"forbidden"}},
 		"gateway":  {413, `{"message":"Request Entity Too Large"}`, []oci.Code{oci.SizeInvalid}, []string{"pierless push", "pierless proxy", "pierless serve", "Request Entity"}},
 		"ours":     {413, `{"errors":[{"code":"MANIFEST_INVALID","message":"too large a manifest"}]}`, []oci.Code{oci.ManifestInvalid}, []string{"too large a manifest"}},
+		"escapes":  {400, `{"errors":[{"code":"UNKNOWN","message":"a\u001b[31m\u0007 red\nline"}]}`, []oci.Code{oci.Unknown}, []string{"a[31m red line"}},
 		"no codes": {400, `{"errors":[]}`, []oci.Code{oci.Unknown}, nil},
 		"redirect": {304, "", []oci.Code{oci.Unknown}, []string{"304"}},
 	} {

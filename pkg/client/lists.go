@@ -14,8 +14,9 @@ import (
 	"github.com/pierless/pierless/pkg/route"
 )
 
-// maxPage is the largest page of a list that is read, in bytes.
-const maxPage = 16 << 20
+// maxPage is the largest page of a list that is read, in bytes: what it says takes many
+// times as much.
+const maxPage = 8 << 20
 
 // Tags lists the tags, page by page (spec, end-8). The error is NAME_UNKNOWN, among
 // others; after an error nothing more comes.
@@ -114,13 +115,14 @@ func listStrings(ctx context.Context, c *Client, k call, field string) iter.Seq2
 // pages gets a list, following Link from page to page. It ends with the first error.
 func (c *Client) pages(ctx context.Context, k call) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
-		seen := map[string]bool{}
+		seen := map[oci.Digest]bool{} // of addresses, which a registry can make long
 		for k.url != nil {
-			if seen[k.url.String()] {
+			address := oci.SHA256.FromBytes([]byte(k.url.String()))
+			if seen[address] {
 				yield(nil, fmt.Errorf("GET %s: the pages of the list go round in a circle", k.label))
 				return
 			}
-			seen[k.url.String()] = true
+			seen[address] = true
 			page, next, err := c.page(ctx, k)
 			if !yield(page, err) || err != nil {
 				return

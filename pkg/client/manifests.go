@@ -11,7 +11,7 @@ import (
 )
 
 // maxManifest is the largest manifest that is read, in bytes; registries take 4 MiB.
-const maxManifest = 16 << 20
+const maxManifest = 8 << 20
 
 // Manifest is a manifest as it was pulled.
 type Manifest struct {
@@ -70,8 +70,8 @@ func mediaType(h http.Header) string {
 }
 
 // Manifest pulls a manifest (spec, end-3) and checks its digest: that of the reference,
-// or the one that the registry says the tag stands for. The error is MANIFEST_UNKNOWN,
-// or ErrContent, among others.
+// or the one that the registry says the tag stands for. One of more than 8 MiB is an
+// error. Others are MANIFEST_UNKNOWN and ErrContent, among others.
 func (r *Repository) Manifest(ctx context.Context, ref oci.Reference) (Manifest, error) {
 	k := r.manifestCall(http.MethodGet, ref, "pull")
 	k.header = manifestTypes()
@@ -97,6 +97,9 @@ func (r *Repository) Manifest(ctx context.Context, ref oci.Reference) (Manifest,
 func checkDigest(content []byte, want oci.Digest) (oci.Digest, error) {
 	if want == "" {
 		return oci.SHA256.FromBytes(content), nil
+	}
+	if _, err := oci.ParseDigest(string(want)); err != nil {
+		return "", err
 	}
 	if got := want.Algorithm().FromBytes(content); got != want {
 		return "", fmt.Errorf("%w: a manifest of %d bytes has the digest %s, not %s", ErrContent, len(content), got, want)

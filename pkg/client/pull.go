@@ -20,6 +20,9 @@ import (
 // digest are others: nothing that was read may be believed before io.EOF. The context
 // must live until the reader is closed. The error is BLOB_UNKNOWN, among others.
 func (r *Repository) Blob(ctx context.Context, d oci.Digest, size int64) (io.ReadCloser, error) {
+	if _, err := oci.ParseDigest(string(d)); err != nil {
+		return nil, err
+	}
 	b := &blobReader{ctx: ctx, repo: r, digest: d, size: size, hash: d.Algorithm().New()}
 	if err := b.open(); err != nil {
 		return nil, err

@@ -150,7 +150,11 @@ func (r *Repository) pushSmall(ctx context.Context, b Blob) (How, error) {
 	}
 	k := r.newCall(http.MethodPost, route.Request{Kind: route.UploadStart}, "pull", "push").withQuery("digest", string(b.Digest))
 	k.header.Set("Content-Type", "application/octet-stream")
-	k.body, k.size, k.progress = b.body(0), b.Size, b.Progress
+	var taken atomic.Int64 // of the body
+	k.body, k.size, k.progress = b.body(0), b.Size, func(delta int64) {
+		taken.Add(delta)
+		b.Progress(delta)
+	}
 	resp, err := r.client.do(ctx, k)
 	switch {
 	case err == nil:
@@ -166,7 +170,7 @@ func (r *Repository) pushSmall(ctx context.Context, b Blob) (How, error) {
 		return Whole, stored(resp, k)
 	}
 	r.client.noSinglePost.Store(true)
-	b.Progress(-b.Size) // the registry threw the body away
+	b.Progress(-taken.Load()) // the registry threw the body away, perhaps before it had all
 	u, err := r.newUpload(resp)
 	if err != nil {
 		return "", err

@@ -125,10 +125,8 @@ func TestDirectStoredPartIsAnother(t *testing.T) {
 	}
 	s.mu.Lock()
 	s.before = nil
-	for key := range s.parts {
-		s.parts[key][1] = randomBytes(4, 16*mib)
-	}
 	s.mu.Unlock()
+	s.replace(randomBytes(4, 16*mib))
 	pushDirect(t, r, b)
 	wantBlob(t, r, content)
 }

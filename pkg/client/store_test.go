@@ -3,16 +3,11 @@ package client_test
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"net/http"
-	"slices"
-	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -27,19 +22,17 @@ import (
 // secret stands in every URL of the store; no message may show it.
 const secret = "X-Signature=s3cr3t"
 
-// store is a store that clients are sent to, in the place of S3: it checks what S3 would,
-// and can be told to fail. The registry before it is the real one.
+// store stands before the store that clients are sent to: it checks that they tell it
+// nothing of theirs, and can be told to fail. The registry is the real one.
 type store struct {
-	registry.Blobs // for what does not come straight
-	t              *testing.T
-	address        string
+	registry.Blobs
+	t       *testing.T
+	address string
 
 	mu      sync.Mutex
-	content map[string][]byte
-	parts   map[string]map[int][]byte // by upload
-	signed  map[string]direct.Request // by URL path
-	n       int
-	expired map[string]bool // URL paths that are refused
+	behind  map[string]direct.Request  // what the store signed, by the path that clients see
+	uploads map[string]registry.Stored // in parts, by key
+	expired map[string]bool            // URL paths that are refused
 	puts    int
 	before  func(w http.ResponseWriter, r *http.Request, n int) (handled bool) // n counts PUTs from 1
 }
@@ -48,10 +41,10 @@ type store struct {
 func newDirectRegistry(t *testing.T) (string, *store) {
 	t.Helper()
 	embeddedOnly(t)
-	names, blobs := storetest.Open(t)
+	names, blobs := storetest.OpenDirect(t)
 	s := &store{
-		Blobs: blobs, t: t, content: map[string][]byte{}, parts: map[string]map[int][]byte{},
-		signed: map[string]direct.Request{}, expired: map[string]bool{},
+		Blobs: blobs, t: t,
+		behind: map[string]direct.Request{}, uploads: map[string]registry.Stored{}, expired: map[string]bool{},
 	}
 	s.address = serve(t, s)
 	quiet := slog.New(slog.DiscardHandler)
@@ -59,113 +52,37 @@ func newDirectRegistry(t *testing.T) (string, *store) {
 	return serve(t, server.All(reg, server.Options{Log: quiet})), s
 }
 
-func checksum(d oci.Digest) string {
-	sum, _ := hex.DecodeString(d.Encoded())
-	return base64.StdEncoding.EncodeToString(sum)
-}
-
-// sign makes a request for something: "put/<key>" or "part/<upload>/<number>".
-func (s *store) sign(what string, d oci.Digest, size int64, once bool) direct.Request {
+// hide puts an address of this store before what the one behind it signed.
+func (s *store) hide(what string, req direct.Request) direct.Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.n++
-	path := fmt.Sprintf("/%d/%s", s.n, what)
-	req := direct.Request{
-		Method: http.MethodPut, URL: s.address + path + "?" + secret, Expires: time.Now().Add(time.Minute),
-		Headers: map[string]string{"Content-Length": strconv.FormatInt(size, 10), "x-amz-checksum-sha256": checksum(d)},
-	}
-	if once {
-		req.Headers["If-None-Match"] = "*"
-	}
-	s.signed[path] = req
+	path := fmt.Sprintf("/%d/%s", len(s.behind), what)
+	s.behind[path] = req
+	req.URL = s.address + path + "?" + secret
 	return req
 }
 
-func (s *store) PresignPut(_ context.Context, key string, d oci.Digest, size int64) (direct.Request, error) {
-	return s.sign("put/"+key, d, size, true), nil
+func (s *store) PresignPut(ctx context.Context, key string, d oci.Digest, size int64) (direct.Request, error) {
+	req, err := s.Blobs.PresignPut(ctx, key, d, size)
+	return s.hide("put/"+key, req), err
 }
 
-func (s *store) PresignPart(_ context.Context, key string, _ registry.Stored, p direct.Part) (direct.Request, error) {
-	return s.sign(fmt.Sprintf("part/%s/%d", key, p.Number), p.Digest, p.Size, false), nil
+func (s *store) PresignPart(ctx context.Context, key string, stored registry.Stored, p direct.Part) (direct.Request, error) {
+	req, err := s.Blobs.PresignPart(ctx, key, stored, p)
+	return s.hide(fmt.Sprintf("part/%s/%d", key, p.Number), req), err
 }
 
-func (s *store) StartParts(_ context.Context, key string) (registry.Stored, error) {
+func (s *store) StartParts(ctx context.Context, key string) (registry.Stored, error) {
+	stored, err := s.Blobs.StartParts(ctx, key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.parts[key] = map[int][]byte{}
-	return registry.Stored{State: []byte("parts")}, nil
-}
-
-func (s *store) ListParts(_ context.Context, key string, _ registry.Stored) (parts []direct.Part, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	stored, there := s.parts[key]
-	if !there {
-		return nil, registry.ErrNoContent
-	}
-	for _, number := range slices.Sorted(maps.Keys(stored)) {
-		parts = append(parts, direct.Part{Number: number, Size: int64(len(stored[number])), Digest: oci.SHA256.FromBytes(stored[number])})
-	}
-	return parts, nil
-}
-
-func (s *store) CompleteParts(ctx context.Context, key string, stored registry.Stored, check func([]direct.Part) error) error {
-	parts, err := s.ListParts(ctx, key, stored)
-	if err != nil {
-		return registry.ErrTaken
-	}
-	if err := check(parts); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var all []byte
-	for _, p := range parts {
-		all = append(all, s.parts[key][p.Number]...)
-	}
-	s.content[key] = all
-	delete(s.parts, key)
-	return nil
-}
-
-func (s *store) Stat(_ context.Context, key string) (int64, oci.Digest, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	content, there := s.content[key]
-	if !there {
-		return 0, "", registry.ErrNoContent
-	}
-	return int64(len(content)), oci.SHA256.FromBytes(content), nil
-}
-
-func (s *store) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
-	s.mu.Lock()
-	content, there := s.content[key]
-	s.mu.Unlock()
-	if !there {
-		return s.Blobs.Open(ctx, key, offset, length)
-	}
-	if length < 0 {
-		length = int64(len(content)) - offset
-	}
-	return io.NopCloser(bytes.NewReader(content[offset : offset+length])), nil
-}
-
-func (s *store) Discard(ctx context.Context, key string, stored, keep registry.Stored) error {
-	if string(stored.State) != "parts" {
-		return s.Blobs.Discard(ctx, key, stored, keep)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.parts, key)
-	return nil
+	s.uploads[key] = stored
+	return stored, err
 }
 
 // Presign sends readers to the store for what came straight.
 func (s *store) Presign(ctx context.Context, method, key string) (string, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, there := s.content[key]; !there {
+	if _, _, err := s.Stat(ctx, key); err != nil {
 		return s.Blobs.Presign(ctx, method, key)
 	}
 	return s.address + "/get/" + key + "?" + secret, nil
@@ -192,12 +109,14 @@ func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *store) get(w http.ResponseWriter, r *http.Request) {
-	var key string
-	_, _ = fmt.Sscanf(r.URL.Path, "/get/%s", &key)
-	s.mu.Lock()
-	content := s.content[key]
-	s.mu.Unlock()
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+	content, err := s.Open(r.Context(), strings.TrimPrefix(r.URL.Path, "/get/"), 0, -1)
+	if err != nil {
+		refuse(w, http.StatusNotFound, "NoSuchKey")
+		return
+	}
+	defer content.Close()
+	all, _ := io.ReadAll(content) // from memory
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(all))
 }
 
 func refuse(w http.ResponseWriter, status int, code string) {
@@ -205,9 +124,10 @@ func refuse(w http.ResponseWriter, status int, code string) {
 	_, _ = fmt.Fprintf(w, "<?xml version=\"1.0\"?><Error><Code>%s</Code><Message>no</Message><StringToSign>%s</StringToSign></Error>", code, secret)
 }
 
+// put hands a request on as it came.
 func (s *store) put(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
-	req, known := s.signed[r.URL.Path]
+	req, known := s.behind[r.URL.Path]
 	expired := s.expired[r.URL.Path]
 	s.mu.Unlock()
 	switch {
@@ -218,42 +138,68 @@ func (s *store) put(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusForbidden, "AccessDenied")
 		return
 	}
-	for name, value := range req.Headers {
-		if got := r.Header.Get(name); name != "Content-Length" && got != value || name == "Content-Length" && strconv.FormatInt(r.ContentLength, 10) != value {
-			refuse(w, http.StatusForbidden, "SignatureDoesNotMatch")
-			return
-		}
-	}
-	body, err := io.ReadAll(r.Body)
+	on, err := http.NewRequestWithContext(r.Context(), r.Method, req.URL, r.Body)
 	if err != nil {
+		s.t.Error(err)
 		return
 	}
-	sum := sha256.Sum256(body)
-	if base64.StdEncoding.EncodeToString(sum[:]) != req.Headers["x-amz-checksum-sha256"] {
-		refuse(w, http.StatusBadRequest, "BadDigest")
-		return
+	on.Header, on.ContentLength = r.Header.Clone(), r.ContentLength
+	on.Header.Del("Expect")
+	resp, err := http.DefaultTransport.RoundTrip(on)
+	if err != nil {
+		panic(http.ErrAbortHandler) // the client left
 	}
-	s.keep(w, r, body)
+	defer resp.Body.Close()
+	w.WriteHeader(resp.StatusCode)
+	_, _ = io.Copy(w, resp.Body)
 }
 
-func (s *store) keep(w http.ResponseWriter, r *http.Request, body []byte) {
+// left counts the uploads in parts that did not end.
+func (s *store) left() (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var n, number int
-	var key string
-	if _, err := fmt.Sscanf(r.URL.Path, "/%d/put/%s", &n, &key); err == nil {
-		if _, there := s.content[key]; there {
-			refuse(w, http.StatusPreconditionFailed, "PreconditionFailed")
-			return
+	for key, stored := range s.uploads {
+		if _, err := s.ListParts(s.t.Context(), key, stored); err == nil {
+			n++
 		}
-		s.content[key] = body
-		return
 	}
-	if _, err := fmt.Sscanf(r.URL.Path, "/%d/part/%64s/%d", &n, &key, &number); err != nil || s.parts[key] == nil {
-		refuse(w, http.StatusNotFound, "NoSuchUpload")
-		return
+	return n
+}
+
+// forget drops all uploads in parts.
+func (s *store) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, stored := range s.uploads {
+		if err := s.Discard(s.t.Context(), key, stored, registry.Stored{}); err != nil {
+			s.t.Error(err)
+		}
 	}
-	s.parts[key][number] = body
+}
+
+// replace stores another first part of each upload.
+func (s *store) replace(content []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, stored := range s.uploads {
+		p := direct.Part{Number: 1, Size: int64(len(content)), Digest: oci.SHA256.FromBytes(content)}
+		req, err := s.Blobs.PresignPart(s.t.Context(), key, stored, p)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		put, err := http.NewRequestWithContext(s.t.Context(), req.Method, req.URL, bytes.NewReader(content))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		for name, value := range req.Headers {
+			put.Header.Set(name, value)
+		}
+		resp, err := http.DefaultTransport.RoundTrip(put)
+		if err != nil || resp.StatusCode != http.StatusOK {
+			s.t.Fatal(resp, err)
+		}
+		resp.Body.Close()
+	}
 }
 
 // hangUp ends a connection without an answer, after some bytes of the body.

@@ -169,8 +169,8 @@ func TestPeers(t *testing.T) {
 			}
 			return false
 		}}, client.Chunked},
-		"chunks that fit in no memory": {&peer{post: func(_ *peer, w http.ResponseWriter, _ *http.Request) bool {
-			w.Header().Set("OCI-Chunk-Min-Length", strconv.Itoa(1<<40))
+		"chunks that are too much for the memory": {&peer{post: func(_ *peer, w http.ResponseWriter, _ *http.Request) bool {
+			w.Header().Set("OCI-Chunk-Min-Length", strconv.Itoa(17*mib))
 			return false
 		}}, client.Whole},
 		"the end is lost": {&peer{put: times(1, func(p *peer, w http.ResponseWriter, r *http.Request) {

@@ -16,6 +16,21 @@ import (
 // manifestFile is the list of images of docker save.
 const manifestFile = "manifest.json"
 
+// maxNames bounds what is remembered of the files of an archive, in bytes: a small one
+// that is compressed can name any number of them.
+const maxNames = 32 << 20
+
+// nameCount is what the names in an archive take so far, in bytes.
+type nameCount struct{ held int }
+
+func (n *nameCount) take(h *tar.Header) error {
+	const each = 256 // in maps, beside the names themselves
+	if n.held += each + len(h.Name) + len(h.Linkname); n.held > maxNames {
+		return errors.New("it has too many files for an archive of images")
+	}
+	return nil
+}
+
 // entry is a file in an archive.
 type entry struct {
 	offset, size int64
@@ -64,10 +79,14 @@ func streamOf(p Place, spool *Spool, r io.ReadCloser) *stream {
 // readEntries notes where each file is. Bytes are skipped.
 func readEntries(f *os.File) (map[string]entry, error) {
 	at := map[string]entry{}
+	var names nameCount
 	for r := tar.NewReader(f); ; {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			return at, nil
+		}
+		if err == nil {
+			err = names.take(h)
 		}
 		if err != nil {
 			return nil, err

@@ -1,6 +1,7 @@
 package images
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -40,27 +41,38 @@ type saved struct {
 
 // chooseSaved finds the image of a name in a manifest.json.
 func chooseSaved(content []byte, n Name) (saved, error) {
-	var all []saved
-	if err := json.Unmarshal(content, &all); err != nil {
-		return saved{}, fmt.Errorf("read the archive's manifest.json: %w", err)
-	}
+	// One after the other: a list of nothing takes many times its bytes.
+	var chosen saved
 	var names []string
-	var found []saved
-	for _, s := range all {
+	all, found := 0, 0
+	d := json.NewDecoder(bytes.NewReader(content))
+	start, err := d.Token()
+	if err == nil && start != json.Delim('[') {
+		err = errors.New("it is no list")
+	}
+	for ; err == nil && d.More(); all++ {
+		var s saved
+		err = d.Decode(&s)
 		names = append(names, s.RepoTags...)
 		if n == (Name{}) || slices.ContainsFunc(s.RepoTags, n.means) {
-			found = append(found, s)
+			chosen = s
+			found++
 		}
 	}
+	if err == nil {
+		_, err = d.Token() // the end of the list
+	}
 	switch {
-	case len(found) == 1:
-		return found[0], nil
-	case len(found) == 0 && len(all) == 1:
+	case err != nil:
+		return saved{}, fmt.Errorf("read the archive's manifest.json: %w", err)
+	case found == 1:
+		return chosen, nil
+	case found == 0 && all == 1:
 		return saved{}, fmt.Errorf("the archive has no image %s, but %v", n, names)
-	case len(found) == 0:
+	case found == 0:
 		return saved{}, fmt.Errorf("the archive has no image %s among %v", n, names)
 	}
-	return saved{}, fmt.Errorf("the archive has %d images: choose one of %v as docker-archive:FILE:NAME:TAG", len(found), names)
+	return saved{}, fmt.Errorf("the archive has %d images: choose one of %v as docker-archive:FILE:NAME:TAG", found, names)
 }
 
 // means reports whether s, as an archive has it, is the same name.

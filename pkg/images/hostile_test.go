@@ -1,6 +1,8 @@
 package images
 
 import (
+	"archive/tar"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -43,7 +46,8 @@ func nest(t *testing.T, dir string, d oci.Descriptor, depth int) oci.Descriptor 
 		if !isIndex(d.MediaType) {
 			c.Platform = &Platform{OS: "linux", Architecture: "amd64"}
 		}
-		content := indexOf(t, c, c)
+		attestation := child{Descriptor: d, Platform: &Platform{OS: "unknown", Architecture: "unknown"}}
+		content := indexOf(t, c, c, attestation)
 		d = oci.Descriptor{MediaType: oci.MediaTypeImageIndex, Digest: digestOf(content), Size: int64(len(content))}
 		if err := os.WriteFile(filepath.Join(dir, blobPath(d.Digest)), content, 0o600); err != nil {
 			t.Fatal(err)
@@ -147,7 +151,7 @@ func TestAFailedSourceEndsTheLayers(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "missing.tar") {
 			t.Errorf("%v, want the layer that is missing", err)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(5 * time.Minute):
 		t.Fatal("the copy waits for its layers")
 	}
 }
@@ -257,6 +261,50 @@ func TestNamesWithoutDigests(t *testing.T) {
 	for _, to := range []Destination{archive, ToDaemon(t.Context(), &fakeDaemon{}, n, spool), reg.to(t, "app@"+string(d))} {
 		if r := must(copyImage(t, reg.from(t, "app:1"), to, Options{}))(t); strings.Contains(r.Name, "@") {
 			t.Errorf("the name is %s", r.Name)
+		}
+	}
+}
+
+// TestTooManyNames: a small archive can name more files than there is memory for.
+func TestTooManyNames(t *testing.T) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	name := strings.Repeat("n", 1<<19)
+	for i := range maxNames>>19 + 1 {
+		if err := w.WriteHeader(&tar.Header{Name: fmt.Sprint(i, name), Typeflag: tar.TypeSymlink, Linkname: "x"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	spool := testSpool(t)
+	for how, content := range map[string][]byte{"plain": b.Bytes(), "compressed": gzipped(t, b.Bytes())} {
+		from, err := FromArchive(place(t, "docker-archive:"+writeFile(t, content)), nil, spool)
+		if err == nil {
+			_, err = copyImage(t, from, newTestRegistry(t).to(t, "x:1"), Options{})
+		}
+		if err == nil || !strings.Contains(err.Error(), "too many files") {
+			t.Errorf("%s: %v", how, err)
+		}
+	}
+}
+
+// TestSavedLists: the list of an archive is read to its end, and not held.
+func TestSavedLists(t *testing.T) {
+	list := []byte("[" + strings.Repeat("{},", 100_000) + "{}]")
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, err := chooseSaved(list, Name{}); err == nil || !strings.Contains(err.Error(), "100001 images") {
+		t.Errorf("%v", err)
+	}
+	runtime.ReadMemStats(&after)
+	if grown := after.TotalAlloc - before.TotalAlloc; grown > 8<<20 {
+		t.Errorf("it takes %d bytes", grown)
+	}
+	for _, bad := range []string{"", "{}", "null", `[{"Config":"c"}`, `[{"Config":1}]`, `[{}`, `[{},]`} {
+		if _, err := chooseSaved([]byte(bad), Name{}); err == nil || !strings.Contains(err.Error(), "manifest.json") {
+			t.Errorf("%q gives %v", bad, err)
 		}
 	}
 }

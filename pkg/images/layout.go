@@ -24,6 +24,10 @@ const (
 	imageName     = "io.containerd.image.name" // docker save: with the host
 )
 
+// maxIndexFile bounds the index.json of a layout in a folder, in bytes: some thousands of
+// images.
+const maxIndexFile = 16 << 20
+
 // blobPath is the path of a blob in a layout, with slashes.
 func blobPath(d oci.Digest) string { return "blobs/" + string(d.Algorithm()) + "/" + d.Encoded() }
 
@@ -161,7 +165,7 @@ type folder struct{ layout }
 
 // FromLayout reads the image with a tag or a digest from a layout; without, its only one.
 func FromLayout(dir string, ref oci.Reference) (Source, error) {
-	content, err := readSmall(filepath.Join(dir, indexFile), maxManifests)
+	content, err := readSmall(filepath.Join(dir, indexFile), maxIndexFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s is no OCI layout: it has no index.json", dir)
 	}

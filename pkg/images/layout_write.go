@@ -138,7 +138,7 @@ func (w *folderWriter) finish(ctx context.Context, root client.Manifest) (string
 		return "", err
 	}
 	in := map[string]json.RawMessage{}
-	old, err := readSmall(filepath.Join(w.dir, indexFile), maxManifests)
+	old, err := readSmall(filepath.Join(w.dir, indexFile), maxIndexFile)
 	if err == nil {
 		err = json.Unmarshal(old, &in)
 	}

@@ -120,7 +120,13 @@ func TestUploads(t *testing.T) {
 	if info := must(os.Stat(dir))(t); info.Mode().Perm() != 0o700 {
 		t.Errorf("the folder has the mode %s", info.Mode())
 	}
-	if err := errors.Join(again.Drop("r", "a", d), again.Drop("r", "a", d)); err != nil {
+	if err := os.WriteFile(u.path("r", "long", d), make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if id, ok := u.Load("r", "long", d); ok {
+		t.Errorf("a file of others is an id of %d bytes", len(id))
+	}
+	if err := errors.Join(u.Drop("r", "long", d), again.Drop("r", "a", d), again.Drop("r", "a", d)); err != nil {
 		t.Error(err)
 	}
 	if _, ok := u.Load("r", "a", d); ok {

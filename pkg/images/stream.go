@@ -73,10 +73,14 @@ type incoming struct {
 	held      int64             // bytes of documents
 	layers    map[string]layer  // by path: on their way
 	links     map[string]string
+	names     nameCount
 }
 
 // take takes one file of the archive.
 func (in *incoming) take(ctx context.Context, h *tar.Header, r io.Reader) error {
+	if err := in.names.take(h); err != nil {
+		return err
+	}
 	name := path.Clean(h.Name)
 	switch h.Typeflag {
 	case tar.TypeSymlink:

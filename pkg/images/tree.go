@@ -39,22 +39,10 @@ type index struct {
 	Manifests []child `json:"manifests"`
 }
 
-// readIndex reads an index, or the index.json of a layout. Digests become paths and
-// URLs: they are checked here.
-func readIndex(content []byte) (index, error) {
-	var in index
-	if err := json.Unmarshal(content, &in); err != nil {
-		return in, err
-	}
-	for _, c := range in.Manifests {
-		if _, err := oci.ParseDigest(string(c.Digest)); err != nil {
-			return in, err
-		}
-		if c.Size < 0 {
-			return in, fmt.Errorf("the size of %s is negative", c.Digest)
-		}
-	}
-	return in, nil
+// readIndex reads an index, or the index.json of a layout.
+func readIndex(content []byte) (in index, err error) {
+	err = json.Unmarshal(content, &in)
+	return in, err
 }
 
 // child is one entry of an index.
@@ -142,7 +130,7 @@ func (s *search) in(ctx context.Context, d oci.Descriptor, depth int) (client.Ma
 		case c.Platform == nil:
 		case s.platform.takes(*c.Platform):
 			return s.in(ctx, c.Descriptor, depth+1)
-		case !slices.Contains(s.others, c.Platform.String()):
+		case c.Platform.OS != "unknown" && !slices.Contains(s.others, c.Platform.String()): // attestations have none
 			s.others = append(s.others, c.Platform.String())
 		}
 	}

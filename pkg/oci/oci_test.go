@@ -211,3 +211,19 @@ func TestTooLargeNamesTheWaysPast(t *testing.T) {
 		}
 	}
 }
+
+// TestHostileLists: a list of descriptors that say nothing, each of which takes many times
+// its two bytes in memory, ends with the first of them.
+func TestHostileLists(t *testing.T) {
+	list := "[" + strings.Repeat("{},", 100_000) + "{}]"
+	for _, content := range []string{`{"layers":` + list + `}`, `{"manifests":` + list + `}`} {
+		allocations := testing.AllocsPerRun(1, func() {
+			if _, err := oci.ParseManifest(oci.MediaTypeImageIndex, []byte(content)); !errors.Is(err, oci.NewError(oci.ManifestInvalid, "")) {
+				t.Errorf("it gives %v", err)
+			}
+		})
+		if allocations > 1000 {
+			t.Errorf("%.0f allocations", allocations)
+		}
+	}
+}
