@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/pierless/pierless/pkg/direct"
@@ -122,7 +123,8 @@ func (r *Registry) startParts(ctx context.Context, s directSession) (direct.Uplo
 	return s.upload(), r.transact(ctx, r.opening(s.key, s.row)...)
 }
 
-// findDirect reads a session that is open.
+// findDirect reads a session that is open. It moves its end where that is near: what
+// is signed, or begun in the store, for the caller is over long before a sweep looks.
 func (r *Registry) findDirect(ctx context.Context, repo, id string) (directSession, error) {
 	s := directSession{id: id, key: directKey(id)}
 	rows, err := r.get(ctx, objectKey(s.key))
@@ -130,7 +132,29 @@ func (r *Registry) findDirect(ctx context.Context, repo, id string) (directSessi
 		return s, fmt.Errorf("read upload session: %w", err)
 	}
 	s.row = rows[0].Attrs
-	return s, r.checkDirect(s, repo)
+	err = r.checkDirect(s, repo)
+	if err == nil && s.row.number(attrExpires) <= r.now()+sessionLife.Milliseconds()/2 {
+		err = r.renewDirect(ctx, &s, repo)
+	}
+	return s, err
+}
+
+// renewDirect moves the end of an upload that takes long. The list of uploads gets an
+// entry for it too: one that is cancelled now must still be on it when the requests that
+// were signed for it have expired.
+func (r *Registry) renewDirect(ctx context.Context, s *directSession, repo string) error {
+	nonce, end := r.nonce(), r.sessionEnd()
+	err := r.transactAs(ctx, nonce,
+		Write{Key: objectKey(s.key), Op: Set, If: Equal(attrWrite, s.row.text(attrWrite)), Attrs: Attrs{attrExpires: end}},
+		r.sessionReview(s.key, end))
+	var conflict *Conflict
+	if errors.As(err, &conflict) { // another request moved it on, or ended it
+		s.row = conflict.old(0).Attrs
+		return r.checkDirect(*s, repo)
+	}
+	s.row = maps.Clone(s.row)
+	s.row[attrExpires], s.row[attrWrite] = end, nonce
+	return wrap("renew upload", err)
 }
 
 // checkDirect says why a session cannot be used. One that ended as a blob is an
@@ -161,8 +185,8 @@ func (r *Registry) DirectStatus(ctx context.Context, repo, id string) (direct.Up
 		u.Put = &put
 	default:
 		u.Stored, err = r.blobs.ListParts(ctx, s.key, s.stored())
-		if errors.Is(err, ErrNoContent) { // completed, and not recorded: to be completed again
-			_, err = r.lookAt(ctx, s)
+		if errors.Is(err, ErrNoContent) {
+			u, err = r.joined(ctx, s)
 		}
 		return u, wrap("list parts", err)
 	}
@@ -194,7 +218,7 @@ func (r *Registry) SignParts(ctx context.Context, repo, id string, parts []direc
 		}
 		signed[i] = direct.SignedPart{Number: p.Number, Request: request}
 	}
-	return signed, r.renewDirect(ctx, s)
+	return signed, nil
 }
 
 func (s directSession) checkPart(p direct.Part) error {
@@ -209,22 +233,6 @@ func (s directSession) checkPart(p direct.Part) error {
 		return oci.NewError(oci.DigestInvalid, "the digest of a part is a sha256")
 	}
 	return nil
-}
-
-// renewDirect moves the end of an upload that takes long, not with each request.
-func (r *Registry) renewDirect(ctx context.Context, s directSession) error {
-	if s.row.number(attrExpires) > r.now()+sessionLife.Milliseconds()/2 {
-		return nil
-	}
-	_, err := r.update(ctx, Write{
-		Key: objectKey(s.key), Op: Set, If: Equal(attrWrite, s.row.text(attrWrite)),
-		Attrs: Attrs{attrExpires: r.sessionEnd()},
-	})
-	var conflict *Conflict
-	if errors.As(err, &conflict) {
-		return nil // another request moved it on, or ended it
-	}
-	return wrap("renew upload", err)
 }
 
 // CancelDirect ends an upload and drops its bytes. The error is BLOB_UPLOAD_UNKNOWN.

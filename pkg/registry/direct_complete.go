@@ -62,6 +62,9 @@ func (r *Registry) lookAt(ctx context.Context, s directSession) (oci.Digest, err
 		return "", oci.NewError(oci.BlobUploadUnknown, "the parts of this upload are gone: start a new one")
 	case errors.Is(err, ErrNoContent):
 		return "", oci.NewError(oci.BlobUploadInvalid, "the store has no bytes of this upload yet: send them, then complete it")
+	case errors.Is(err, ErrEncoded):
+		r.spoil(ctx, s.key, s.row)
+		return "", oci.NewError(oci.BlobUploadInvalid, "the bytes were sent with a Content-Encoding: start a new upload, and send the headers of its request only")
 	case err != nil:
 		return "", fmt.Errorf("look at uploaded content: %w", err)
 	case size != s.size():
@@ -89,12 +92,19 @@ func (r *Registry) joinParts(ctx context.Context, s directSession) (direct.Uploa
 	switch {
 	case refused != nil:
 		return direct.Upload{}, refused
-	case errors.Is(err, ErrTaken): // an earlier completion, whose answer was lost
-		if _, err := r.lookAt(ctx, s); err != nil {
-			return direct.Upload{}, err
-		}
+	case errors.Is(err, ErrTaken):
+		return r.joined(ctx, s)
 	case err != nil:
 		return direct.Upload{}, fmt.Errorf("complete parts: %w", err)
+	}
+	return r.awaitVerification(ctx, s)
+}
+
+// joined is an upload whose parts are no more: an earlier completion made one object of
+// them, and was not recorded, or they were dropped.
+func (r *Registry) joined(ctx context.Context, s directSession) (direct.Upload, error) {
+	if _, err := r.lookAt(ctx, s); err != nil {
+		return direct.Upload{}, err
 	}
 	return r.awaitVerification(ctx, s)
 }
@@ -175,7 +185,8 @@ func (r *Registry) VerifyDirect(ctx context.Context, repo, id string) (u direct.
 		return direct.Upload{}, false, err
 	}
 	if offset := s.row.number(attrOffset) + n; offset < s.size() {
-		u, err = r.recordVerification(ctx, s, nonce, offset, hs)
+		// Also for a client that went: one that never waits so long would never get on.
+		u, err = r.recordVerification(context.WithoutCancel(ctx), s, nonce, offset, hs)
 		return u, false, err
 	}
 	if got, _ := hs.digest(s.digest().Algorithm()); got != s.digest() {
@@ -189,10 +200,11 @@ func (r *Registry) VerifyDirect(ctx context.Context, repo, id string) (u direct.
 // call's: nonce is empty where there is nothing to do.
 func (r *Registry) claimVerification(ctx context.Context, s *directSession, repo string) (nonce string, err error) {
 	nonce = r.nonce()
+	// Only an open and complete upload has a lease, 0 where nobody has it.
 	row, err := r.updateAs(ctx, nonce, Write{
 		Key: objectKey(s.key), Op: Set,
 		If: All(Equal(attrState, stateOpen), Equal(attrRepo, repo), Equal(attrComplete, int64(1)),
-			Greater(attrExpires, r.now()), Any(Equal(attrLease, int64(0)), Less(attrLease, r.now()))),
+			Greater(attrExpires, r.now()), Less(attrLease, r.now())),
 		Attrs: Attrs{attrLease: r.now() + r.verifyLease().Milliseconds()},
 	})
 	var conflict *Conflict

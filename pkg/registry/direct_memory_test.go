@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/pierless/pierless/pkg/direct"
 	"github.com/pierless/pierless/pkg/oci"
@@ -24,26 +25,34 @@ type ticket struct {
 	Number      int
 	Digest      oci.Digest
 	Size        int64
+	Expires     time.Time
 }
 
-func sign(t ticket) (direct.Request, error) {
+// signedFor is how long a request is good for.
+const signedFor = 15 * time.Minute
+
+func (b simBlobs) sign(t ticket) (direct.Request, error) {
+	t.Expires = b.w.now().Add(signedFor)
 	url, err := json.Marshal(t)
 	return direct.Request{Method: "PUT", URL: string(url)}, err
 }
 
 func (b simBlobs) PresignPut(_ context.Context, key string, d oci.Digest, size int64) (direct.Request, error) {
-	return sign(ticket{Key: key, Digest: d, Size: size})
+	return b.sign(ticket{Key: key, Digest: d, Size: size})
 }
 
 func (b simBlobs) PresignPart(_ context.Context, key string, stored Stored, p direct.Part) (direct.Request, error) {
-	return sign(ticket{Key: key, Upload: decode(stored)[0].Name, Number: p.Number, Digest: p.Digest, Size: p.Size})
+	return b.sign(ticket{Key: key, Upload: decode(stored)[0].Name, Number: p.Number, Digest: p.Digest, Size: p.Size})
 }
 
-// send is a client's request to the store. It can arrive long after.
+// send is a client's request to the store. What began in time can arrive long after.
 func (b simBlobs) send(request direct.Request, content []byte) error {
 	var t ticket
 	if err := json.Unmarshal([]byte(request.URL), &t); err != nil {
 		return err
+	}
+	if b.w.now().After(t.Expires) {
+		return errRefused
 	}
 	return b.turn("send", func() error {
 		if oci.SHA256.FromBytes(content) != t.Digest || int64(len(content)) != t.Size {
@@ -124,6 +133,9 @@ func (b simBlobs) Stat(_ context.Context, key string) (size int64, d oci.Digest,
 		if !there {
 			return ErrNoContent
 		}
+		if b.w.encoded[key] {
+			return ErrEncoded
+		}
 		size = int64(len(content))
 		if b.w.summed[key] {
 			d = oci.SHA256.FromBytes(content)
@@ -180,7 +192,9 @@ func finishDirect(ctx context.Context, r *Registry, repo, id string) error {
 // garbage names content that no row will ever lead to a blob or to the sweep.
 func (w *world) garbage() (keys []string) {
 	for key, content := range w.content {
-		if w.rows[objectKey(key)].text(attrState) != stateLive {
+		row := w.rows[objectKey(key)]
+		d := row.digest(attrDigest) // of a manifest's bytes: none
+		if row.text(attrState) != stateLive || d != "" && w.rows[blobKey(d)].text(attrKey) != key {
 			keys = append(keys, fmt.Sprintf("%.8s (%d bytes)", key, len(bytes.TrimSpace(content))))
 		}
 	}

@@ -66,6 +66,8 @@ func TestDirectPut(t *testing.T) {
 					t.Errorf("completion: %v, %v", done, err)
 				}
 			}
+			_, _, err = r.CompleteDirect(ctx, "other", u.ID)
+			wantCode(t, "the same in another repository", err, oci.BlobUploadUnknown)
 			if b, err := r.FindBlob(ctx, "r", o.Digest, false); err != nil || b.Size != o.Size {
 				t.Errorf("blob: %+v, %v", b, err)
 			}
@@ -234,10 +236,13 @@ func TestDirectPartsAreGone(t *testing.T) {
 	})
 }
 
-// TestDirectStoreIsLax: a store that took other bytes than it was told to is found out
-// at the completion, and nothing becomes visible.
+// TestDirectStoreIsLax: a store that took other bytes than it was told to, or a header
+// that makes something else of them, is found out at the completion, and nothing becomes
+// visible.
 func TestDirectStoreIsLax(t *testing.T) {
-	for taken, code := range map[string]oci.Code{"Content": oci.DigestInvalid, "content!": oci.SizeInvalid} {
+	for taken, code := range map[string]oci.Code{
+		"Content": oci.DigestInvalid, "content!": oci.SizeInvalid, "content": oci.BlobUploadInvalid, // encoded
+	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newSim(t, 1)
 			alone(t, s, func(ctx context.Context, r *Registry, store simBlobs) {
@@ -245,6 +250,7 @@ func TestDirectStoreIsLax(t *testing.T) {
 				u, _, _ := r.StartDirect(ctx, "r", o)
 				key := directKey(u.ID)
 				store.w.content[key], store.w.summed[key] = []byte(taken), true
+				store.w.encoded[key] = taken == "content"
 				_, _, err := r.CompleteDirect(ctx, "r", u.ID)
 				wantCode(t, taken, err, code)
 				_, err = r.FindBlob(ctx, "r", o.Digest, false)

@@ -70,8 +70,7 @@ func (r *Registry) expireOne(ctx context.Context, entry Row, e *Expired) (count 
 	if err != nil {
 		return nil, fmt.Errorf("read upload session: %w", err)
 	}
-	row := rows[0].Attrs
-	ended, err := r.endSession(ctx, key, row, r.checkExpired)
+	row, err := r.endSession(ctx, key, rows[0].Attrs, r.checkExpired)
 	var used *usedError
 	switch {
 	case errors.As(err, &used):
@@ -83,7 +82,7 @@ func (r *Registry) expireOne(ctx context.Context, entry Row, e *Expired) (count 
 			err = r.forget(ctx, key, row)
 		}
 	case err == nil:
-		count, err = &e.Ended, r.forget(ctx, key, ended)
+		count, err = &e.Ended, r.forget(ctx, key, row)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("drop what an upload stored: %w", err)
@@ -110,11 +109,11 @@ func (r *Registry) checkExpired(row Attrs) error {
 }
 
 // endSession makes the row of a session dead, if check finds nothing against it, and
-// returns what the row was. Its error is returned as it is.
+// returns what the row was, also where check has an error, which is returned as it is.
 func (r *Registry) endSession(ctx context.Context, key string, row Attrs, check func(Attrs) error) (Attrs, error) {
 	for range maxContended {
 		if err := check(row); err != nil {
-			return nil, err
+			return row, err
 		}
 		_, err := r.update(ctx, Write{
 			Key: objectKey(key), Op: Put, If: Equal(attrWrite, row.text(attrWrite)), Attrs: deadSession(row),
@@ -142,7 +141,7 @@ func (r *Registry) forget(ctx context.Context, key string, row Attrs) error {
 	if err := r.drop(ctx, key, row); err != nil || row.bytes(attrStored) == nil {
 		return err
 	}
-	_, err := r.update(ctx, Write{
+	_, err := r.update(ctx, Write{ // dead is final: the condition only says so
 		Key: objectKey(key), Op: Put, If: Equal(attrState, stateDead),
 		Attrs: Attrs{attrState: stateDead, attrRepo: row.text(attrRepo)},
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -65,7 +66,7 @@ func TestExpireUploads(t *testing.T) {
 				t.Errorf("the upload in use: %v", err)
 			}
 			s.advance(2 * sessionLife)
-			if last, err := r.ExpireUploads(ctx, 100); err != nil || last != (Expired{Ended: 1}) {
+			if last, err := r.ExpireUploads(ctx, 100); err != nil || last != (Expired{Ended: 1, Done: 1}) { // an entry more, since it was moved on
 				t.Errorf("the last one: %+v, %v", last, err)
 			}
 			if len(store.w.uploads)+len(store.w.pieces) > 0 {
@@ -76,4 +77,67 @@ func TestExpireUploads(t *testing.T) {
 			t.Errorf("left behind: %v", left)
 		}
 	})
+}
+
+// TestExpireMeetsAnother: an upload that another sweep has just made dead is dropped, for
+// that one may never come to it.
+func TestExpireMeetsAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, 1)
+		alone(t, s, func(ctx context.Context, r *Registry, store simBlobs) {
+			for _, inParts := range []bool{false, true} {
+				content := []byte("content")
+				u, _, _ := r.StartDirect(ctx, "r", offer(content, inParts))
+				if err := sendAll(ctx, r, "r", u, content); err != nil {
+					t.Fatal(err)
+				}
+				s.advance(2 * sessionLife)
+				key := objectKey(directKey(u.ID))
+				s.decide = func(p *pending) fate {
+					if row := store.w.rows[key]; p.what == "write" && row.text(attrState) == stateOpen {
+						store.w.rows[key] = stamped(Write{Op: Put, Attrs: deadSession(row)}, "another").Attrs
+					}
+					return lives
+				}
+				if e, err := r.ExpireUploads(ctx, 100); err != nil || e != (Expired{Done: 1}) {
+					t.Errorf("%+v, %v", e, err)
+				}
+			}
+			if len(store.w.uploads) > 0 {
+				t.Errorf("parts are left: %v", store.w.uploads)
+			}
+		})
+		if left := s.world.garbage(); left != nil {
+			t.Errorf("left behind: %v", left)
+		}
+	})
+}
+
+// TestClaimMovesTheEnd: a chunk that takes long has the whole life of an upload before it.
+func TestClaimMovesTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, 1)
+		alone(t, s, func(ctx context.Context, r *Registry, _ simBlobs) {
+			u, _ := r.StartUpload(ctx, "r", "")
+			s.advance(sessionLife - time.Hour)
+			if _, err := r.AppendUpload(ctx, "r", u.ID, Chunk{Offset: 0, Length: 1, Body: &sweptReader{s, r}}); err != nil {
+				t.Error(err)
+			}
+		})
+	})
+}
+
+// sweptReader is a body during which two hours pass, and a sweep.
+type sweptReader struct {
+	s *sim
+	r *Registry
+}
+
+func (b *sweptReader) Read(p []byte) (int, error) {
+	b.s.advance(2 * time.Hour)
+	_, err := b.r.ExpireUploads(context.Background(), 100)
+	if err == nil {
+		err = io.EOF
+	}
+	return copy(p, "x"), err
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 )
 
 // The world of the simulation: both ports in memory, policing the contract. Each
@@ -22,6 +23,8 @@ type world struct {
 	uploads map[string]map[int][]byte // parts that clients sent
 	summed  map[string]bool           // keys whose digest the store has computed
 	blind   bool                      // it computes none
+	encoded map[string]bool           // keys whose content was sent with a Content-Encoding
+	now     func() time.Time
 	fault   func(format string, args ...any)
 }
 
@@ -29,7 +32,7 @@ func newWorld(fault func(string, ...any)) *world {
 	return &world{
 		rows: map[Key]Attrs{}, tokens: map[string]bool{}, content: map[string][]byte{},
 		pieces: map[string][]byte{}, written: map[string][]byte{}, slots: map[string]Claim{},
-		uploads: map[string]map[int][]byte{}, summed: map[string]bool{}, fault: fault,
+		uploads: map[string]map[int][]byte{}, summed: map[string]bool{}, encoded: map[string]bool{}, fault: fault,
 	}
 }
 
@@ -105,8 +108,11 @@ func (n simNames) Query(_ context.Context, q Query) (page Page, err error) {
 	return page, err
 }
 
-func (n simNames) Update(_ context.Context, wr Write) (row Row, err error) {
+func (n simNames) Update(ctx context.Context, wr Write) (row Row, err error) {
 	err = n.turn("write", func() error {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if err := n.w.apply([]Write{wr}); err != nil {
 			return err
 		}

@@ -76,7 +76,8 @@ type Direct interface {
 	CompleteParts(ctx context.Context, key string, stored Stored, check func([]direct.Part) error) error
 
 	// Stat returns the size of a key's content, and its sha256 where the store itself
-	// has computed it, else "". ErrNoContent when the key has none.
+	// has computed it, else "". ErrNoContent when the key has none, ErrEncoded when
+	// clients that read it would be told to decode it.
 	Stat(ctx context.Context, key string) (size int64, d oci.Digest, err error)
 }
 
@@ -100,6 +101,7 @@ var (
 	ErrTaken     = errors.New("the key has content already")
 	ErrNoContent = errors.New("the key has no content")
 	ErrTooLarge  = errors.New("the content is larger than the store can hold")
+	ErrEncoded   = errors.New("the content would be handed out as the encoding of something else")
 	ErrNoDirect  = errors.New("the store takes no uploads that go past the registry")
 )
 

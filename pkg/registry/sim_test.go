@@ -70,6 +70,7 @@ const simGrace = time.Hour
 func newSim(t *testing.T, seed uint64) *sim {
 	s := &sim{t: t, rng: rand.New(rand.NewPCG(seed, 1)), clock: time.Unix(1_000_000, 0), decide: func(*pending) fate { return lives }}
 	s.world = newWorld(s.fault)
+	s.world.now = s.now
 	return s
 }
 

@@ -153,6 +153,7 @@ func (r *Registry) claim(ctx context.Context, repo, id string, c Chunk) (session
 	}
 	row, err := r.updateAs(ctx, s.nonce, Write{
 		Key: objectKey(s.key), Op: Set, If: All(conds...), Add: map[string]int64{attrNext: parts},
+		Attrs: Attrs{attrExpires: r.sessionEnd()}, // it may take long from here
 	})
 	var conflict *Conflict
 	if errors.As(err, &conflict) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/pierless/pierless/pkg/direct"
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/registry"
 )
 
 // listing answers ListParts as S3 does: no more than 1,000 parts at once.
@@ -36,7 +37,7 @@ type listedPart struct {
 func lister(t *testing.T, count int, sum string) (blobs *Blobs, calls *int) {
 	t.Helper()
 	calls = new(int)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return on(t, func(w http.ResponseWriter, r *http.Request) {
 		*calls++
 		after, _ := strconv.Atoi(r.FormValue("part-number-marker"))
 		if r.Method != http.MethodGet || r.FormValue("uploadId") != "id" || r.URL.Path != "/bucket/blobs/key" {
@@ -51,13 +52,19 @@ func lister(t *testing.T, count int, sum string) (blobs *Blobs, calls *int) {
 		if err := xml.NewEncoder(w).Encode(page); err != nil {
 			t.Error(err)
 		}
-	}))
+	}), calls
+}
+
+// on returns Blobs on a server that answers so.
+func on(t *testing.T, answer http.HandlerFunc) *Blobs {
+	t.Helper()
+	server := httptest.NewServer(answer)
 	t.Cleanup(server.Close)
 	client := s3.New(s3.Options{
 		Region: "eu-central-1", Credentials: credentials.NewStaticCredentialsProvider("id", "secret", ""),
 		BaseEndpoint: aws.String(server.URL), UsePathStyle: true,
 	})
-	return New(client, "bucket", Options{}), calls
+	return New(client, "bucket", Options{})
 }
 
 // TestListPartsPages: an upload may have 10,000 parts, which are ten pages.
@@ -129,5 +136,22 @@ func TestWholeDigest(t *testing.T) {
 	}
 	if got := wholeDigest(&s3.HeadObjectOutput{}); got != "" {
 		t.Errorf("nothing: %q", got)
+	}
+}
+
+// TestStatEncoded: content that came with a Content-Encoding is not taken for what it is.
+func TestStatEncoded(t *testing.T) {
+	for encoding, want := range map[string]error{"": nil, "gzip": registry.ErrEncoded} {
+		blobs := on(t, func(w http.ResponseWriter, _ *http.Request) {
+			if encoding != "" {
+				w.Header().Set("Content-Encoding", encoding)
+			}
+			w.Header().Set("Content-Length", "5")
+			w.Header().Set("X-Amz-Checksum-Sha256", sumHello)
+		})
+		size, d, err := blobs.Stat(t.Context(), "key")
+		if !errors.Is(err, want) || want == nil && (size != 5 || d != ofHello) {
+			t.Errorf("%q: %d bytes, %s, %v", encoding, size, d, err)
+		}
 	}
 }

@@ -53,7 +53,8 @@ func (b *Blobs) Open(ctx context.Context, key string, offset, length int64) (io.
 
 // Stat asks S3 for the SHA-256 that it computed when it took the content: it has that
 // of what came in one PUT of PresignPut. With a key of KMS, to be told it takes the
-// permission to decrypt.
+// permission to decrypt. S3 keeps a Content-Encoding that nobody signed and gives it to
+// whoever pulls; containerd, for one, then decodes the blob.
 func (b *Blobs) Stat(ctx context.Context, key string) (size int64, d oci.Digest, err error) {
 	out, err := b.client.HeadObject(ctx, &s3.HeadObjectInput{
 		Bucket: b.bucket, Key: contentKey(key), ChecksumMode: types.ChecksumModeEnabled,
@@ -63,6 +64,9 @@ func (b *Blobs) Stat(ctx context.Context, key string) (size int64, d oci.Digest,
 	}
 	if err != nil {
 		return 0, "", err
+	}
+	if encoding := aws.ToString(out.ContentEncoding); encoding != "" {
+		return 0, "", fmt.Errorf("%w: Content-Encoding %q", registry.ErrEncoded, encoding)
 	}
 	return aws.ToInt64(out.ContentLength), wholeDigest(out), nil
 }

@@ -5,7 +5,9 @@ package s3blobs_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -14,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -71,20 +74,26 @@ func gatewayClient(endpoint, secret string) *s3.Client {
 	})
 }
 
+// freeAddress is an address for a server to come, below the ports that the system itself
+// gives out: a connection of somebody else could take one of those meanwhile.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000)))
+		if err == nil {
+			defer l.Close()
+			return l.Addr().String()
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			t.Fatal(err)
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func waitUntilHealthy(t *testing.T, url string) {
 	t.Helper()
 	var err error
-	for range 300 {
+	for range 3000 {
 		var res *http.Response
 		if res, err = http.Get(url); err == nil {
 			res.Body.Close()

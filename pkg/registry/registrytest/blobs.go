@@ -54,6 +54,7 @@ func Direct(t *testing.T, open func(t *testing.T) registry.Blobs) {
 		{"DirectPutRace", testDirectPutRace},
 		{"DirectPutTaken", testDirectPutTaken},
 		{"DirectPutMisused", testDirectPutMisused},
+		{"DirectPutEncoded", testDirectPutEncoded},
 		{"DirectParts", testDirectParts},
 		{"DirectPartMisused", testDirectPartMisused},
 		{"DirectPartsAgain", testDirectPartsAgain},

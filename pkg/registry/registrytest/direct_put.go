@@ -2,6 +2,7 @@ package registrytest
 
 import (
 	"bytes"
+	"errors"
 	"maps"
 	"net/http"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/pierless/pierless/pkg/direct"
+	"github.com/pierless/pierless/pkg/registry"
 )
 
 // testDirectPut stores content past the registry, once.
@@ -153,4 +155,50 @@ func testDirectPutMisused(u upload) {
 		u.misused(right, content, []misuse{{m.name, m.change, 0}})
 		u.holds(content)
 	}
+}
+
+// testDirectPutEncoded sends a header that is not signed and makes something else of the
+// bytes for whoever reads them: it is refused, ignored, or found out.
+func testDirectPutEncoded(u upload) {
+	u.direct()
+	content := random(small)
+	request := u.signPut(content)
+	request.Headers["Content-Encoding"] = "gzip"
+	if status, _ := u.send(request, content); status != http.StatusOK {
+		u.empty()
+		return
+	}
+	_, _, err := u.Stat(u.t.Context(), u.key)
+	if errors.Is(err, registry.ErrEncoded) {
+		return
+	}
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	u.holds(content)
+	url, err := u.Presign(u.t.Context(), http.MethodHead, u.key)
+	if err != nil || url == "" {
+		return // it is not read past the registry
+	}
+	_, header := u.head(url)
+	if encoding := header.Get("Content-Encoding"); encoding != "" {
+		u.t.Errorf("it is handed out with the Content-Encoding %q", encoding)
+	}
+}
+
+// head makes a HEAD request, as whoever was sent to the store does.
+func (u upload) head(url string) (status int, header http.Header) {
+	u.t.Helper()
+	req, err := http.NewRequestWithContext(u.t.Context(), http.MethodHead, url, nil)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	if err := res.Body.Close(); err != nil {
+		u.t.Fatal(err)
+	}
+	return res.StatusCode, res.Header
 }
