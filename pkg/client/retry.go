@@ -68,19 +68,19 @@ func temporary(err error) bool {
 	case errors.Is(err, ErrSource):
 		return false
 	case errors.As(err, &e):
-		return TemporaryStatus(e.Status)
+		return temporaryStatus(e.Status)
 	case errors.As(err, &s):
 		// 409: another request of ours to the same key is not over yet.
-		return TemporaryStatus(s.Status) || s.cut() || s.expired() || s.Status == http.StatusConflict
+		return temporaryStatus(s.Status) || s.cut() || s.expired() || s.Status == http.StatusConflict
 	case errors.As(err, &n):
 		return !hopeless(n.err)
 	}
 	return false
 }
 
-// TemporaryStatus reports whether the same request may be answered with another status
+// temporaryStatus reports whether the same request may be answered with another status
 // soon.
-func TemporaryStatus(status int) bool {
+func temporaryStatus(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
 		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:

@@ -34,6 +34,10 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Header.Get("Expect") == "" { // who asked whether to send gets the answer first
 		drain(r.Body)
 	}
+	stalled := stalledBody(r.Body)
+	if stalled != nil && errors.Is(err, context.Canceled) {
+		err = fmt.Errorf("%w (cause: %w)", stalled, err)
+	}
 	errs := errorsOf(err)
 	status := errs.Status()
 	var answer *client.Error
@@ -43,7 +47,7 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
 		w.Header().Set("Retry-After", "1")
 	}
-	if r.Context().Err() != nil {
+	if stalled == nil && r.Context().Err() != nil {
 		status = statusClientGone
 	}
 	p.logFailure(r, status, err)

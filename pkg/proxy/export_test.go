@@ -10,6 +10,9 @@ func (p *Proxy) Hurry() {
 	p.sleep = func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
 }
 
+// SetBodyIdle sets how long a client may send nothing. No request may be under way.
+func (p *Proxy) SetBodyIdle(d time.Duration) { p.bodyIdle = d }
+
 // Expire drops the uploads that nobody has used since a moment.
 func (p *Proxy) Expire(since time.Time) { p.expire(since) }
 

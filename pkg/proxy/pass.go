@@ -20,12 +20,8 @@ const maxAnswer = 1 << 20
 // pass hands a request to the registry and its answer back. seen, which may be nil,
 // looks at the answer first; an error that it returns is answered instead.
 func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, seen func(*http.Response) error) {
-	p.passBy(p.transport, w, r, seen)
-}
-
-func (p *Proxy) passBy(transport http.RoundTripper, w http.ResponseWriter, r *http.Request, seen func(*http.Response) error) {
 	through := httputil.ReverseProxy{
-		Rewrite: p.rewrite, Transport: transport, ErrorLog: p.errorLog,
+		Rewrite: p.rewrite, Transport: p.transport, ErrorLog: p.errorLog,
 		ModifyResponse: func(resp *http.Response) error {
 			localize(p.upstream, resp.Header, r.Host)
 			if err := settle(r, resp); err != nil {

@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"io"
@@ -130,6 +131,7 @@ func TestAnswerIsLocalized(t *testing.T) {
 		{401, "Www-Authenticate", `bearer service="x", realm="` + up.URL + `/token"`, `bearer service="x", realm="` + s.url + `/token"`},
 		{401, "Www-Authenticate", `Bearer realm="https://auth.docker.io/token"`, `Bearer realm="https://auth.docker.io/token"`},
 		{401, "Www-Authenticate", `Bearer realm="` + up.URL + `.evil.example/token"`, `Bearer realm="` + up.URL + `.evil.example/token"`},
+		{401, "Www-Authenticate", `Bearer realm="https://` + at.Host + `/token"`, `Bearer realm="https://` + at.Host + `/token"`}, // not over http
 		{401, "Www-Authenticate", `Basic realm="` + up.URL + `/"`, `Basic realm="` + up.URL + `/"`},
 		{200, "Alt-Svc", `h3=":443"`, ""},
 		{200, "Strict-Transport-Security", "max-age=1", ""},
@@ -234,7 +236,11 @@ func TestForeignLocations(t *testing.T) {
 	}
 	at = s.do("PATCH", at, stream(content)).want(http.StatusAccepted).location()
 	s.do("PUT", closeAt(at, d), nil).want(http.StatusCreated)
-	want := []string{"POST /v2/app/blobs/uploads/ 0", "PUT /v2/app/blobs/uploads/1?_state=a%2Bb%3D&digest=" + string(d) + " 1000"}
+	s.proxy.Settle()
+	want := []string{
+		"POST /v2/app/blobs/uploads/ 0", "POST /v2/app/blobs/uploads/?digest=" + url.QueryEscape(string(d)) + " 1000",
+		"PUT /v2/app/blobs/uploads/1?_state=a%2Bb%3D&digest=" + url.QueryEscape(string(d)) + " 1000", "DELETE /v2/app/blobs/uploads/1?_state=a%2Bb%3D 0",
+	}
 	if !slices.Equal(got, want) {
 		t.Errorf("the registry got %q, want %q", got, want)
 	}
@@ -246,6 +252,31 @@ func TestNobodyThere(t *testing.T) {
 	up.Close()
 	s.do("GET", "/v2/", nil).want(http.StatusServiceUnavailable, oci.Unavailable)
 	s.do("PUT", "/v2/app/manifests/v1", bytes.NewReader(random(10<<20))).want(http.StatusServiceUnavailable, oci.Unavailable)
+}
+
+// TestRefusedPostIsRead: a client that sends the whole blob before it listens gets the
+// refusal of the upload that was to be opened for it.
+func TestRefusedPostIsRead(t *testing.T) {
+	s, up := newSiteOver(t, func(http.ResponseWriter, *http.Request) {})
+	up.Close()
+	host, size := strings.TrimPrefix(s.url, "http://"), 20<<20
+	conn, err := net.Dial("tcp", host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "POST /v2/app/blobs/uploads/?digest=%s HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n", oci.SHA256.FromBytes(nil), host, size)
+	if _, err := conn.Write(random(size)); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("answered with %s", resp.Status)
+	}
 }
 
 // TestOptions: an address that is none is refused.

@@ -63,7 +63,9 @@ type Proxy struct {
 	log       *slog.Logger
 	errorLog  *log.Logger
 
-	sleep   func(context.Context, time.Duration) error
+	sleep    func(context.Context, time.Duration) error
+	bodyIdle time.Duration
+
 	stop    chan struct{}
 	stopped sync.Once
 	behind  sync.WaitGroup // what goes on after an answer
@@ -87,7 +89,7 @@ func New(opts Options) (*Proxy, error) {
 	}
 	p := &Proxy{
 		upstream: upstream, guard: newGuard(opts.Listen, opts.AllowHosts), transport: opts.Transport, log: opts.Log,
-		errorLog: slog.NewLogLogger(opts.Log.Handler(), slog.LevelDebug), sleep: client.Sleep, stop: make(chan struct{}),
+		errorLog: slog.NewLogLogger(opts.Log.Handler(), slog.LevelDebug), sleep: client.Sleep, bodyIdle: bodyIdle, stop: make(chan struct{}),
 	}
 	if p.transport == nil {
 		p.transport = client.NewTransport() // nothing is asked for or unpacked on the way
@@ -140,6 +142,9 @@ func (p *Proxy) expire(since time.Time) {
 
 // ServeHTTP implements http.Handler.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		r = p.limitBody(w, r)
+	}
 	if err := p.guard.check(r); err != nil {
 		p.fail(w, r, err)
 		return

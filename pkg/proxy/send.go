@@ -87,6 +87,9 @@ func (p *Proxy) stream(t *turn, r *http.Request, repo *client.Repository, src *s
 // the body was read than can be read again.
 const streamTries = 4
 
+// firstWait is how long to wait before the second try; then twice as long each time.
+const firstWait = 500 * time.Millisecond
+
 // streamDirect makes the body the content of a direct upload.
 func (p *Proxy) streamDirect(ctx context.Context, r *http.Request, repo *client.Repository, src *source) error {
 	var failed error

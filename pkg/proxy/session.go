@@ -89,8 +89,13 @@ func errTakenOver() *oci.Error {
 	return oci.NewError(oci.BlobUploadInvalid, "another request on this upload came later and took it over: ask for its status")
 }
 
-// errBroken is a body that ended with an error after n bytes; the cause is for the log.
+// errBroken is a body that ended with an error after n bytes; the cause is for the log,
+// unless it is a client that stands still.
 func errBroken(n int64, cause error) error {
+	var known *oci.Error
+	if errors.As(cause, &known) {
+		return cause
+	}
 	return fmt.Errorf("%w (cause: %w)",
 		oci.NewError(oci.BlobUploadInvalid, "the body broke off after %d bytes; none of them counts", n), cause)
 }

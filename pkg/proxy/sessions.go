@@ -15,14 +15,18 @@ type sessions struct {
 
 type sessionKey struct{ name, id string }
 
-// add takes a session up, in place of one that had its name.
-func (ss *sessions) add(s *session) {
+// add takes a session up, in place of one that had its name, if there is one: the
+// registry says then that it has forgotten it.
+func (ss *sessions) add(s *session) (replaced *session) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	if ss.byKey == nil {
 		ss.byKey = map[sessionKey]*session{}
 	}
-	ss.byKey[sessionKey{s.name, s.id}] = s
+	key := sessionKey{s.name, s.id}
+	replaced = ss.byKey[key]
+	ss.byKey[key] = s
+	return replaced
 }
 
 // find returns nil for an upload that was not opened through this process.

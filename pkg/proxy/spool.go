@@ -34,8 +34,9 @@ type spool struct {
 	lock *flock.Flock
 	max  int64 // bytes
 
-	mu   sync.Mutex
-	used int64 // bytes
+	mu     sync.Mutex
+	used   int64 // bytes
+	closed bool
 }
 
 // openSpool makes the folder in base.
@@ -121,16 +122,39 @@ func cleanUnlocked(dir string) error {
 
 // close removes the folder. Files that are still open are readable until closed.
 func (s *spool) close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
 	return errors.Join(os.RemoveAll(s.dir), s.lock.Close())
 }
 
 // create makes an empty file.
 func (s *spool) create() (*spoolFile, error) {
 	f, err := os.CreateTemp(s.dir, "") // 0600
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := s.remake(); err != nil {
+			return nil, err
+		}
+		f, err = os.CreateTemp(s.dir, "")
+	}
 	if err != nil {
 		return nil, err
 	}
 	return &spoolFile{spool: s, file: f, users: 1}, nil
+}
+
+// remake makes the folder again: what cleans the system's folder for temporary files
+// takes those that were not used for some days.
+func (s *spool) remake() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return fs.ErrClosed
+	}
+	if err := os.Mkdir(s.dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
 }
 
 // reserve takes n bytes of the limit, or gives them back if n is negative. The error is

@@ -84,6 +84,37 @@ func TestSpoolFull(t *testing.T) {
 	wantEmpty(t, s.spool)
 }
 
+// TestSpoolFolderGone: what cleans the system's temporary files does not stop a proxy that
+// runs for weeks.
+func TestSpoolFolderGone(t *testing.T) {
+	s := newSite(t, newUpstream(t, nil).URL)
+	if err := os.RemoveAll(s.spool); err != nil {
+		t.Fatal(err)
+	}
+	content := random(1000)
+	at := s.do("PATCH", s.open("app"), stream(content)).want(http.StatusAccepted).location()
+	s.do("PUT", closeAt(at, oci.SHA256.FromBytes(content)), nil).want(http.StatusCreated)
+	if info, err := os.Stat(s.spool); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("%v, %v", info, err)
+	}
+	wantEmpty(t, s.spool)
+}
+
+// TestSameUploadTwice: a registry that gives an id out a second time has forgotten the
+// upload, whose bytes make room.
+func TestSameUploadTwice(t *testing.T) {
+	s, _ := newSiteOver(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Location", "/v2/app/blobs/uploads/1")
+		w.WriteHeader(http.StatusAccepted)
+	}, func(o *proxy.Options) { o.SpoolMax = 1500 })
+	for range 2 {
+		s.do("PATCH", s.open("app"), stream(random(1000))).want(http.StatusAccepted)
+	}
+	if got := spooled(t, s.spool); len(got) != 1 {
+		t.Errorf("%q is in the spool, want one file", got)
+	}
+}
+
 // TestKilled: a proxy that starts removes what a killed one has left, and nothing of one
 // that runs.
 func TestKilled(t *testing.T) {

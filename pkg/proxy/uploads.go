@@ -64,7 +64,9 @@ func (p *Proxy) opened(name string, resp *http.Response, announced oci.Algorithm
 		name: name, id: req.Upload, uuid: resp.Header.Get("Docker-Upload-Uuid"), location: location, at: u,
 		spool: p.spool, hashes: newHashes(announced), used: time.Now(),
 	}
-	p.sessions.add(s)
+	if replaced := p.sessions.add(s); replaced != nil {
+		replaced.discard() // nobody else would ever find it
+	}
 	return s
 }
 
@@ -93,8 +95,8 @@ var errAnswered = errors.New("answered in another way")
 // open opens an upload in the registry with the credentials of a request, but without
 // its body. It returns nil where the registry refused: then the client has its answer.
 func (p *Proxy) open(w http.ResponseWriter, r *http.Request, req route.Request, announced oci.Algorithm) (s *session) {
-	bare := r.Clone(r.Context())
-	bare.Body, bare.ContentLength, bare.TransferEncoding = http.NoBody, 0, nil
+	bare := r.Clone(r.Context()) // a length of 0 keeps the body here, where a refusal reads it to its end
+	bare.ContentLength, bare.TransferEncoding = 0, nil
 	for _, name := range []string{"Content-Length", "Content-Type", "Content-Range", "Expect"} {
 		bare.Header.Del(name)
 	}
@@ -108,7 +110,6 @@ func (p *Proxy) open(w http.ResponseWriter, r *http.Request, req route.Request, 
 			}
 			return oci.NewError(oci.Unavailable, "the registry opens uploads at an address that pierless proxy cannot use")
 		}
-		drain(r.Body)
 		return noRedirect(resp)
 	})
 	return s
@@ -265,9 +266,6 @@ func (p *Proxy) close(w http.ResponseWriter, r *http.Request, s *session, c clos
 		return err
 	}
 	defer release()
-	if t.size <= small {
-		return p.sendSmall(w, r, t, repo, c, content)
-	}
 	if err := p.sendSpooled(t, repo, c, content); err != nil {
 		return err
 	}

@@ -67,7 +67,7 @@ func relativeLinks(upstream *url.URL, link string) string {
 
 // localRealm turns the address of a token service that is on the registry's own host into
 // one here: crane refuses another one on a private address. The path stays, and so does
-// every other realm.
+// every other realm: one with https too where we speak http, which is no way for a password.
 func localRealm(upstream *url.URL, challenge, host string) string {
 	if len(challenge) < 7 || !strings.EqualFold(challenge[:7], "Bearer ") {
 		return challenge
@@ -75,7 +75,7 @@ func localRealm(upstream *url.URL, challenge, host string) string {
 	return bearerRealm.ReplaceAllStringFunc(challenge, func(param string) string {
 		realm := bearerRealm.FindStringSubmatch(param)[1]
 		path := relative(upstream, realm)
-		if path == realm || !strings.HasPrefix(path, "/") {
+		if path == realm || !strings.HasPrefix(path, "/") || upstream.Scheme == "http" && strings.HasPrefix(strings.ToLower(realm), "https:") {
 			return param
 		}
 		return `realm="http://` + host + path + `"`

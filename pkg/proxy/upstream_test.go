@@ -269,12 +269,21 @@ type answer struct {
 // than *bytes.Reader is sent without a length.
 func (s *site) do(method, path string, body io.Reader, headers ...string) *answer {
 	s.t.Helper()
+	return s.send(method, path, body, 0, headers...)
+}
+
+// send is do with a length of the body; 0: what its type says.
+func (s *site) send(method, path string, body io.Reader, length int64, headers ...string) *answer {
+	s.t.Helper()
 	if !strings.Contains(path, "://") {
 		path = s.url + path
 	}
 	req, err := http.NewRequestWithContext(s.t.Context(), method, path, body)
 	if err != nil {
 		s.t.Fatal(err)
+	}
+	if length != 0 {
+		req.ContentLength = length
 	}
 	for i := 0; i+1 < len(headers); i += 2 {
 		if req.Header.Set(headers[i], headers[i+1]); headers[i] == "Host" {
