@@ -68,11 +68,11 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 		log.Close()
 		os.RemoveAll(dir)
 	})
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		if exec.Command("ctr", "--address", socket, "version").Run() == nil {
 			return socket
 		}
 	}
-	t.Fatalf("containerd is not ready after 30 s:\n%s", tail(log.Name()))
+	t.Fatalf("containerd is not ready after %v:\n%s", patience, tail(log.Name()))
 	return ""
 }

@@ -154,12 +154,12 @@ func startDockerd(t *testing.T) string {
 		log.Close()
 		os.RemoveAll(dir)
 	})
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
 		if exec.Command("docker", "--host", "unix://"+socket, "info").Run() == nil {
 			return socket
 		}
 	}
-	t.Fatalf("dockerd is not ready after 30 s:\n%s", tail(log.Name()))
+	t.Fatalf("dockerd is not ready after %v:\n%s", patience, tail(log.Name()))
 	return ""
 }
 

@@ -59,7 +59,7 @@ func TestProxy(t *testing.T) {
 func (s *server) checkSpoolEmpty(t *testing.T) {
 	t.Helper()
 	var used int64
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if used = folderSize(t, s.spool); used == 0 {
 			return
 		}

@@ -100,9 +100,9 @@ func (r *relay) check(t *testing.T) {
 // that came by until then: the kernel had megabytes of them still.
 func (r *relay) drain(t *testing.T) int64 {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(patience)
 	// A request may stand in a connection that nobody has read from yet.
-	for quiet := 0; quiet < 5; quiet++ {
+	for quiet := 0; quiet < 20; quiet++ {
 		time.Sleep(10 * time.Millisecond)
 		if r.open.Load() != 0 {
 			quiet = 0

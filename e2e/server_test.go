@@ -5,6 +5,9 @@ package e2e
 import (
 	"bytes"
 	"crypto/rand"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -26,6 +29,10 @@ var stores = []string{"embedded", "localstack"}
 // everywhere adds what a deploy makes: the functions behind their gateway.
 var everywhere = append(slices.Clip(stores), "functions")
 
+// patience is how long a test waits for what must come. It ends what hangs: nothing else
+// depends on it, and a busy machine may need much of it.
+const patience = 5 * time.Minute
+
 // server is a registry of its own, which a test may kill and start again.
 type server struct {
 	host    string // 127.0.0.1:port
@@ -37,6 +44,7 @@ type server struct {
 	spool   string // of a proxy
 	log     string
 	cmd     *exec.Cmd
+	ended   chan struct{} // closed when it has ended
 }
 
 // startServer starts a registry on an empty store and stops it with the test, and
@@ -117,7 +125,17 @@ func (s *server) start(t *testing.T) {
 	s.cmd.Env = s.env
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	must(t, s.cmd.Start())
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	s.ended = make(chan struct{})
+	go func(cmd *exec.Cmd, ended chan<- struct{}) {
+		defer close(ended)
+		_ = cmd.Wait() // the log says why
+	}(s.cmd, s.ended)
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		select {
+		case <-s.ended:
+			t.Fatalf("%s has ended:\n%s", filepath.Base(s.command[0]), tail(s.log))
+		default:
+		}
 		resp, err := http.Get("http://" + s.host + s.probe)
 		if err != nil {
 			continue
@@ -127,16 +145,16 @@ func (s *server) start(t *testing.T) {
 			return
 		}
 	}
-	t.Fatalf("%s is not ready after 20 s:\n%s", filepath.Base(s.command[0]), tail(s.log))
+	t.Fatalf("%s is not ready after %v:\n%s", filepath.Base(s.command[0]), patience, tail(s.log))
 }
 
 // stop sends the signal and waits for the end; a second stop does nothing.
 func (s *server) stop(signal syscall.Signal) {
-	if s.cmd == nil || s.cmd.ProcessState != nil {
+	if s.cmd == nil {
 		return
 	}
-	s.cmd.Process.Signal(signal)
-	s.cmd.Wait()
+	_ = s.cmd.Process.Signal(signal) // it may have ended
+	<-s.ended
 }
 
 // restart brings a killed server back on the same address and store.
@@ -173,12 +191,20 @@ func built(t *testing.T, name string) string {
 	return path
 }
 
+// freeAddress is an address for a server to come, below the ports that the system itself
+// gives out: a connection of somebody else could take one of those meanwhile.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	for {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10000+mathrand.IntN(20000)))
+		if err == nil {
+			defer l.Close()
+			return l.Addr().String()
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			t.Fatal(err)
+		}
+	}
 }
 
 func tail(path string) []byte {

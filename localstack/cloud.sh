@@ -35,7 +35,7 @@ up() {
     >"$cache/cloud.log" 2>&1 </dev/null &
   echo $! >"$cache/cloud.pid"
   echo "$configuration" >"$cache/cloud.configuration"
-  local deadline=$((SECONDS + 30))
+  local deadline=$((SECONDS + 300))
   until ready; do
     if ! kill -0 "$(cat "$cache/cloud.pid")" 2>/dev/null || [ "$SECONDS" -gt "$deadline" ]; then
       say "did not start; the end of $cache/cloud.log:"

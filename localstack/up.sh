@@ -13,7 +13,7 @@ started_by_us() { [ -f "$cache/pid" ] && kill -0 "$(cat "$cache/pid")" 2>/dev/nu
 
 # list_tables makes LocalStack start its DynamoDB, which it does at the first call.
 list_tables() {
-  curl -fs -m 60 -o /dev/null "http://127.0.0.1:$port/" -d '{}' \
+  curl -fs -m 600 -o /dev/null "http://127.0.0.1:$port/" -d '{}' \
     -H 'X-Amz-Target: DynamoDB_20120810.ListTables' \
     -H 'Content-Type: application/x-amz-json-1.0' \
     -H 'Authorization: AWS4-HMAC-SHA256 Credential=test/20250101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0'
@@ -34,7 +34,7 @@ start() {
     PROVIDER_OVERRIDE_DYNAMODB=v2 PROVIDER_OVERRIDE_DYNAMODBSTREAMS=v2 \
     nohup "$cache/venv/bin/python" localstack/loopback.py >"$cache/log" 2>&1 </dev/null &
   echo $! >"$cache/pid"
-  local deadline=$((SECONDS + 120))
+  local deadline=$((SECONDS + 600))
   until healthy; do
     if ! started_by_us || [ "$SECONDS" -gt "$deadline" ]; then
       say "did not start; the end of $cache/log:"

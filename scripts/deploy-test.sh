@@ -55,7 +55,7 @@ start_cloud() {
 
 # wait_for waits until a URL answers, whatever it says, or its process has ended.
 wait_for() {
-  local deadline=$((SECONDS + 60))
+  local deadline=$((SECONDS + 600))
   until curl -s -m 5 -o /dev/null "$1"; do
     if ! kill -0 "$2" 2>/dev/null || [ "$SECONDS" -gt "$deadline" ]; then
       tail -n 20 "$3" >&2

@@ -61,7 +61,7 @@ start_localstack() {
 
 test_binary() (
   eval "$(localstack/env.sh)"
-  go test -tags e2e -count=1 -timeout 60m -v "$@" ./e2e/
+  go test -tags e2e -count=1 -timeout 180m -v "$@" ./e2e/
 )
 
 step "install docker, containerd, podman, skopeo" install_packages

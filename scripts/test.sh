@@ -19,10 +19,10 @@ start_localstack() {
 }
 
 # Both end with go test's own lines.
-test_alone() { go test -race -shuffle=on ./...; }
+test_alone() { go test -race -shuffle=on -timeout 60m ./...; }
 test_on_localstack() (
   eval "$(localstack/env.sh)"
-  go test -tags localstack -count=1 ./...
+  go test -tags localstack -count=1 -timeout 60m ./...
 )
 
 step "check" scripts/check.sh

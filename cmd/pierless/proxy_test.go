@@ -67,8 +67,8 @@ func TestProxyRefuses(t *testing.T) {
 		"not a directory":          {"--listen", "127.0.0.1:0", "--spool", "/dev/null/x", "127.0.0.1:1"},
 		"unknown flag: --spoolmax": {"--spoolmax", "1", "127.0.0.1:1"},
 	} {
-		out, stop := start(t, append([]string{"proxy"}, args...)...)
-		if err := stop(); err == nil || !strings.Contains(err.Error(), want) {
+		out, wait := startEnded(t, append([]string{"proxy"}, args...)...)
+		if err := wait(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q; %s", args, err, want, out)
 		}
 	}

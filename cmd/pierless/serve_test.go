@@ -55,14 +55,21 @@ func start(t *testing.T, args ...string) (out *output, stop func() error) {
 func address(t *testing.T, out *output) string {
 	t.Helper()
 	listen := regexp.MustCompile(`listen=(\S+)`)
-	for range 500 {
-		if found := listen.FindStringSubmatch(out.String()); found != nil {
-			return found[1]
+	await(t, out, "listen=")
+	return listen.FindStringSubmatch(out.String())[1]
+}
+
+// await waits for a line that has a text in it.
+func await(t *testing.T, out *output, text string) {
+	t.Helper()
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Millisecond) {
+		if _, found, _ := strings.Cut(out.String(), text); strings.Contains(found, "\n") {
+			return
 		}
-		time.Sleep(10 * time.Millisecond)
+		if time.Now().After(deadline) {
+			t.Fatalf("%q is not logged: %s", text, out)
+		}
 	}
-	t.Fatalf("not ready: %s", out)
-	return ""
 }
 
 func get(t *testing.T, url string) (status int, body string) {
@@ -119,7 +126,13 @@ func TestServeFinishesRequests(t *testing.T) {
 	body, send := io.Pipe()
 	answered := make(chan string, 1)
 	go func() {
-		resp, err := http.Post("http://"+host+"/v2/a/blobs/uploads/?digest="+string(oci.SHA256.FromBytes([]byte("slow"))), "", body)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+host+"/v2/a/blobs/uploads/?digest="+string(oci.SHA256.FromBytes([]byte("slow"))), body)
+		if err != nil {
+			answered <- err.Error()
+			return
+		}
+		req.Header.Set("Expect", "100-continue")
+		resp, err := (&http.Transport{ExpectContinueTimeout: time.Hour}).RoundTrip(req)
 		if err != nil {
 			answered <- err.Error()
 			return
@@ -127,13 +140,10 @@ func TestServeFinishesRequests(t *testing.T) {
 		resp.Body.Close()
 		answered <- resp.Status
 	}()
-	fmt.Fprint(send, "sl")
-	time.Sleep(200 * time.Millisecond) // until the server has the request
+	fmt.Fprint(send, "sl") // taken once the server has the request, and asks for its body
 	stopped := make(chan error, 1)
 	go func() { stopped <- stop() }()
-	for !strings.Contains(out.String(), "stopping") {
-		time.Sleep(time.Millisecond)
-	}
+	await(t, out, "stopping")
 	fmt.Fprint(send, "ow")
 	send.Close()
 	if got := <-answered; got != "201 Created" {
@@ -161,9 +171,8 @@ func TestRefusals(t *testing.T) {
 		"unknown flag":              {"serve", "--prot", "1"},
 		"unknown command \"extra\"": {"serve", "extra"},
 	} {
-		_, stop := start(t, args...)
-		time.Sleep(50 * time.Millisecond) // until it has seen its fault; a command that starts is stopped
-		if err := stop(); err == nil || !strings.Contains(err.Error(), want) {
+		_, wait := startEnded(t, args...)
+		if err := wait(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: %v, want an error with %q", args, err, want)
 		}
 	}

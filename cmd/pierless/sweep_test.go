@@ -74,12 +74,7 @@ func TestSweepNeedsAStore(t *testing.T) {
 func TestServeSweeps(t *testing.T) {
 	out, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data", abandoned(t, 2))
 	at := address(t, out)
-	for range 500 {
-		if strings.Contains(out.String(), "msg=sweep") {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	await(t, out, "msg=sweep")
 	if status, body := get(t, "http://"+at+"/v2/a/_pierless/uploads/x"); status != http.StatusNotFound || !strings.Contains(body, string(oci.Unsupported)) {
 		t.Errorf("%d %s", status, body)
 	}

@@ -18,7 +18,7 @@ import (
 
 // patience is how long a request is held back for another one: long enough for any
 // that is on its way. Only where none comes it passes.
-const patience = time.Second
+const patience = 5 * time.Second
 
 // raceRepo is the path of a request's repository, with /v2/.
 func raceRepo(r *http.Request) string {

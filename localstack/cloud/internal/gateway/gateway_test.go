@@ -259,16 +259,17 @@ func TestResponses(t *testing.T) {
 
 func TestFailures(t *testing.T) {
 	for name, c := range map[string]struct {
-		out  string
-		err  error
-		want string
+		out     string
+		err     error
+		timeout time.Duration
+		want    string
 	}{
-		"function":  {"", errors.New("it broke"), `500 {"message":"Internal Server Error"}`},
-		"throttled": {"", ErrThrottled, `503 {"message":"Service Unavailable"}`},
-		"too large": {"", ErrTooLarge, `413 {"message":"Request Entity Too Large"}`},
-		"timeout":   {"wait", nil, `503 {"message":"Service Unavailable"}`},
+		"function":  {"", errors.New("it broke"), 0, `500 {"message":"Internal Server Error"}`},
+		"throttled": {"", ErrThrottled, 0, `503 {"message":"Service Unavailable"}`},
+		"too large": {"", ErrTooLarge, 0, `413 {"message":"Request Entity Too Large"}`},
+		"timeout":   {"wait", nil, 50 * time.Millisecond, `503 {"message":"Service Unavailable"}`},
 	} {
-		a := newAPI(t, nil, Route{Key: "$default", Function: "F", Timeout: 50 * time.Millisecond})
+		a := newAPI(t, nil, Route{Key: "$default", Function: "F", Timeout: c.timeout})
 		a.function = func(map[string]any) (string, error) { return c.out, c.err }
 		r := a.do(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
 		if got := r.Status[:4] + bodyOf(r); got != c.want {

@@ -29,8 +29,9 @@ type Config struct {
 	Output      io.Writer // receives whole lines of the functions' output; safe for concurrent use
 }
 
-// initTimeout is how long an instance may take to ask for its first invocation.
-const initTimeout = 10 * time.Second
+// initTimeout is how long an instance may take to ask for its first invocation. Lambda
+// gives it 10 seconds, of a machine that has nothing else to do.
+const initTimeout = time.Minute
 
 // Function is a function with its instances. Use New, and Close at the end.
 type Function struct {

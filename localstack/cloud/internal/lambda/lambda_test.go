@@ -9,7 +9,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,9 +24,9 @@ func TestMain(m *testing.M) {
 }
 
 type order struct {
-	Do     string
-	Millis int
-	Size   int
+	Do   string
+	Size int
+	Dir  string // of "meet"
 }
 
 func serveFunction() {
@@ -35,19 +34,17 @@ func serveFunction() {
 		fmt.Println("cannot start")
 		os.Exit(3)
 	}
-	var background atomic.Int64
-	go func() {
-		for range time.Tick(time.Millisecond) {
-			background.Add(1)
-		}
-	}()
 	var keep [][]byte
 	calls := 0
 	runtime.Start(func(ctx context.Context, o order) (any, error) {
 		calls++
 		switch o.Do {
-		case "sleep":
-			time.Sleep(time.Duration(o.Millis) * time.Millisecond)
+		case "hang":
+			time.Sleep(time.Hour)
+		case "meet":
+			if err := meet(o.Dir); err != nil {
+				return nil, err
+			}
 		case "exit":
 			os.Exit(o.Size)
 		case "panic":
@@ -64,7 +61,6 @@ func serveFunction() {
 				}
 				keep = append(keep, block)
 			}
-			time.Sleep(time.Second)
 		case "environment":
 			return os.Environ(), nil
 		case "deadline":
@@ -73,11 +69,11 @@ func serveFunction() {
 		case "print":
 			fmt.Println("hello from the function")
 		}
-		return map[string]int{"calls": calls, "pid": os.Getpid(), "background": int(background.Load())}, nil
+		return map[string]int{"calls": calls, "pid": os.Getpid()}, nil
 	})
 }
 
-type answerOfFunction struct{ Calls, PID, Background int }
+type answerOfFunction struct{ Calls, PID int }
 
 type buffer struct {
 	mu   sync.Mutex
@@ -106,7 +102,7 @@ func newFunction(t *testing.T, change func(*Config)) (*Function, *buffer) {
 	c := Config{
 		Name: "TestFunction", ARN: "arn:aws:lambda:us-east-1:000000000000:function:TestFunction",
 		Binary: self, Env: map[string]string{"OWN": "value"}, Region: "us-east-1", Memory: 512,
-		Timeout: 10 * time.Second, Concurrency: 20, Idle: time.Minute,
+		Timeout: patience, Concurrency: 20, Idle: time.Hour,
 		Log: slog.New(slog.NewTextHandler(out, nil)), Output: out,
 	}
 	if change != nil {
@@ -145,7 +141,7 @@ func TestInstancesAreReusedAndFrozen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(200 * time.Millisecond)
+	wantFrozen(t, first.PID)
 	second, err := invoke(t, f, order{})
 	if err != nil {
 		t.Fatal(err)
@@ -153,9 +149,7 @@ func TestInstancesAreReusedAndFrozen(t *testing.T) {
 	if second.PID != first.PID || second.Calls != 2 {
 		t.Errorf("first %+v, second %+v: not the same instance", first, second)
 	}
-	if second.Background-first.Background > 100 {
-		t.Errorf("the process ran between the invocations: %d ticks, then %d", first.Background, second.Background)
-	}
+	wantFrozen(t, second.PID)
 	s := f.Stats()
 	if s.Invocations != 2 || s.ColdStarts != 1 || s.Instances != 1 || s.MemoryMax == 0 || s.BytesIn == 0 || s.BytesOut == 0 {
 		t.Errorf("stats %+v", s)
@@ -189,16 +183,18 @@ func TestScalesOut(t *testing.T) {
 	const parallel = 20
 	f, _ := newFunction(t, nil)
 	var group sync.WaitGroup
-	pids := make([]int, parallel)
+	pids, all := make([]int, parallel), newMeeting(t)
 	for n := range parallel {
 		group.Go(func() {
-			a, err := invoke(t, f, order{Do: "sleep", Millis: 1500})
+			a, err := invoke(t, f, all.order())
 			if err != nil {
 				t.Error(err)
 			}
 			pids[n] = a.PID
 		})
 	}
+	all.wait(t, parallel)
+	all.part(t)
 	group.Wait()
 	seen := map[int]bool{}
 	for _, pid := range pids {
@@ -214,15 +210,16 @@ func TestThrottles(t *testing.T) {
 	if _, err := invoke(t, f, order{}); err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan error, 1)
+	done, busy := make(chan error, 1), newMeeting(t)
 	go func() {
-		_, err := f.Invoke(t.Context(), []byte(`{"Do":"sleep","Millis":300}`))
+		_, err := f.Invoke(t.Context(), busy.payload())
 		done <- err
 	}()
-	time.Sleep(100 * time.Millisecond)
+	busy.wait(t, 1)
 	if _, err := invoke(t, f, order{}); !errors.Is(err, ErrThrottled) {
 		t.Errorf("error %v, want ErrThrottled", err)
 	}
+	busy.part(t)
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
@@ -238,7 +235,7 @@ func TestFailures(t *testing.T) {
 		kind     string
 		survives bool
 	}{
-		"timeout":        {func(c *Config) { c.Timeout = 200 * time.Millisecond }, order{Do: "sleep", Millis: 5000}, typeTimeout, false},
+		"timeout":        {nil, order{Do: "hang"}, typeTimeout, false},
 		"exit":           {nil, order{Do: "exit", Size: 7}, typeExit, false},
 		"clean exit":     {nil, order{Do: "exit"}, typeExit, false},
 		"panic":          {nil, order{Do: "panic"}, "string", false},
@@ -253,7 +250,11 @@ func TestFailures(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if c.kind == typeTimeout { // for what never ends alone: the others have time
+				f.config.Timeout = 100 * time.Millisecond
+			}
 			_, err = invoke(t, f, c.order)
+			f.config.Timeout = patience
 			wantType(t, err, c.kind)
 			after, err := invoke(t, f, order{})
 			if err != nil {
@@ -302,10 +303,10 @@ func TestPayloadLimits(t *testing.T) {
 }
 
 func TestDeadlineReachesTheFunction(t *testing.T) {
-	f, _ := newFunction(t, func(c *Config) { c.Timeout = 7 * time.Second })
+	f, _ := newFunction(t, func(c *Config) { c.Timeout = 10 * time.Hour })
 	out, err := f.Invoke(t.Context(), []byte(`{"Do":"deadline"}`))
-	var millis int
-	if json.Unmarshal(out, &millis) != nil || err != nil || millis > 7000 || millis < 4000 {
+	var left int64
+	if json.Unmarshal(out, &left) != nil || err != nil || left > (10*time.Hour).Milliseconds() || left < (9*time.Hour).Milliseconds() {
 		t.Errorf("%s ms left, %v", out, err)
 	}
 }
@@ -315,50 +316,39 @@ func TestIdleInstancesEnd(t *testing.T) {
 	if _, err := invoke(t, f, order{}); err != nil {
 		t.Fatal(err)
 	}
-	for range 100 {
-		if f.Stats().Instances == 0 {
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	t.Error("the instance is still there")
+	eventually(t, "the instance has ended", func() bool { return f.Stats().Instances == 0 })
 }
 
 func TestInvocationOutlivesItsCaller(t *testing.T) {
 	f, _ := newFunction(t, nil)
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	if _, err := f.Invoke(ctx, []byte(`{"Do":"sleep","Millis":400}`)); !errors.Is(err, context.DeadlineExceeded) {
+	ctx, leave := context.WithCancel(t.Context())
+	done, busy := make(chan error, 1), newMeeting(t)
+	go func() {
+		_, err := f.Invoke(ctx, busy.payload())
+		done <- err
+	}()
+	busy.wait(t, 1)
+	leave()
+	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Fatalf("error %v", err)
 	}
-	for range 300 {
-		if s := f.Stats(); s.Invocations == 1 && s.Errors == 0 {
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
+	busy.part(t)
+	eventually(t, "the invocation ends", func() bool { return f.Stats().Invocations == 1 })
+	if s := f.Stats(); s.Errors != 0 {
+		t.Errorf("stats %+v", s)
 	}
-	t.Errorf("stats %+v", f.Stats())
 }
 
 func TestCloseEndsBusyInstances(t *testing.T) {
 	f, _ := newFunction(t, nil)
-	done := make(chan error, 1)
+	done, busy := make(chan error, 1), newMeeting(t)
 	go func() {
-		_, err := f.Invoke(t.Context(), []byte(`{"Do":"sleep","Millis":60000}`))
+		_, err := f.Invoke(t.Context(), busy.payload())
 		done <- err
 	}()
-	for f.Stats().Instances == 0 {
-		time.Sleep(5 * time.Millisecond)
-	}
+	busy.wait(t, 1)
 	f.Close()
-	select {
-	case err := <-done:
-		if err == nil {
-			t.Error("no error")
-		}
-	case <-time.After(10 * time.Second):
-		t.Error("the invocation goes on")
-	}
+	wantType(t, <-done, typeExit)
 }
 
 func TestOutputIsPassedOnInLines(t *testing.T) {

@@ -57,9 +57,9 @@ func TestParse(t *testing.T) {
 			{LogicalID: "SweepFunction", Name: "SweepFunction", ARN: lambdaARN + "SweepFunction", Environment: env, Memory: 512, Timeout: 300, Concurrency: -1},
 		},
 		Routes: []Route{
-			{LogicalID: "BlobsRoute", Key: "ANY /v2/{n1}/blobs/{digest}", Function: "BlobsFunction", TimeoutMillis: 1000, Permitted: true},
+			{LogicalID: "BlobsRoute", Key: "ANY /v2/{n1}/blobs/{digest}", Function: "BlobsFunction", TimeoutMillis: 30000, Permitted: true},
 			{LogicalID: "DefaultRoute", Key: "$default", Function: "BaseFunction", TimeoutMillis: 29000, Mapping: mapping, Permitted: true},
-			{LogicalID: "ForbiddenRoute", Key: "GET /forbidden", Function: "BlobsFunction", TimeoutMillis: 1000},
+			{LogicalID: "ForbiddenRoute", Key: "GET /forbidden", Function: "BlobsFunction", TimeoutMillis: 30000},
 		},
 		Tables: []Table{{LogicalID: "Table", Name: "names", HashKey: "pk"}},
 		APIID:  "Api",
