@@ -10,8 +10,8 @@ import (
 	"github.com/pierless/pierless/pkg/route"
 )
 
-// maxManifest is the largest manifest that is read, in bytes; registries take 4 MiB.
-const maxManifest = 8 << 20
+// MaxManifest is the largest manifest that is read, in bytes; registries take 4 MiB.
+const MaxManifest = 8 << 20
 
 // Manifest is a manifest as it was pulled.
 type Manifest struct {
@@ -75,7 +75,7 @@ func mediaType(h http.Header) string {
 func (r *Repository) Manifest(ctx context.Context, ref oci.Reference) (Manifest, error) {
 	k := r.manifestCall(http.MethodGet, ref, "pull")
 	k.header = manifestTypes()
-	page, err := r.client.read(ctx, k, maxManifest)
+	page, err := r.client.read(ctx, k, MaxManifest)
 	if err != nil {
 		return Manifest{}, err
 	}

@@ -12,8 +12,9 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// maxManifest bounds manifests and configs, which are held in memory: in bytes.
-const maxManifest = 8 << 20
+// maxManifest bounds manifests and configs, which are held in memory: in bytes. Those of
+// archives may have as much as those of registries.
+const maxManifest = client.MaxManifest
 
 // Blob is content that a source has.
 type Blob struct {

@@ -186,7 +186,7 @@ func (r *Registry) DirectStatus(ctx context.Context, repo, id string) (direct.Up
 	default:
 		u.Stored, err = r.blobs.ListParts(ctx, s.key, s.stored())
 		if errors.Is(err, ErrNoContent) {
-			u, err = r.joined(ctx, s)
+			return r.joined(ctx, s)
 		}
 		return u, wrap("list parts", err)
 	}
