@@ -41,6 +41,7 @@ var arrows = map[string][]string{
 	"pkg/doctor":                {"pkg/direct", "pkg/oci", "pkg/verify"},
 	"pkg/sweep":                 {"pkg/registry"},
 	"internal/gendoc":           {},
+	"internal/loopback":         {},
 	"internal/template":         {},
 	"functions/internal/start": {
 		"pkg/auth", "pkg/awsclient", "pkg/ddbnames", "pkg/env", "pkg/lambdahttp", "pkg/oci", "pkg/registry", "pkg/s3blobs", "pkg/server", "pkg/sweep",

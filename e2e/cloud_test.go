@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/pierless/pierless/internal/loopback"
 )
 
 const administrator = "admin"
@@ -18,9 +20,9 @@ const administrator = "admin"
 func startCloud(t *testing.T, flags ...string) *server {
 	t.Helper()
 	name, token := initialise(t), rand.Text()
-	s := &server{host: freeAddress(t), log: filepath.Join(t.TempDir(), "log"), token: token, bucket: name, probe: "/_cloud/stats", env: os.Environ()}
+	s := &server{host: loopback.FreeAddress(t), log: filepath.Join(t.TempDir(), "log"), token: token, bucket: name, probe: "/_cloud/stats", env: os.Environ()}
 	s.command = append([]string{
-		built(t, "cloud"), "--listen", s.host, "--aws-listen", freeAddress(t), "--aws-endpoint", os.Getenv("AWS_ENDPOINT_URL_S3"),
+		built(t, "cloud"), "--listen", s.host, "--aws-listen", loopback.FreeAddress(t), "--aws-endpoint", os.Getenv("AWS_ENDPOINT_URL_S3"),
 		"--template", "../template.yaml", "--functions", built(t, "functions"), "--bucket", name, "--table", name,
 		"--parameter", "AdminTokenSha256=" + strings.TrimPrefix(digestOf([]byte(token)), "sha256:"),
 	}, flags...)

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/pierless/pierless/internal/loopback"
 )
 
 // site is a registry over LocalStack, with a relay on each way that bytes take to it.
@@ -134,7 +136,7 @@ func TestKillProxy(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := startSite(t)
-			host := freeAddress(t)
+			host := loopback.FreeAddress(t)
 			clients := startRelay(t, host)
 			proxy := startProxyAt(t, host, &server{host: s.front.host}, "--allow-host", clients.host)
 			relay := s.relayOf(c.at)

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/pierless/pierless/internal/loopback"
 )
 
 // pierless is the built command as a client.
@@ -38,7 +40,7 @@ func pierless(t *testing.T, image *testImage) client {
 // host and spool and the registry's token. flags are more flags of it.
 func startProxy(t *testing.T, registry *server, flags ...string) *server {
 	t.Helper()
-	return startProxyAt(t, freeAddress(t), registry, flags...)
+	return startProxyAt(t, loopback.FreeAddress(t), registry, flags...)
 }
 
 func startProxyAt(t *testing.T, host string, registry *server, flags ...string) *server {

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/pierless/pierless/internal/loopback"
 )
 
 // TestPush pushes a layer of 1 GiB with "pierless push", which no function sees where
@@ -128,7 +130,7 @@ func TestPushGateway(t *testing.T) {
 func startGateway(t *testing.T, functions *server) *server {
 	t.Helper()
 	s := &server{
-		host: freeAddress(t), log: filepath.Join(t.TempDir(), "log"), token: functions.token, probe: "/healthz",
+		host: loopback.FreeAddress(t), log: filepath.Join(t.TempDir(), "log"), token: functions.token, probe: "/healthz",
 		command: []string{built(t, "pierless"), "serve"},
 	}
 	s.env = append(os.Environ(), "PIERLESS_LISTEN="+s.host, "PIERLESS_BUCKET="+functions.bucket, "PIERLESS_TABLE="+functions.bucket,

@@ -5,10 +5,6 @@ package e2e
 import (
 	"bytes"
 	"crypto/rand"
-	"errors"
-	"fmt"
-	mathrand "math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pierless/pierless/internal/loopback"
 )
 
 // stores are the two ways of "pierless serve" to keep data: on disk, and in S3 and
@@ -55,7 +53,7 @@ func startServer(t *testing.T, store string) *server {
 		return startCloud(t)
 	}
 	dir := t.TempDir()
-	s := &server{host: freeAddress(t), log: filepath.Join(dir, "log"), command: []string{built(t, "pierless"), "serve"}, probe: "/healthz"}
+	s := &server{host: loopback.FreeAddress(t), log: filepath.Join(dir, "log"), command: []string{built(t, "pierless"), "serve"}, probe: "/healthz"}
 	switch store {
 	case "embedded":
 		s.env = append(neutralEnv(), "PIERLESS_LISTEN="+s.host, "PIERLESS_DATA="+filepath.Join(dir, "data"))
@@ -189,22 +187,6 @@ func built(t *testing.T, name string) string {
 		t.Fatalf("bin/%s is not built: run scripts/e2e.sh", name)
 	}
 	return path
-}
-
-// freeAddress is an address for a server to come, below the ports that the system itself
-// gives out: a connection of somebody else could take one of those meanwhile.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	for {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10000+mathrand.IntN(20000)))
-		if err == nil {
-			defer l.Close()
-			return l.Addr().String()
-		}
-		if !errors.Is(err, syscall.EADDRINUSE) {
-			t.Fatal(err)
-		}
-	}
 }
 
 func tail(path string) []byte {

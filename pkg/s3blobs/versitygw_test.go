@@ -5,10 +5,7 @@ package s3blobs_test
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -16,7 +13,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -24,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/pierless/pierless/internal/loopback"
 	"github.com/pierless/pierless/pkg/direct"
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/registry"
@@ -47,7 +44,7 @@ func gateway(t *testing.T) *s3.Client {
 	if _, err := os.Stat(program); err != nil {
 		t.Fatal("versitygw is not built: run scripts/versitygw.sh")
 	}
-	address := freeAddress(t)
+	address := loopback.FreeAddress(t)
 	data, metadata := t.TempDir(), t.TempDir() // beside it: not every file system has attributes
 	var log bytes.Buffer
 	server := exec.Command(program, "--access", gatewayID, "--secret", gatewaySecret, "--port", address,
@@ -72,22 +69,6 @@ func gatewayClient(endpoint, secret string) *s3.Client {
 		Region: "us-east-1", BaseEndpoint: aws.String(endpoint), UsePathStyle: true,
 		Credentials: credentials.NewStaticCredentialsProvider(gatewayID, secret, ""),
 	})
-}
-
-// freeAddress is an address for a server to come, below the ports that the system itself
-// gives out: a connection of somebody else could take one of those meanwhile.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	for {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000)))
-		if err == nil {
-			defer l.Close()
-			return l.Addr().String()
-		}
-		if !errors.Is(err, syscall.EADDRINUSE) {
-			t.Fatal(err)
-		}
-	}
 }
 
 func waitUntilHealthy(t *testing.T, url string) {
