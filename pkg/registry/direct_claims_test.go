@@ -20,8 +20,7 @@ func TestDirectVerificationLife(t *testing.T) {
 		alone(t, s, func(ctx context.Context, r *Registry, _ simBlobs) {
 			r.opts.VerifyFor = -1 // one stretch in each call
 			content := parts()
-			u, _, _ := r.StartDirect(ctx, "r", offer(content, true))
-			_ = sendAll(ctx, r, "r", u, content)
+			u := sentInParts(ctx, r, content)
 			s.advance(11 * time.Hour) // nothing moves its end so early but what counts
 			_, _, _ = r.CompleteDirect(ctx, "r", u.ID)
 			for range 2 {
@@ -59,8 +58,7 @@ func TestDirectTakenOver(t *testing.T) {
 				alone(t, s, func(ctx context.Context, r *Registry, store simBlobs) {
 					r.opts.VerifyFor = -1 // one stretch in each call
 					content := parts()
-					u, _, _ := r.StartDirect(ctx, "r", offer(content, true))
-					_ = sendAll(ctx, r, "r", u, content)
+					u := sentInParts(ctx, r, content)
 					test.before(ctx, r, u.ID)
 					key := objectKey(directKey(u.ID))
 					other := Attrs{attrComplete: int64(1), attrWrite: "another", attrOffset: int64(5), attrLease: r.now() + 1e9}

@@ -43,9 +43,7 @@ func TestDirectStatusMovesTheEnd(t *testing.T) {
 				s.advance(3 * sessionLife)
 				_, _ = r.ExpireUploads(ctx, 100)
 			})
-			if left := s.world.garbage(); left != nil {
-				t.Errorf("left behind: %v", left)
-			}
+			s.world.wantNoGarbage(t)
 		})
 	}
 }
@@ -79,15 +77,9 @@ func TestDirectJoinedUnrecorded(t *testing.T) {
 		var u direct.Upload
 		content := []byte("content")
 		alone(t, s, func(ctx context.Context, r *Registry, _ simBlobs) {
-			u, _, _ = r.StartDirect(ctx, "r", offer(content, true))
-			_ = sendAll(ctx, r, "r", u, content)
+			u = sentInParts(ctx, r, content)
 		})
-		s.decide = func(p *pending) fate {
-			if p.what == "complete" {
-				return crashAfter
-			}
-			return lives
-		}
+		s.decide = only(crashAfter, "complete")
 		alone(t, s, func(ctx context.Context, r *Registry, _ simBlobs) { _, _, _ = r.CompleteDirect(ctx, "r", u.ID) })
 		s.decide = func(*pending) fate { return lives }
 		alone(t, s, func(ctx context.Context, r *Registry, _ simBlobs) {
@@ -109,8 +101,7 @@ func TestDirectVerificationCounts(t *testing.T) {
 		alone(t, s, func(ctx context.Context, r *Registry, _ simBlobs) {
 			r.opts.VerifyFor = -1 // one stretch in each call
 			content := parts()
-			u, _, _ := r.StartDirect(ctx, "r", offer(content, true))
-			_ = sendAll(ctx, r, "r", u, content)
+			u := sentInParts(ctx, r, content)
 			_, _, _ = r.CompleteDirect(ctx, "r", u.ID)
 			gone, leave := context.WithCancel(ctx)
 			writes := 0
@@ -163,14 +154,10 @@ func directEnds(t *testing.T, seed uint64) {
 	})
 	s.advance(sessionLife - s.upTo(30*time.Minute))
 	s.decide = func(p *pending) fate {
-		if s.rng.IntN(10) > 0 {
-			return lives
-		}
-		fates := []fate{losesAnswer, failsBefore, crashAfter, crashBefore}
 		if p.what == "send" || p.what == "complete" {
-			fates = append(fates, late, late)
+			return s.sometimes(10, late, late)
 		}
-		return fates[s.rng.IntN(len(fates))]
+		return s.sometimes(10)
 	}
 	var results []func() error
 	if left {
@@ -227,9 +214,7 @@ func (s *sim) settle(t *testing.T) {
 			t.Errorf("sweep: %+v, %v", e, err)
 		}
 	})
-	if garbage := s.world.garbage(); garbage != nil {
-		t.Errorf("left behind: %v", garbage)
-	}
+	s.world.wantNoGarbage(t)
 	for key := range s.world.rows {
 		if strings.HasPrefix(key.PK, "Q#U") {
 			t.Errorf("an upload is still on the list: %v", key)

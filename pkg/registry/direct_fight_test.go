@@ -39,14 +39,10 @@ func directFight(t *testing.T, seed uint64) {
 		u, _, _ = r.StartDirect(ctx, "r", offer(content, seed%2 == 0))
 	})
 	s.decide = func(p *pending) fate {
-		if s.rng.IntN(12) > 0 {
-			return lives
-		}
-		fates := []fate{losesAnswer, failsBefore, crashAfter, crashBefore}
 		if p.what == "send" {
-			fates = append(fates, late)
+			return s.sometimes(12, late)
 		}
-		return fates[s.rng.IntN(len(fates))]
+		return s.sometimes(12)
 	}
 	var results []func() error
 	for range 3 {

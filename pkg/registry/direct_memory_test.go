@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"testing"
 	"time"
 
 	"github.com/pierless/pierless/pkg/direct"
@@ -157,6 +158,13 @@ func pushDirect(ctx context.Context, r *Registry, repo string, d oci.Digest, con
 	return finishDirect(ctx, r, repo, u.ID)
 }
 
+// sentInParts is an upload of content in the repository r whose parts are all stored.
+func sentInParts(ctx context.Context, r *Registry, content []byte) direct.Upload {
+	u, _, _ := r.StartDirect(ctx, "r", offer(content, true))
+	_ = sendAll(ctx, r, "r", u, content)
+	return u
+}
+
 func sendAll(ctx context.Context, r *Registry, repo string, u direct.Upload, content []byte) error {
 	store, _ := r.blobs.(simBlobs)
 	if u.Put != nil {
@@ -199,4 +207,11 @@ func (w *world) garbage() (keys []string) {
 		}
 	}
 	return keys
+}
+
+func (w *world) wantNoGarbage(t *testing.T) {
+	t.Helper()
+	if left := w.garbage(); left != nil {
+		t.Errorf("left behind: %v", left)
+	}
 }

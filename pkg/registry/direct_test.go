@@ -215,9 +215,7 @@ func TestDirectPartsOfOtherContent(t *testing.T) {
 			_, err = r.FindBlob(ctx, "r", d, false)
 			wantCode(t, "the blob", err, oci.BlobUnknown)
 		})
-		if left := s.world.garbage(); left != nil {
-			t.Errorf("left behind: %v", left)
-		}
+		s.world.wantNoGarbage(t)
 	})
 }
 
@@ -225,8 +223,7 @@ func TestDirectPartsOfOtherContent(t *testing.T) {
 func TestDirectPartsAreGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		alone(t, newSim(t, 1), func(ctx context.Context, r *Registry, store simBlobs) {
-			u, _, _ := r.StartDirect(ctx, "r", offer([]byte("content"), true))
-			_ = sendAll(ctx, r, "r", u, []byte("content"))
+			u := sentInParts(ctx, r, []byte("content"))
 			clear(store.w.uploads)
 			_, err := r.DirectStatus(ctx, "r", u.ID)
 			wantCode(t, "status", err, oci.BlobUploadUnknown)
@@ -258,9 +255,7 @@ func TestDirectStoreIsLax(t *testing.T) {
 				_, err = r.DirectStatus(ctx, "r", u.ID)
 				wantCode(t, "the upload", err, oci.BlobUploadUnknown)
 			})
-			if left := s.world.garbage(); left != nil {
-				t.Errorf("left behind: %v", left)
-			}
+			s.world.wantNoGarbage(t)
 		})
 	}
 }
@@ -273,16 +268,10 @@ func TestDirectVerificationLease(t *testing.T) {
 		var u direct.Upload
 		content := []byte("content")
 		alone(t, s, func(ctx context.Context, r *Registry, _ simBlobs) {
-			u, _, _ = r.StartDirect(ctx, "r", offer(content, true))
-			_ = sendAll(ctx, r, "r", u, content)
+			u = sentInParts(ctx, r, content)
 			_, _, _ = r.CompleteDirect(ctx, "r", u.ID)
 		})
-		s.decide = func(p *pending) fate {
-			if p.what == "open" {
-				return crashBefore
-			}
-			return lives
-		}
+		s.decide = only(crashBefore, "open")
 		alone(t, s, func(ctx context.Context, r *Registry, _ simBlobs) { _, _, _ = r.VerifyDirect(ctx, "r", u.ID) })
 		s.decide = func(*pending) fate { return lives }
 		alone(t, s, func(ctx context.Context, r *Registry, _ simBlobs) {

@@ -44,12 +44,7 @@ func TestExpireUploads(t *testing.T) {
 				t.Errorf("before anything is due: %+v, %v", e, err)
 			}
 			s.advance(2 * time.Hour)
-			s.decide = func(p *pending) fate { // one entry, or the few behind which the store is down
-				if p.what == "delete" || p.what == "discard" {
-					return failsBefore
-				}
-				return lives
-			}
+			s.decide = only(failsBefore, "delete", "discard") // one entry, or the few behind which the store is down
 			if e, err := r.ExpireUploads(ctx, 5); !errors.Is(err, errInjected) || e.Failed+e.Kept+e.Done != 5 || !e.More {
 				t.Errorf("while nothing can be dropped: %+v, %v", e, err)
 			}
@@ -73,9 +68,7 @@ func TestExpireUploads(t *testing.T) {
 				t.Errorf("parts are left: %v, %v", store.w.uploads, store.w.pieces)
 			}
 		})
-		if left := s.world.garbage(); left != nil {
-			t.Errorf("left behind: %v", left)
-		}
+		s.world.wantNoGarbage(t)
 	})
 }
 
@@ -107,9 +100,7 @@ func TestExpireMeetsAnother(t *testing.T) {
 				t.Errorf("parts are left: %v", store.w.uploads)
 			}
 		})
-		if left := s.world.garbage(); left != nil {
-			t.Errorf("left behind: %v", left)
-		}
+		s.world.wantNoGarbage(t)
 	})
 }
 

@@ -251,11 +251,11 @@ func TestDeleteMeetsPushes(t *testing.T) {
 			c := client{repo: "r", tag: "first", layers: []string{"one"}, big: seed%4 == 0}
 			s.spawn(0, again(c, 1))
 			s.run()
-			s.decide = func(p *pending) fate {
-				if seed%2 == 0 || s.rng.IntN(15) > 0 {
+			s.decide = func(*pending) fate {
+				if seed%2 == 0 {
 					return lives
 				}
-				return []fate{losesAnswer, failsBefore, crashAfter, crashBefore}[s.rng.IntN(4)]
+				return s.sometimes(15)
 			}
 			for i := range 3 {
 				c.tag = fmt.Sprint("t", i)
@@ -306,12 +306,7 @@ func fight(t *testing.T, seed uint64) {
 		s.run()
 		s.spawn(2*simGrace, sweeper{[]string{before + "two"}}.sweep)
 	}
-	s.decide = func(p *pending) fate {
-		if s.rng.IntN(12) > 0 {
-			return lives
-		}
-		return []fate{losesAnswer, failsBefore, crashAfter, crashBefore}[s.rng.IntN(4)]
-	}
+	s.decide = func(*pending) fate { return s.sometimes(12) }
 	bodies := []string{"one", "two", "two", "six"}
 	var results []func() error
 	for _, body := range bodies {

@@ -44,6 +44,26 @@ type pending struct {
 	told  chan error
 }
 
+// only has the calls of some kinds end in one way, and all others live.
+func only(f fate, kinds ...string) func(*pending) fate {
+	return func(p *pending) fate {
+		if slices.Contains(kinds, p.what) {
+			return f
+		}
+		return lives
+	}
+}
+
+// sometimes is how one call in n ends: in any of the bad ways that each kind has, and in
+// those that this kind has beside them.
+func (s *sim) sometimes(n int, others ...fate) fate {
+	if s.rng.IntN(n) > 0 {
+		return lives
+	}
+	fates := append([]fate{losesAnswer, failsBefore, crashAfter, crashBefore}, others...)
+	return fates[s.rng.IntN(len(fates))]
+}
+
 type actor struct {
 	id      int
 	skew    time.Duration // its clock is wrong by this
