@@ -107,14 +107,15 @@ func (r *Registry) Referrers(ctx context.Context, repo string, subject oci.Diges
 	return answer, nil
 }
 
-// referrerAttrs is the descriptor that the referrers API shows. One whose
+// referrerWrite stores the descriptor that the referrers API shows, under the manifest's subject. One whose
 // annotations are too many for a row is made from the manifest when it is asked for.
-func referrerAttrs(p manifestPush) Attrs {
+func referrerWrite(p manifestPush) Write {
 	attrs := Attrs{attrDigest: string(p.digest)}
 	if packed, err := json.Marshal(describe(p.manifest, p.digest, len(p.Content))); err == nil && len(packed) <= maxDescriptor {
 		attrs[attrBytes] = packed
 	}
-	return attrs
+	key := referrerKey(p.repo, p.manifest.Subject, p.manifest.ArtifactType, p.digest)
+	return Write{Key: key, Op: Put, Attrs: attrs}
 }
 
 func describe(m oci.Manifest, d oci.Digest, size int) oci.Descriptor {
