@@ -174,7 +174,7 @@ func errAmbiguous(kind, fields string) error {
 }
 
 // IsManifestType reports whether a registry may serve a manifest as mediaType: application/*, or *+json. Browsers run
-// scripts in what they get as, for example, text/html. The names are those of RFC 6838 (section 4.2), so there are no
+// scripts in other types, for example text/html. The names are those of RFC 6838 (section 4.2), so there are no
 // parameters, lists or wildcards.
 func IsManifestType(mediaType string) bool {
 	kind, subtype, _ := strings.Cut(mediaType, "/")

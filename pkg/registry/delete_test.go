@@ -200,7 +200,7 @@ func TestLateDeleteSparesLaterTags(t *testing.T) {
 	}
 }
 
-// TestLostManifestBytes: a store that lost the bytes of a manifest is no endless search for its tag.
+// TestLostManifestBytes: a tag whose manifest bytes are lost is answered with 404 after one more read.
 func TestLostManifestBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t, 1)

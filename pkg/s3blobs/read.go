@@ -92,13 +92,13 @@ func unverified(o *s3.Options) {
 	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 }
 
-// S3 keeps a Content-Type, Content-Disposition, Cache-Control and Expires that came with a presigned PUT, though nobody
-// signed them, and gives them to everybody who reads the object: a browser would show a layer as HTML, from the bucket's
-// host. The URL for reading signs others in their place; a max-age overrides Expires.
+// S3 stores the unsigned Content-Type, Content-Disposition, Cache-Control and Expires headers of a presigned PUT and
+// returns them to every reader: a browser would render a layer as HTML from the bucket's host. URLs for reading sign
+// overrides; a max-age overrides Expires.
 const (
 	servedType        = "application/octet-stream"
 	servedDisposition = "attachment"
-	// servedCaching lets the client that was let in keep content, which never changes, but no cache that it shares.
+	// servedCaching allows only private caches, because access was granted to one client. Content never changes.
 	servedCaching = "private, max-age=31536000, immutable"
 )
 

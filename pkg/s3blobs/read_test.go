@@ -40,7 +40,7 @@ func TestPresign(t *testing.T) {
 			}
 			if query.Get("response-content-type") != "application/octet-stream" || query.Get("response-content-disposition") != "attachment" ||
 				query.Get("response-cache-control") != "private, max-age=31536000, immutable" {
-				t.Errorf("%s gives out the headers of whoever stored the content: %s", method, parsed.RawQuery)
+				t.Errorf("%s does not override the headers of the PUT: %s", method, parsed.RawQuery)
 			}
 		}
 		if _, err := blobs.Presign(t.Context(), http.MethodPut, "key"); err == nil {
