@@ -14,6 +14,7 @@ import (
 
 	"github.com/pierless/pierless/pkg/auth"
 	"github.com/pierless/pierless/pkg/env"
+	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/server"
 	"github.com/pierless/pierless/pkg/sweep"
@@ -151,6 +152,7 @@ func run(ctx context.Context, listener net.Listener, handler http.Handler, log *
 func withHealth(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/healthz" {
+			oci.SetSecurityHeaders(w.Header())
 			_, _ = io.WriteString(w, "ok\n") // a prober that left needs no answer
 			return
 		}

@@ -83,6 +83,9 @@ func get(t *testing.T, url string) (status int, body string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if resp.Header.Get("X-Content-Type-Options") != "nosniff" || resp.Header.Get("Content-Security-Policy") == "" {
+		t.Errorf("%s: a browser may run scripts in this answer: %v", url, resp.Header)
+	}
 	return resp.StatusCode, string(b)
 }
 

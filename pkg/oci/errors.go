@@ -54,7 +54,7 @@ func Codes() []ErrorDescriptor {
 		{BlobUploadUnknown, http.StatusNotFound, "blob upload unknown to registry", "The upload was never started, has expired, was cancelled, or belongs to another repository. Start a new one.", true},
 		{DigestInvalid, http.StatusBadRequest, "provided digest did not match uploaded content", "The digest is malformed, of an unsupported algorithm, or not that of the content. Nothing was stored.", true},
 		{ManifestBlobUnknown, http.StatusBadRequest, "manifest references a manifest or blob unknown to registry", "The manifest names content that the repository does not have. One error per missing digest; push these first.", true},
-		{ManifestInvalid, http.StatusBadRequest, "manifest invalid", "The manifest is not JSON, lacks what its media type needs, or disagrees with its Content-Type.", true},
+		{ManifestInvalid, http.StatusBadRequest, "manifest invalid", "The manifest is not JSON, disagrees with its media type or Content-Type, refers to too much, or has a media type that is neither application/* nor *+json.", true},
 		{ManifestUnknown, http.StatusNotFound, "manifest unknown to registry", "The repository has no manifest with this tag or digest.", true},
 		{NameInvalid, http.StatusBadRequest, "invalid repository name", "The path holds no legal repository name.", true},
 		{NameUnknown, http.StatusNotFound, "repository name not known to registry", "Nothing was ever pushed to this repository.", true},

@@ -97,7 +97,8 @@ func (w *wireManifest) decode(content []byte) error {
 
 // ParseManifest reads content that was pushed as contentType; parameters of the
 // type are ignored. A content type that is empty is taken from the content's
-// mediaType. The error is MANIFEST_INVALID.
+// mediaType. Of the bytes of one manifest, every type that is accepted gives the
+// same Manifest but for MediaType. The error is MANIFEST_INVALID.
 func ParseManifest(contentType string, content []byte) (Manifest, error) {
 	var w wireManifest
 	if err := w.decode(content); err != nil {
@@ -112,10 +113,16 @@ func ParseManifest(contentType string, content []byte) (Manifest, error) {
 	case MediaTypeDockerSchema1, MediaTypeDockerSigned1:
 		return Manifest{}, NewError(ManifestInvalid, "Docker schema 1 manifests are not accepted: push with a client of 2017 or later")
 	case MediaTypeImageIndex, MediaTypeDockerList:
+		if w.Config != nil || len(w.Layers) > 0 {
+			return Manifest{}, errAmbiguous("an index", "config or layers")
+		}
 		m.Manifests = w.Manifests
 	case MediaTypeImageManifest, MediaTypeDockerManifest:
 		if w.Config == nil {
 			return Manifest{}, NewError(ManifestInvalid, "an image manifest needs a config descriptor")
+		}
+		if len(w.Manifests) > 0 {
+			return Manifest{}, errAmbiguous("an image manifest", "manifests")
 		}
 		fallthrough
 	default:
@@ -151,11 +158,38 @@ func manifestMediaType(contentType, field string) (string, error) {
 	case field != "" && !strings.EqualFold(field, header):
 		return "", NewError(ManifestInvalid, "Content-Type %q differs from the manifest's mediaType %q", clip(header), clip(field))
 	}
-	if len(header) > maxMediaTypeLength || strings.ContainsFunc(header, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
-		return "", NewError(ManifestInvalid, "media type %q is malformed", clip(header))
+	if !IsManifestType(header) {
+		return "", NewError(ManifestInvalid, "media type %q is not accepted for manifests: "+
+			"send application/..., or a type that ends in +json, as Content-Type and mediaType", clip(header))
 	}
 	if field != "" {
 		return field, nil // the manifest's own spelling
 	}
 	return header, nil
+}
+
+// errAmbiguous refuses bytes that are an image under one type and an index under another (CVE-2021-41190).
+func errAmbiguous(kind, fields string) error {
+	return NewError(ManifestInvalid, "the media type says %s, which has no %s: push the manifest with its right type", kind, fields)
+}
+
+// IsManifestType reports whether a registry may serve a manifest as mediaType: application/*, or *+json. Browsers run
+// scripts in other types, for example text/html. The names are those of RFC 6838 (section 4.2), so there are no
+// parameters, lists or wildcards.
+func IsManifestType(mediaType string) bool {
+	kind, subtype, _ := strings.Cut(mediaType, "/")
+	if len(mediaType) > maxMediaTypeLength || !isRestrictedName(kind) || !isRestrictedName(subtype) {
+		return false
+	}
+	return strings.EqualFold(kind, "application") || strings.HasSuffix(strings.ToLower(subtype), "+json")
+}
+
+func isRestrictedName(s string) bool {
+	isAlphanumeric := func(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' }
+	for i := range len(s) {
+		if !isAlphanumeric(s[i]) && (i == 0 || !strings.ContainsRune("!#$&-^_.+", rune(s[i]))) {
+			return false
+		}
+	}
+	return s != ""
 }

@@ -3,6 +3,7 @@ package oci_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -186,7 +187,12 @@ func TestParseManifestRefuses(t *testing.T) {
 		"malformed digest":    {oci.MediaTypeImageManifest, `{"config":{"digest":"sha256:..","size":1}}`},
 		"negative size":       {oci.MediaTypeImageManifest, `{"config":{` + strings.Replace(zero, `:0`, `:-1`, 1) + `}}`},
 		"malformed subject":   {oci.MediaTypeImageManifest, `{` + conf + `,"subject":{"digest":"latest","size":1}}`},
+		"index with layers":   {oci.MediaTypeImageIndex, `{"manifests":[],"layers":[{` + zero + `}]}`},
+		"index with config":   {oci.MediaTypeDockerList, `{"manifests":[],` + conf + `}`},
+		"image of an index":   {oci.MediaTypeImageManifest, `{` + conf + `,"manifests":[{` + zero + `}]}`},
 		"malformed type":      {"a b", `{}`},
+		"HTML":                {"text/html; charset=utf-8", `{}`},
+		"HTML in the content": {"application/json", `{"mediaType":"text/html"}`},
 		"type with a newline": {"", `{"mediaType":"a\nb"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -195,6 +201,26 @@ func TestParseManifestRefuses(t *testing.T) {
 				t.Errorf("got %+v, %v; want MANIFEST_INVALID", m, err)
 			}
 		})
+	}
+}
+
+func TestManifestTypes(t *testing.T) {
+	for mediaType, want := range map[string]bool{
+		oci.MediaTypeImageManifest: true, oci.MediaTypeDockerSigned1: true, "application/octet-stream": true,
+		"Application/vnd.x!#$&-^_.+1": true, "text/vnd.example+json": true, "model/gltf+JSON": true, "application/0": true,
+
+		"text/html": false, "image/svg+xml": false, "text/plain": false, "*/*": false, "application/*": false, "*/x+json": false,
+		"application/": false, "/x+json": false, "application": false, "+json": false, "": false, "application/a/b": false,
+		"text/html;x=+json": false, "application/json;charset=utf-8": false, "application/json,text/html": false,
+		"text/html, x/y+json": false, "application/a\nb": false, "application/\xff": false, "application/.x": false,
+		"application/" + strings.Repeat("x", 243): true, "application/" + strings.Repeat("x", 244): false,
+	} {
+		if oci.IsManifestType(mediaType) != want {
+			t.Errorf("%q: got %t", mediaType, !want)
+		}
+		if _, err := oci.ParseManifest("", []byte(fmt.Sprintf(`{"mediaType":%q,%s}`, mediaType, conf))); mediaType != oci.MediaTypeDockerSigned1 && (err == nil) != want {
+			t.Errorf("%q as mediaType: %v", mediaType, err)
+		}
 	}
 }
 

@@ -24,6 +24,9 @@ func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, seen func(*http.Res
 		Rewrite: p.rewrite, Transport: p.transport, ErrorLog: p.errorLog,
 		ModifyResponse: func(resp *http.Response) error {
 			localize(p.upstream, resp.Header, r.Host)
+			for name := range w.Header() {
+				resp.Header.Del(name) // ours are set; the registry's would be added to them
+			}
 			if err := settle(r, resp); err != nil {
 				return err
 			}

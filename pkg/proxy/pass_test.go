@@ -306,3 +306,14 @@ func TestOptions(t *testing.T) {
 		}
 	}
 }
+
+// TestSecurityHeaders: a registry's own headers do not let a browser run what it serves. That the answers have ours, once
+// each, send checks.
+func TestSecurityHeaders(t *testing.T) {
+	s, _ := newSiteOver(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Security-Policy", "script-src *")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		fmt.Fprint(w, "{}")
+	})
+	s.do("GET", "/v2/", nil)
+}

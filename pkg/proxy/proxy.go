@@ -142,6 +142,7 @@ func (p *Proxy) expire(since time.Time) {
 
 // ServeHTTP implements http.Handler.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	oci.SetSecurityHeaders(w.Header())
 	if r.ContentLength != 0 {
 		r = p.limitBody(w, r)
 	}

@@ -299,6 +299,11 @@ func (s *site) send(method, path string, body io.Reader, length int64, headers .
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"} {
+		if got := resp.Header.Values(name); len(got) != 1 || got[0] != want {
+			s.t.Errorf("%s %s: %s %q", method, path, name, got)
+		}
+	}
 	return &answer{s.t, method + " " + path, resp.StatusCode, resp.Header, string(content)}
 }
 

@@ -9,11 +9,11 @@ import (
 )
 
 const (
-	// firstTags go in the transaction that takes the manifest itself: beside them
-	// are its row, its bytes, their key row, its referrer and the review.
-	firstTags = MaxTransact - 5
-	// furtherTags leave room for the manifest's row.
-	furtherTags = MaxTransact - 1
+	// lastTags fit into the transaction that deletes the manifest itself: its row, its bytes, their key row, its
+	// referrer row and the review take the other five writes.
+	lastTags = MaxTransact - 5
+	// earlierTags leave room for the check of the manifest's row.
+	earlierTags = MaxTransact - 1
 )
 
 // DeleteTag takes a tag away, not the manifest. The error is MANIFEST_UNKNOWN.
@@ -38,9 +38,9 @@ func (r *Registry) DeleteTag(ctx context.Context, repo, tag string) error {
 	return fmt.Errorf("delete tag: %w", ErrContended)
 }
 
-// DeleteManifest takes a manifest and all tags that point at it away. A tag that
-// is pushed meanwhile is either deleted with it, or finds it gone and brings it
-// back. The error is MANIFEST_UNKNOWN.
+// DeleteManifest deletes a manifest and all tags that point at it. A concurrent push of a tag is either deleted too,
+// or finds the manifest gone and stores it again. A delete that fails half-way leaves the manifest and the rest of
+// its tags; repeating it deletes them. The error is MANIFEST_UNKNOWN.
 func (r *Registry) DeleteManifest(ctx context.Context, repo string, d oci.Digest) error {
 	for try := range maxContended {
 		rows, err := r.get(ctx, manifestKey(repo, d))
@@ -48,11 +48,7 @@ func (r *Registry) DeleteManifest(ctx context.Context, repo string, d oci.Digest
 			return fmt.Errorf("read manifest: %w", err)
 		}
 		row := rows[0].Attrs
-		switch row.text(attrState) {
-		case stateDeleting:
-			return r.finishDelete(ctx, repo, d, row)
-		case stateLive:
-		default:
+		if row.text(attrState) != stateLive {
 			return errManifestUnknown(repo, oci.Reference{Digest: d})
 		}
 		tags, err := r.edges(ctx, repo, d)
@@ -108,45 +104,49 @@ func (r *Registry) pointing(ctx context.Context, repo string, d oci.Digest, tags
 	return there, nil
 }
 
-// deleteLive deletes a manifest in one transaction if its tags fit in; else that
-// transaction hides the manifest and leaves it in the state deleting, which
-// anyone can finish. Not deleted and no error: a tag has moved on, or the
-// manifest was pushed again.
+// deleteLive deletes the tags and then, in one transaction with the last of them, the manifest: a tag that is there
+// always resolves, wherever this stops. Every transaction requires the manifest's generation, so that none applies
+// after a later push. Not deleted and no error: a tag points elsewhere by now, or the manifest was pushed again.
 func (r *Registry) deleteLive(ctx context.Context, repo string, d oci.Digest, row Attrs, tags []string) (deleted bool, err error) {
-	first, rest := tags[:min(len(tags), firstTags)], tags[min(len(tags), firstTags):]
-	writes := append(r.takeDown(repo, d, row, len(rest) > 0), untag(repo, d, first)...)
-	if len(writes)+len(first) <= MaxTransact {
+	unchanged := Equal(attrWrite, row.text(attrWrite))
+	for len(tags) > lastTags {
+		n := min(len(tags), earlierTags)
+		writes := append(untag(repo, d, tags[:n]), Write{Key: manifestKey(repo, d), Op: Check, If: unchanged})
+		if applied, err := r.transactUnlessConflict(ctx, writes); !applied {
+			return false, wrap("delete tags of manifest", err)
+		}
+		tags = tags[n:]
+	}
+	writes := append(r.takeDown(repo, d, row), untag(repo, d, tags)...)
+	if len(writes)+len(tags) <= MaxTransact {
 		// Edges that are left behind do no harm, but cost a later delete a try.
-		for _, tag := range first {
+		for _, tag := range tags {
 			writes = append(writes, Write{Key: edgeKey(repo, d, tag), Op: Delete})
 		}
 	}
-	nonce := r.nonce()
-	err = r.transactAs(ctx, nonce, writes...)
-	var conflict *Conflict
-	if errors.As(err, &conflict) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("delete manifest: %w", err)
+	if applied, err := r.transactUnlessConflict(ctx, writes); !applied {
+		return false, wrap("delete manifest", err)
 	}
 	if key := row.text(attrKey); key != "" {
 		r.cleanUp("manifest bytes", key, r.blobs.Delete(ctx, key))
 	}
-	if len(rest) > 0 {
-		return true, r.deleteRest(ctx, repo, d, nonce, rest)
-	}
 	return true, nil
 }
 
-// takeDown is the writes that hide a manifest, its thin row's first.
-func (r *Registry) takeDown(repo string, d oci.Digest, row Attrs, tagsLeft bool) []Write {
-	thin := Write{Key: manifestKey(repo, d), Op: Delete, If: Equal(attrWrite, row.text(attrWrite))}
-	if tagsLeft {
-		thin.Op, thin.Attrs = Put, Attrs{attrState: stateDeleting, attrRefs: row.bytes(attrRefs)}
+// transactUnlessConflict reports whether the writes were applied; a conflict is no error.
+func (r *Registry) transactUnlessConflict(ctx context.Context, writes []Write) (applied bool, err error) {
+	err = r.transact(ctx, writes...)
+	var conflict *Conflict
+	if errors.As(err, &conflict) {
+		return false, nil
 	}
+	return err == nil, err
+}
+
+// takeDown is the writes that delete a manifest without its tags.
+func (r *Registry) takeDown(repo string, d oci.Digest, row Attrs) []Write {
 	writes := []Write{
-		thin,
+		{Key: manifestKey(repo, d), Op: Delete, If: Equal(attrWrite, row.text(attrWrite))},
 		{Key: contentKey(repo, d), Op: Delete},
 		r.review(reviewManifest, repo, Attrs{attrRepo: repo, attrDigest: string(d), attrRefs: row.bytes(attrRefs)}),
 	}
@@ -167,49 +167,4 @@ func untag(repo string, d oci.Digest, tags []string) []Write {
 		writes[i] = Write{Key: tagKey(repo, tag), Op: Delete, If: Equal(attrDigest, string(d))}
 	}
 	return writes
-}
-
-// finishDelete goes on with a delete that somebody else began.
-func (r *Registry) finishDelete(ctx context.Context, repo string, d oci.Digest, row Attrs) error {
-	tags, err := r.edges(ctx, repo, d)
-	if err == nil {
-		tags, err = r.pointing(ctx, repo, d, tags)
-	}
-	if err != nil {
-		return err
-	}
-	return r.deleteRest(ctx, repo, d, row.text(attrWrite), tags)
-}
-
-// deleteRest deletes tags of a manifest in the state deleting, the manifest's row
-// with the last of them. Several requests may do it at once: the row has one
-// generation, and whoever finds it gone is done.
-func (r *Registry) deleteRest(ctx context.Context, repo string, d oci.Digest, generation string, tags []string) error {
-	for {
-		n := min(len(tags), furtherTags)
-		thin := Write{Key: manifestKey(repo, d), Op: Check, If: Equal(attrWrite, generation)}
-		if n == len(tags) {
-			thin.Op = Delete
-		}
-		err := r.transact(ctx, append(untag(repo, d, tags[:n]), thin)...)
-		var conflict *Conflict
-		switch {
-		case err == nil && n == len(tags):
-			return nil
-		case err == nil:
-			tags = tags[n:]
-		case !errors.As(err, &conflict):
-			return fmt.Errorf("delete tags of manifest: %w", err)
-		case conflict.old(n) != nil:
-			return nil
-		default:
-			var still []string
-			for i, tag := range tags {
-				if i >= n || conflict.old(i) == nil {
-					still = append(still, tag)
-				}
-			}
-			tags = still
-		}
-	}
 }

@@ -64,12 +64,13 @@ type Referrers struct {
 }
 
 const (
-	// referrersPage bounds the rows of one answer; with maxDescriptor bytes each it
-	// fits through a Lambda function.
+	// referrersPage is the number of rows that one answer is made from.
 	referrersPage = 100
+	// maxDescriptor is the largest descriptor kept in a row, in bytes of JSON.
 	maxDescriptor = 32 << 10
-	// referrersBytes ends a page early that descriptors of huge manifests fill.
-	referrersBytes = 3 << 20
+	// referrersBytes bounds the descriptors of one answer, in bytes of JSON: in base64,
+	// they still fit into the 6 MB that a Lambda function can answer.
+	referrersBytes = 4 << 20
 )
 
 // Referrers lists what refers to a subject, whether or not that exists, filtered
@@ -94,44 +95,60 @@ func (r *Registry) Referrers(ctx context.Context, repo string, subject oci.Diges
 		if err != nil {
 			return Referrers{}, err
 		}
+		if size > 0 && size+weight > referrersBytes {
+			answer.Next = nextReferrer(page.Rows[i-1])
+			return answer, nil
+		}
 		if weight > 0 {
 			answer.Index.Manifests = append(answer.Index.Manifests, d)
+			size += weight
 		}
-		size += weight
-		last := i == len(page.Rows)-1
-		if !last && size > referrersBytes || last && page.More {
-			answer.Next = base64.RawURLEncoding.EncodeToString([]byte(row.Key.SK))
-			break
-		}
+	}
+	if page.More {
+		answer.Next = nextReferrer(page.Rows[len(page.Rows)-1])
 	}
 	return answer, nil
 }
 
-// referrerAttrs is the descriptor that the referrers API shows. One whose
-// annotations are too many for a row is made from the manifest when it is asked for.
-func referrerAttrs(p manifestPush) Attrs {
+func nextReferrer(last Row) string { return base64.RawURLEncoding.EncodeToString([]byte(last.Key.SK)) }
+
+// referrerWrite stores the descriptor that the referrers API shows, under the manifest's subject. One that is too
+// large for a row is made from the manifest on each request.
+func referrerWrite(p manifestPush) Write {
 	attrs := Attrs{attrDigest: string(p.digest)}
-	if packed, err := json.Marshal(describe(p.manifest, p.digest, len(p.Content))); err == nil && len(packed) <= maxDescriptor {
+	if _, packed, err := describe(p.manifest, p.digest, len(p.Content)); err == nil && len(packed) <= maxDescriptor {
 		attrs[attrBytes] = packed
 	}
-	return attrs
+	key := referrerKey(p.repo, p.manifest.Subject, p.manifest.ArtifactType, p.digest)
+	return Write{Key: key, Op: Put, Attrs: attrs}
 }
 
-func describe(m oci.Manifest, d oci.Digest, size int) oci.Descriptor {
-	return oci.Descriptor{
-		MediaType: m.MediaType, Digest: d, Size: int64(size),
+// describe returns the descriptor of a manifest, also as JSON. A descriptor that is too large for any answer comes
+// without annotations, and without an artifact type that is longer than media types can be.
+func describe(m oci.Manifest, digest oci.Digest, size int) (d oci.Descriptor, packed []byte, err error) {
+	d = oci.Descriptor{
+		MediaType: m.MediaType, Digest: digest, Size: int64(size),
 		ArtifactType: m.ArtifactType, Annotations: m.Annotations,
 	}
+	if packed, err = json.Marshal(d); err != nil || len(packed) < referrersBytes {
+		return d, packed, err
+	}
+	d.Annotations = nil
+	if len(d.ArtifactType) > maxArtifactTypeKey {
+		d.ArtifactType = ""
+	}
+	packed, err = json.Marshal(d)
+	return d, packed, err
 }
 
-// referrer returns the descriptor of a row and its weight in bytes, roughly; 0
-// where the manifest was deleted since the list was read.
+// referrer returns the descriptor of a row and its weight: the bytes it takes in an answer, its comma included, or 0
+// if the manifest was deleted since the list was read.
 func (r *Registry) referrer(ctx context.Context, repo string, row Row) (d oci.Descriptor, weight int, err error) {
 	if packed, found := row.Attrs[attrBytes].([]byte); found {
 		if err := json.Unmarshal(packed, &d); err != nil {
 			return d, 0, fmt.Errorf("decode referrer: %w", err)
 		}
-		return d, len(packed), nil
+		return d, len(packed) + 1, nil
 	}
 	m, err := r.FindManifest(ctx, repo, oci.Reference{Digest: row.Attrs.digest(attrDigest)})
 	if errors.Is(err, oci.NewError(oci.ManifestUnknown, "")) {
@@ -141,5 +158,9 @@ func (r *Registry) referrer(ctx context.Context, repo string, row Row) (d oci.De
 		return d, 0, err
 	}
 	parsed, err := oci.ParseManifest(m.MediaType, m.Content)
-	return describe(parsed, m.Digest, len(m.Content)), len(m.Content), err
+	if err != nil {
+		parsed = oci.Manifest{MediaType: m.MediaType} // was accepted by an earlier version
+	}
+	d, packed, err := describe(parsed, m.Digest, len(m.Content))
+	return d, len(packed) + 1, err
 }

@@ -19,22 +19,40 @@ type Manifest struct {
 
 // FindManifest reads a manifest by tag or digest. The error is MANIFEST_UNKNOWN.
 func (r *Registry) FindManifest(ctx context.Context, repo string, ref oci.Reference) (Manifest, error) {
-	d := ref.Digest
-	if ref.Tag != "" {
+	if ref.Tag == "" {
+		return r.findByDigest(ctx, repo, ref)
+	}
+	seen := ""
+	for range maxContended {
 		rows, err := r.get(ctx, tagKey(repo, ref.Tag))
 		if err != nil {
 			return Manifest{}, fmt.Errorf("read tag: %w", err)
 		}
-		d = rows[0].Attrs.digest(attrDigest)
-		if d == "" {
+		row := rows[0].Attrs
+		if row == nil || row.text(attrWrite) == seen {
 			return Manifest{}, errManifestUnknown(repo, ref)
 		}
-		// The tag proves that the manifest lives, the digest that the bytes are right.
-		if content, found := r.manifests.Get(d); found {
-			return Manifest{Digest: d, MediaType: rows[0].Attrs.text(attrMediaType), Content: content}, nil
+		m := Manifest{Digest: row.digest(attrDigest), MediaType: row.text(attrMediaType)}
+		// The tag proves that the manifest is visible, the digest that the bytes are right.
+		if content, found := r.manifests.Get(m.Digest); found {
+			m.Content = content
+			return m, nil
 		}
+		found, err := r.findByDigest(ctx, repo, oci.Reference{Digest: m.Digest})
+		if err == nil {
+			m.Content = found.Content
+			return m, nil
+		}
+		if !errors.Is(err, oci.NewError(oci.ManifestUnknown, "")) {
+			return Manifest{}, err
+		}
+		seen = row.text(attrWrite) // deleted since the tag was read; the tag may point elsewhere by now
 	}
-	rows, err := r.get(ctx, contentKey(repo, d))
+	return Manifest{}, fmt.Errorf("read manifest by tag: %w", ErrContended)
+}
+
+func (r *Registry) findByDigest(ctx context.Context, repo string, ref oci.Reference) (Manifest, error) {
+	rows, err := r.get(ctx, contentKey(repo, ref.Digest))
 	if err != nil {
 		return Manifest{}, fmt.Errorf("read manifest: %w", err)
 	}
@@ -42,14 +60,14 @@ func (r *Registry) FindManifest(ctx context.Context, repo string, ref oci.Refere
 	if row == nil {
 		return Manifest{}, errManifestUnknown(repo, ref)
 	}
-	content, err := r.manifestBytes(ctx, d, row)
+	content, err := r.manifestBytes(ctx, ref.Digest, row)
 	if errors.Is(err, ErrNoContent) {
 		return Manifest{}, errManifestUnknown(repo, ref) // deleted since the row was read
 	}
 	if err != nil {
 		return Manifest{}, err
 	}
-	return Manifest{Digest: d, MediaType: row.text(attrMediaType), Content: content}, nil
+	return Manifest{Digest: ref.Digest, MediaType: row.text(attrMediaType), Content: content}, nil
 }
 
 func errManifestUnknown(repo string, ref oci.Reference) error {
@@ -151,11 +169,12 @@ type manifestPush struct {
 	repo     string
 	digest   oci.Digest
 	manifest oci.Manifest
-	refs     []oci.Digest
+	refs     []byte // packed
 }
 
-// references lists the different digests that the sweep must keep for a manifest.
-func references(m oci.Manifest) ([]oci.Digest, error) {
+// references packs the different digests that the sweep must keep for a manifest: they must fit into its row, and into
+// the review that its delete leaves.
+func references(m oci.Manifest) ([]byte, error) {
 	seen := map[oci.Digest]bool{}
 	var refs []oci.Digest
 	for _, ds := range [][]oci.Descriptor{m.Blobs, m.Manifests} {
@@ -169,7 +188,12 @@ func references(m oci.Manifest) ([]oci.Digest, error) {
 	if len(refs) > MaxReferences {
 		return nil, oci.NewError(oci.ManifestInvalid, "the manifest refers to %d digests, the limit is %d", len(refs), MaxReferences)
 	}
-	return refs, nil
+	packed := packDigests(refs)
+	if len(packed) > maxPackedRefs {
+		return nil, oci.NewError(oci.ManifestInvalid, "the manifest refers to %d digests of %d bytes, the limit is %d bytes "+
+			"(a sha512 takes 65, a sha256 33): refer to content by sha256", len(refs), len(packed), maxPackedRefs)
+	}
+	return packed, nil
 }
 
 // pushManifest makes one attempt; not done means that another request changed
@@ -178,9 +202,6 @@ func (r *Registry) pushManifest(ctx context.Context, p manifestPush) (done bool,
 	row, err := r.announce(ctx, p)
 	if err != nil {
 		return false, err
-	}
-	if row.text(attrState) == stateDeleting {
-		return false, r.finishDelete(ctx, p.repo, p.digest, row)
 	}
 	if err := r.checkReferences(ctx, p); err != nil {
 		return false, err
@@ -202,7 +223,7 @@ func (r *Registry) pushManifest(ctx context.Context, p manifestPush) (done bool,
 // needs, and returns it. A fresh pending row of another pusher serves us too: as
 // long as it keeps its generation, it has been there since we looked.
 func (r *Registry) announce(ctx context.Context, p manifestPush) (Attrs, error) {
-	attrs := Attrs{attrState: statePending, attrRefs: packDigests(p.refs), attrTouched: r.now()}
+	attrs := Attrs{attrState: statePending, attrRefs: p.refs, attrTouched: r.now()}
 	cond := Absent()
 	for range maxContended {
 		row, err := r.update(ctx, Write{Key: manifestKey(p.repo, p.digest), Op: Put, If: cond, Attrs: attrs})
@@ -226,55 +247,75 @@ func (r *Registry) announce(ctx context.Context, p manifestPush) (Attrs, error) 
 // publication builds the transaction that makes a manifest visible. key is the
 // content key that it stored the bytes under, or empty.
 func (r *Registry) publication(ctx context.Context, p manifestPush, row Attrs) (writes []Write, key string, err error) {
-	mediaType := p.manifest.MediaType
 	if row.text(attrState) == stateLive {
-		// All is there but, perhaps, the tags. The generation changes all the same:
-		// a delete that has not seen these tags must not go through.
-		mediaType = row.text(attrMediaType)
-		writes = append(writes, Write{
-			Key: manifestKey(p.repo, p.digest), Op: Set, If: Equal(attrState, stateLive), Attrs: Attrs{attrTouched: r.now()},
-		})
+		writes = r.renewal(p, row)
 	} else if writes, key, err = r.newManifest(ctx, p, row.text(attrWrite)); err != nil {
 		return nil, "", err
 	}
 	for _, tag := range p.Tags {
 		writes = append(writes,
 			Write{Key: tagKey(p.repo, tag), Op: Put, Attrs: Attrs{
-				attrDigest: string(p.digest), attrMediaType: mediaType, attrSize: int64(len(p.Content)),
+				attrDigest: string(p.digest), attrMediaType: p.manifest.MediaType, attrSize: int64(len(p.Content)),
 			}},
 			Write{Key: edgeKey(p.repo, p.digest, tag), Op: Put, Attrs: Attrs{}})
 	}
 	return writes, key, nil
 }
 
+// renewal pushes a live manifest again. Its bytes are there; its generation changes all the same, so that a delete that
+// has not seen the new tags fails. Bytes without a mediaType have the type of their last push. Whatever else the rows
+// hold is the same for every type that oci.ParseManifest accepts for these bytes.
+func (r *Registry) renewal(p manifestPush, row Attrs) []Write {
+	mediaType := p.manifest.MediaType
+	thin := Write{Key: manifestKey(p.repo, p.digest), Op: Set, Attrs: Attrs{attrTouched: r.now()}}
+	if row.text(attrMediaType) == mediaType {
+		thin.If = Equal(attrMediaType, mediaType) // only a live row has one
+		return []Write{thin}
+	}
+	thin.If, thin.Attrs[attrMediaType] = Equal(attrWrite, row.text(attrWrite)), mediaType
+	writes := []Write{thin, contentWrite(p, row.text(attrKey))}
+	if p.manifest.Subject != "" {
+		writes = append(writes, referrerWrite(p))
+	}
+	return writes
+}
+
 // newManifest turns the pending row of a generation into a live one, and stores
 // bytes and referrer. The live row has what a delete must undo.
 func (r *Registry) newManifest(ctx context.Context, p manifestPush, generation string) (writes []Write, key string, err error) {
 	thin := Attrs{
-		attrState: stateLive, attrRefs: packDigests(p.refs), attrTouched: r.now(),
+		attrState: stateLive, attrRefs: p.refs, attrTouched: r.now(),
 		attrMediaType: p.manifest.MediaType, attrSize: int64(len(p.Content)),
 	}
-	content := Attrs{attrMediaType: p.manifest.MediaType, attrSize: int64(len(p.Content))}
-	if len(p.Content) <= inlineManifest {
-		content[attrBytes] = p.Content
-	} else {
+	if len(p.Content) > inlineManifest {
 		_, key = r.newUpload()
 		if err := r.try(ctx, func() error { return r.putOnce(ctx, key, p.Content) }); err != nil {
 			return nil, "", fmt.Errorf("store manifest: %w", err)
 		}
-		content[attrKey], thin[attrKey] = key, key
+		thin[attrKey] = key
 		writes = append(writes, Write{Key: objectKey(key), Op: Put, If: Absent(), Attrs: Attrs{
 			attrState: stateLive, attrRepo: p.repo, attrDigest: string(p.digest), attrSize: int64(len(p.Content)),
 		}})
 	}
-	writes = append(writes, Write{Key: contentKey(p.repo, p.digest), Op: Put, Attrs: content})
+	writes = append(writes, contentWrite(p, key))
 	if subject := p.manifest.Subject; subject != "" {
-		at := referrerKey(p.repo, subject, p.manifest.ArtifactType, p.digest)
-		thin[attrSubject], thin[attrReferrer] = string(subject), at.SK
-		writes = append(writes, Write{Key: at, Op: Put, Attrs: referrerAttrs(p)})
+		referrer := referrerWrite(p)
+		thin[attrSubject], thin[attrReferrer] = string(subject), referrer.Key.SK
+		writes = append(writes, referrer)
 	}
 	pending := All(Equal(attrState, statePending), Equal(attrWrite, generation))
 	return append(writes, Write{Key: manifestKey(p.repo, p.digest), Op: Put, If: pending, Attrs: thin}), key, nil
+}
+
+// contentWrite stores the bytes of a manifest, or, unless it is empty, the content key that has them.
+func contentWrite(p manifestPush, key string) Write {
+	attrs := Attrs{attrMediaType: p.manifest.MediaType, attrSize: int64(len(p.Content))}
+	if key == "" {
+		attrs[attrBytes] = p.Content
+	} else {
+		attrs[attrKey] = key
+	}
+	return Write{Key: contentKey(p.repo, p.digest), Op: Put, Attrs: attrs}
 }
 
 // dropUnnamed deletes content whose transaction did not go through. Its row is

@@ -57,13 +57,36 @@ func (w *world) apply(writes []Write) error {
 		w.fault("%d writes in one transaction", len(writes))
 	}
 	for _, wr := range writes {
-		if attrs := wr.Apply(w.rows[wr.Key]); attrs == nil {
+		attrs := wr.Apply(w.rows[wr.Key])
+		if attrs == nil {
 			delete(w.rows, wr.Key)
-		} else {
-			w.rows[wr.Key] = attrs
+			continue
 		}
+		if size := rowSize(wr.Key, attrs); size > maxRow {
+			w.fault("row %.40v of %d bytes", wr.Key, size)
+		}
+		w.rows[wr.Key] = attrs
 	}
 	return nil
+}
+
+// maxRow is DynamoDB's limit of an item, in bytes.
+const maxRow = 400 << 10
+
+func rowSize(key Key, attrs Attrs) int {
+	size := len("pk") + len(key.PK) + len("sk") + len(key.SK)
+	for name, value := range attrs {
+		size += len(name)
+		switch v := value.(type) {
+		case string:
+			size += len(v)
+		case []byte:
+			size += len(v)
+		default:
+			size += 21 // the most that a number takes
+		}
+	}
+	return size
 }
 
 func (w *world) query(q Query) Page {

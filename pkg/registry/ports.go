@@ -42,7 +42,9 @@ type Blobs interface {
 
 	// Presign returns a URL at which anyone may, for a limited time, GET or HEAD
 	// the content with any Range. The empty string: this store has no URLs, the
-	// bytes must be served by Open. No network call is made.
+	// bytes must be served by Open. No network call is made. The answers are
+	// application/octet-stream attachments for private caches, whatever headers the
+	// content was stored with.
 	Presign(ctx context.Context, method, key string) (string, error)
 
 	// Delete removes the content of a key. Deleting twice is no error. The caller

@@ -24,6 +24,9 @@ const (
 	MaxManifest = 4 << 20
 	// MaxReferences is the number of different descriptors in one manifest.
 	MaxReferences = 10_000
+	// maxPackedRefs is the most that these take in a row, in bytes. DynamoDB's rows
+	// end at 400 KiB; keys and the other attributes of a manifest take up to 2 KiB.
+	maxPackedRefs = 396 << 10
 	// MaxTagsPerPush is the number of tags that one manifest push can set: each
 	// takes two of a transaction's MaxTransact writes.
 	MaxTagsPerPush = 45

@@ -49,7 +49,6 @@ const (
 	stateDead      = "dead"      // key row: final
 	stateCondemned = "condemned" // blob item, link: the sweep wants it
 	statePending   = "pending"   // manifest: not visible, but what it refers to is safe
-	stateDeleting  = "deleting"  // manifest: not visible, its tags are going
 )
 
 // Kinds of reviews: what the sweep looks at when they are due.

@@ -259,7 +259,8 @@ func (w *world) check(fault func(string, ...any)) {
 			if thin.text(attrState) != stateLive {
 				fault("manifest %.12s is visible, its row is %q", d, thin.text(attrState))
 			}
-			if oci.SHA256.FromBytes(w.manifest(attrs)) != d {
+			w.checkTypes(fault, repo, d, attrs, thin)
+			if d.Algorithm().FromBytes(w.manifest(attrs)) != d {
 				fault("manifest %.16s has other bytes", d)
 			}
 			if key := attrs.text(attrKey); key != thin.text(attrKey) || key != "" && w.rows[objectKey(key)].text(attrState) != stateLive {
@@ -288,8 +289,8 @@ func (w *world) check(fault func(string, ...any)) {
 			if w.rows[edgeKey(key.PK[2:], d, key.SK)] == nil {
 				fault("tag %s has no edge", key.SK)
 			}
-			if w.rows[manifestKey(key.PK[2:], d)] == nil {
-				fault("tag %s points at nothing", key.SK)
+			if w.rows[contentKey(key.PK[2:], d)] == nil {
+				fault("tag %s points at a manifest that is not visible", key.SK)
 			}
 		}
 	}

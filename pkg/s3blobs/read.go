@@ -92,6 +92,16 @@ func unverified(o *s3.Options) {
 	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 }
 
+// S3 stores the unsigned Content-Type, Content-Disposition, Cache-Control and Expires headers of a presigned PUT and
+// returns them to every reader: a browser would render a layer as HTML from the bucket's host. URLs for reading sign
+// overrides; a max-age overrides Expires.
+const (
+	servedType        = "application/octet-stream"
+	servedDisposition = "attachment"
+	// servedCaching allows only private caches, because access was granted to one client. Content never changes.
+	servedCaching = "private, max-age=31536000, immutable"
+)
+
 // Presign returns a URL for GET or HEAD; any other method is an error. S3 signs the
 // method too: the URL of one is refused for the other.
 func (b *Blobs) Presign(ctx context.Context, method, key string) (string, error) {
@@ -102,13 +112,19 @@ func (b *Blobs) Presign(ctx context.Context, method, key string) (string, error)
 	}
 	switch strings.ToUpper(method) {
 	case http.MethodGet:
-		request, err := b.presign.PresignGetObject(ctx, &s3.GetObjectInput{Bucket: b.bucket, Key: contentKey(key)}, options)
+		request, err := b.presign.PresignGetObject(ctx, &s3.GetObjectInput{
+			Bucket: b.bucket, Key: contentKey(key), ResponseContentType: aws.String(servedType),
+			ResponseContentDisposition: aws.String(servedDisposition), ResponseCacheControl: aws.String(servedCaching),
+		}, options)
 		if err != nil {
 			return "", err
 		}
 		return request.URL, nil
 	case http.MethodHead:
-		request, err := b.presign.PresignHeadObject(ctx, &s3.HeadObjectInput{Bucket: b.bucket, Key: contentKey(key)}, options)
+		request, err := b.presign.PresignHeadObject(ctx, &s3.HeadObjectInput{
+			Bucket: b.bucket, Key: contentKey(key), ResponseContentType: aws.String(servedType),
+			ResponseContentDisposition: aws.String(servedDisposition), ResponseCacheControl: aws.String(servedCaching),
+		}, options)
 		if err != nil {
 			return "", err
 		}

@@ -38,6 +38,10 @@ func TestPresign(t *testing.T) {
 			if query.Get("X-Amz-SignedHeaders") != "host" || query.Get("X-Amz-Expires") != "90" {
 				t.Errorf("%s has %s", method, parsed.RawQuery)
 			}
+			if query.Get("response-content-type") != "application/octet-stream" || query.Get("response-content-disposition") != "attachment" ||
+				query.Get("response-cache-control") != "private, max-age=31536000, immutable" {
+				t.Errorf("%s does not override the headers of the PUT: %s", method, parsed.RawQuery)
+			}
 		}
 		if _, err := blobs.Presign(t.Context(), http.MethodPut, "key"); err == nil {
 			t.Error("there is a URL for PUT")

@@ -39,6 +39,9 @@ func (s manifests) get(w http.ResponseWriter, r *http.Request, req route.Request
 	}
 	setDigest(w, m.Digest)
 	w.Header().Set("Content-Type", m.MediaType)
+	if !oci.IsManifestType(m.MediaType) { // stored by an earlier version
+		w.Header().Set("Content-Type", "application/octet-stream")
+	}
 	if notModified(w, r, m.Digest) {
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/registry"
+	"github.com/pierless/pierless/pkg/server"
+	"github.com/pierless/pierless/pkg/storetest"
 )
 
 func TestManifestRoundTrip(t *testing.T) {
@@ -54,6 +57,45 @@ func TestManifestBytesAreKept(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestManifestTypes: no manifest is served as what a browser runs, be it from an earlier version. The bytes of one without
+// a mediaType have the type of their last push.
+func TestManifestTypes(t *testing.T) {
+	names, blobs := storetest.Open(t)
+	opts := server.Options{Log: slog.New(slog.DiscardHandler), ServeBlobs: true}
+	s := &site{t: t, handler: server.All(registry.New(names, blobs, registry.Options{Log: opts.Log}), opts)}
+	const content = `{"annotations":{"x":"<script>"}}`
+	d := oci.SHA256.FromBytes([]byte(content))
+	push := func(mediaType string) answer {
+		return s.do("PUT", "/v2/a/manifests/x", strings.NewReader(content), "Content-Type", mediaType)
+	}
+	served := func(want string) {
+		t.Helper()
+		for _, ref := range []string{"x", string(d), "x"} {
+			for _, method := range []string{"GET", "HEAD"} {
+				a := s.do(method, "/v2/a/manifests/"+ref, nil).want(t, http.StatusOK)
+				if got := a.Header.Get("Content-Type"); got != want {
+					t.Errorf("%s %s is served as %s, want %s", method, ref, got, want)
+				}
+			}
+		}
+	}
+	for _, refused := range []string{"text/html", "image/svg+xml", "*/*", "application/json,text/html", "text/html;+json"} {
+		push(refused).wantError(t, http.StatusBadRequest, oci.ManifestInvalid)
+	}
+	push("application/vnd.example.wrong+json").want(t, http.StatusCreated)
+	served("application/vnd.example.wrong+json")
+	push("application/vnd.example.right+json").want(t, http.StatusCreated)
+	served("application/vnd.example.right+json")
+
+	for _, key := range []registry.Key{{PK: "C#a#" + string(d), SK: "C"}, {PK: "T#a", SK: "x"}} {
+		w := registry.Write{Key: key, Op: registry.Set, If: registry.Exists(), Attrs: registry.Attrs{"m": "text/html"}}
+		if _, err := names.Update(t.Context(), w); err != nil {
+			t.Fatal(err)
+		}
+	}
+	served("application/octet-stream")
 }
 
 func TestManifestSizes(t *testing.T) {

@@ -82,6 +82,7 @@ func (f family) answer(rw http.ResponseWriter, r *http.Request, serve func(*reco
 	id := requestID(r)
 	w.Header().Set("X-Request-Id", id)
 	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
+	oci.SetSecurityHeaders(w.Header())
 	req, err := serve(w)
 	if err != nil {
 		writeError(w, r, req, err)

@@ -54,7 +54,16 @@ func (s *site) do(method, target string, body io.Reader, head ...string) answer 
 	}
 	w := httptest.NewRecorder()
 	s.handler.ServeHTTP(w, r)
+	checkHeaders(s.t, r, w.Header())
 	return answer{w.Result(), w.Body.Bytes()}
+}
+
+// checkHeaders holds that a browser runs no script in any answer.
+func checkHeaders(t *testing.T, r *http.Request, h http.Header) {
+	t.Helper()
+	if h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Content-Security-Policy") != "default-src 'none'; sandbox" {
+		t.Errorf("%s %s: headers %v", r.Method, r.URL, h)
+	}
 }
 
 // want fails the test unless the status is right, and returns the answer.

@@ -99,6 +99,9 @@ func (c cloud) call(ctx context.Context, family route.Family, r *http.Request) *
 	for name, value := range a.Headers {
 		h.Set(name, value)
 	}
+	if h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Content-Security-Policy") != "default-src 'none'; sandbox" {
+		c.t.Errorf("%s %s: a browser may run scripts in this answer: %v", r.Method, r.URL, h)
+	}
 	return &http.Response{StatusCode: a.StatusCode, Header: h, Body: io.NopCloser(strings.NewReader(string(content)))}
 }
 

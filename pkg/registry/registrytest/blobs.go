@@ -55,6 +55,7 @@ func Direct(t *testing.T, open func(t *testing.T) registry.Blobs) {
 		{"DirectPutTaken", testDirectPutTaken},
 		{"DirectPutMisused", testDirectPutMisused},
 		{"DirectPutEncoded", testDirectPutEncoded},
+		{"DirectPutHeaders", testDirectPutHeaders},
 		{"DirectParts", testDirectParts},
 		{"DirectPartMisused", testDirectPartMisused},
 		{"DirectPartsAgain", testDirectPartsAgain},
