@@ -231,9 +231,9 @@ func (r *Registry) publication(ctx context.Context, p manifestPush, row Attrs) (
 		// All is there but, perhaps, the tags. The generation changes all the same:
 		// a delete that has not seen these tags must not go through.
 		mediaType = row.text(attrMediaType)
-		writes = append(writes, Write{
-			Key: manifestKey(p.repo, p.digest), Op: Set, If: Equal(attrState, stateLive), Attrs: Attrs{attrTouched: r.now()},
-		})
+		if writes, key, err = r.renewManifest(ctx, p, row); err != nil {
+			return nil, "", err
+		}
 	} else if writes, key, err = r.newManifest(ctx, p, row.text(attrWrite)); err != nil {
 		return nil, "", err
 	}
@@ -247,6 +247,38 @@ func (r *Registry) publication(ctx context.Context, p manifestPush, row Attrs) (
 	return writes, key, nil
 }
 
+// renewManifest changes the generation of a live manifest, and stores its bytes again if
+// their object is lost.
+func (r *Registry) renewManifest(ctx context.Context, p manifestPush, row Attrs) (writes []Write, key string, err error) {
+	thin := Write{
+		Key: manifestKey(p.repo, p.digest), Op: Set, If: Equal(attrState, stateLive), Attrs: Attrs{attrTouched: r.now()},
+	}
+	old, size := row.text(attrKey), int64(len(p.Content))
+	if old == "" {
+		return []Write{thin}, "", nil
+	}
+	if sound, err := r.sound(ctx, old, p.digest, size); sound || err != nil {
+		return []Write{thin}, "", err
+	}
+	key, live, err := r.storeManifest(ctx, p)
+	if err != nil {
+		return nil, "", err
+	}
+	thin.If, thin.Attrs[attrKey] = All(thin.If, Equal(attrKey, old)), key
+	content := Write{Key: contentKey(p.repo, p.digest), Op: Set, Attrs: Attrs{attrKey: key}}
+	return append(r.abandon(old), thin, content, live), key, nil
+}
+
+// storeManifest stores the bytes of a manifest under a key of their own, and returns the
+// write of that key's row.
+func (r *Registry) storeManifest(ctx context.Context, p manifestPush) (key string, live Write, err error) {
+	_, key = r.newUpload()
+	err = r.try(ctx, func() error { return r.putOnce(ctx, key, p.Content) })
+	return key, Write{Key: objectKey(key), Op: Put, If: Absent(), Attrs: Attrs{
+		attrState: stateLive, attrRepo: p.repo, attrDigest: string(p.digest), attrSize: int64(len(p.Content)),
+	}}, wrap("store manifest", err)
+}
+
 // newManifest turns the pending row of a generation into a live one, and stores
 // bytes and referrer. The live row has what a delete must undo.
 func (r *Registry) newManifest(ctx context.Context, p manifestPush, generation string) (writes []Write, key string, err error) {
@@ -258,14 +290,12 @@ func (r *Registry) newManifest(ctx context.Context, p manifestPush, generation s
 	if len(p.Content) <= inlineManifest {
 		content[attrBytes] = p.Content
 	} else {
-		_, key = r.newUpload()
-		if err := r.try(ctx, func() error { return r.putOnce(ctx, key, p.Content) }); err != nil {
-			return nil, "", fmt.Errorf("store manifest: %w", err)
+		var live Write
+		if key, live, err = r.storeManifest(ctx, p); err != nil {
+			return nil, "", err
 		}
 		content[attrKey], thin[attrKey] = key, key
-		writes = append(writes, Write{Key: objectKey(key), Op: Put, If: Absent(), Attrs: Attrs{
-			attrState: stateLive, attrRepo: p.repo, attrDigest: string(p.digest), attrSize: int64(len(p.Content)),
-		}})
+		writes = append(writes, live)
 	}
 	writes = append(writes, Write{Key: contentKey(p.repo, p.digest), Op: Put, Attrs: content})
 	if subject := p.manifest.Subject; subject != "" {
