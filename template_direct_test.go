@@ -40,9 +40,9 @@ func (b blobs) CompleteParts(ctx context.Context, key string, stored registry.St
 	return b.Blobs.CompleteParts(ctx, key, stored, check)
 }
 
-func (b blobs) Stat(ctx context.Context, key string) (int64, oci.Digest, error) {
+func (b blobs) Stat(ctx context.Context, key string, sum bool) (int64, oci.Digest, error) {
 	b.note("s3:GetObject blobs/*", "s3:ListBucket bucket")
-	return b.Blobs.Stat(ctx, key)
+	return b.Blobs.Stat(ctx, key, sum)
 }
 
 // offer starts a direct upload of content; parts asks for parts.
@@ -115,12 +115,25 @@ func (c *cloud) direct() {
 	known := fmt.Appendf(nil, `{"digest":%q,"size":%d}`, digest(one), len(one))
 	c.do(http.StatusCreated, "POST", "/v2/a/_pierless/uploads", known) // touched
 	c.do(http.StatusCreated, "POST", "/v2/z/_pierless/uploads", known) // linked
+	c.loseBlob(one)
+	u = c.offer("a", one, false)
+	c.send(*u.Put, one)
+	for range 2 {
+		c.do(http.StatusCreated, "PUT", at(u), nil) // heals, z too; the same again
+	}
 	two := []byte("in parts")
 	u, twin = c.offer("a", two, true), c.offer("a", two, true)
 	c.inParts("a", u, two)
 	c.inParts("a", twin, two)
 	verify(http.StatusCreated, u)
 	verify(http.StatusCreated, twin)
+	c.do(http.StatusCreated, "POST", "/v2/z/_pierless/uploads", fmt.Appendf(nil, `{"digest":%q,"size":%d}`, digest(two), len(two)))
+	c.loseBlob(two)
+	u = c.offer("a", two, true)
+	c.inParts("a", u, two)
+	for range 2 {
+		verify(http.StatusCreated, u) // heals, z too; the same again
+	}
 	u = c.offer("a", []byte("in lies"), true)
 	c.inParts("a", u, []byte("in flies")[:7])
 	verify(http.StatusBadRequest, u) // spoilt

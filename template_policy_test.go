@@ -61,15 +61,17 @@ func uses(f route.Family) map[string]use {
 		}
 	case route.FamilyUploads:
 		return map[string]use{
-			"dynamodb.GetItem":      needs("dynamodb:GetItem B#*", "dynamodb:GetItem K#*"), // adoptExisting, mountSource; UploadStatus, CancelUpload
+			"dynamodb.GetItem":      needs("dynamodb:GetItem B#*", "dynamodb:GetItem K#*"), // adoptExisting, mountSource, checkRepeated; UploadStatus, CancelUpload
 			"dynamodb.BatchGetItem": never(batch),
-			"dynamodb.Query":        needs("dynamodb:Query B#*"),                                 // mountSource without from
+			"dynamodb.Query":        needs("dynamodb:Query B#*"),                                 // mountSource without from, relink
 			"dynamodb.PutItem":      needs("dynamodb:PutItem K#*"),                               // CancelUpload, spoil
 			"dynamodb.UpdateItem":   needs("dynamodb:UpdateItem B#*", "dynamodb:UpdateItem K#*"), // touch; claim, AppendUpload
 			"dynamodb.DeleteItem":   never("Names.Update is one function for all writes; this family deletes no row"),
-			"dynamodb.TransactWriteItems": needs( // StartUpload, commit, adopt, MountBlob
-				"dynamodb:PutItem B#*", "dynamodb:PutItem K#*", "dynamodb:PutItem Q#*", "dynamodb:ConditionCheckItem B#*"),
+			"dynamodb.TransactWriteItems": needs( // StartUpload, commit, adopt, MountBlob; heal, relink
+				"dynamodb:PutItem B#*", "dynamodb:PutItem K#*", "dynamodb:PutItem Q#*", "dynamodb:ConditionCheckItem B#*",
+				"dynamodb:UpdateItem B#*", "dynamodb:UpdateItem K#*"),
 			"s3.GetObject":               needs("s3:GetObject blobs/*", "s3:GetObject tails/*", "s3:ListBucket bucket", "kms:Decrypt key"), // digestOf; readTail
+			"s3.HeadObject":              needs("s3:GetObject blobs/*", "s3:ListBucket bucket", "kms:Decrypt key"),                         // sound
 			"s3.PutObject":               needs("s3:PutObject blobs/*", "s3:PutObject tails/*", "kms:GenerateDataKey key"),
 			"s3.DeleteObject":            needs("s3:DeleteObject blobs/*", "s3:DeleteObject tails/*"), // duplicates; Discard
 			"s3.CreateMultipartUpload":   needs("s3:PutObject blobs/*", "kms:GenerateDataKey key"),
@@ -88,13 +90,15 @@ func uses(f route.Family) map[string]use {
 			"dynamodb.UpdateItem": needs("dynamodb:UpdateItem B#*", "dynamodb:UpdateItem N"), // touchStale; catalogue
 			"dynamodb.DeleteItem": never("Names.Update is one function for all writes; deletes are in transactions"),
 			"dynamodb.TransactWriteItems": needs(
-				"dynamodb:UpdateItem M#*", // publication of what is there
+				"dynamodb:UpdateItem M#*",                            // publication of what is there
+				"dynamodb:UpdateItem C#*", "dynamodb:UpdateItem K#*", // renewManifest whose bytes are lost
 				"dynamodb:PutItem T#*", "dynamodb:PutItem E#*", "dynamodb:PutItem K#*", "dynamodb:PutItem C#*",
 				"dynamodb:PutItem F#*", "dynamodb:PutItem M#*", // publication
 				"dynamodb:DeleteItem T#*", "dynamodb:DeleteItem E#*", // DeleteTag
 				"dynamodb:DeleteItem M#*", "dynamodb:DeleteItem C#*", "dynamodb:DeleteItem F#*", "dynamodb:PutItem Q#*", // takeDown
 				"dynamodb:ConditionCheckItem M#*"), // deleteRest
 			"s3.GetObject":    needs("s3:GetObject blobs/*", "s3:ListBucket bucket", "kms:Decrypt key"), // manifestBytes
+			"s3.HeadObject":   needs("s3:GetObject blobs/*", "s3:ListBucket bucket", "kms:Decrypt key"), // sound
 			"s3.PutObject":    needs("s3:PutObject blobs/*", "kms:GenerateDataKey key"),
 			"s3.DeleteObject": needs("s3:DeleteObject blobs/*"),
 		}
@@ -121,31 +125,37 @@ func directUses(f route.Family) map[string]use {
 	switch f {
 	case route.FamilyDirect:
 		return map[string]use{
-			"dynamodb.GetItem":      needs("dynamodb:GetItem K#*"), // findDirect
+			"dynamodb.GetItem":      needs("dynamodb:GetItem B#*", "dynamodb:GetItem K#*"), // checkRepeated; findDirect
 			"dynamodb.BatchGetItem": never("Names.Get is one function for one key and many; this family asks for one"),
-			"dynamodb.Query":        needs("dynamodb:Query B#*"),                                 // linkOffered
+			"dynamodb.Query":        needs("dynamodb:Query B#*"),                                 // linkOffered, relink
 			"dynamodb.PutItem":      needs("dynamodb:PutItem K#*"),                               // CancelDirect, spoil
 			"dynamodb.UpdateItem":   needs("dynamodb:UpdateItem B#*", "dynamodb:UpdateItem K#*"), // touch; awaitVerification, renewDirect
 			"dynamodb.DeleteItem":   never(writes + "; this family deletes no row"),
-			"dynamodb.TransactWriteItems": needs( // openDirect, mountLink, commit, adopt
-				"dynamodb:PutItem B#*", "dynamodb:PutItem K#*", "dynamodb:PutItem Q#*", "dynamodb:ConditionCheckItem B#*"),
+			"dynamodb.TransactWriteItems": needs( // openDirect, mountLink, commit, adopt; heal, relink
+				"dynamodb:PutItem B#*", "dynamodb:PutItem K#*", "dynamodb:PutItem Q#*", "dynamodb:ConditionCheckItem B#*",
+				"dynamodb:UpdateItem B#*", "dynamodb:UpdateItem K#*"),
 			// What is presigned is done by others, and allowed or refused by this policy.
 			"s3.PresignPutObject":        needs("s3:PutObject blobs/*", "kms:GenerateDataKey key"),
 			"s3.PresignUploadPart":       needs("s3:PutObject blobs/*", "kms:GenerateDataKey key", "kms:Decrypt key"),
 			"s3.CreateMultipartUpload":   needs("s3:PutObject blobs/*", "kms:GenerateDataKey key"),
 			"s3.CompleteMultipartUpload": needs("s3:PutObject blobs/*", "kms:Decrypt key"),
 			"s3.ListParts":               needs("s3:ListMultipartUploadParts blobs/*"),
-			"s3.HeadObject":              needs("s3:GetObject blobs/*", "s3:ListBucket bucket", "kms:Decrypt key"), // lookAt: the checksum
+			"s3.HeadObject":              needs("s3:GetObject blobs/*", "s3:ListBucket bucket", "kms:Decrypt key"), // lookAt: the checksum; sound
 			"s3.DeleteObject":            needs("s3:DeleteObject blobs/*"),                                         // duplicates, spoil, CancelDirect
 			"s3.AbortMultipartUpload":    needs("s3:AbortMultipartUpload blobs/*"),
 		}
 	case route.FamilyVerifications:
 		return map[string]use{
-			"dynamodb.UpdateItem": needs("dynamodb:UpdateItem K#*"), // claimVerification, recordVerification
-			"dynamodb.PutItem":    needs("dynamodb:PutItem K#*"),    // spoil
-			"dynamodb.DeleteItem": never(writes + "; this family deletes no row"),
-			"dynamodb.TransactWriteItems": needs( // commit, adopt
-				"dynamodb:PutItem B#*", "dynamodb:PutItem K#*", "dynamodb:PutItem Q#*"),
+			"dynamodb.GetItem":      needs("dynamodb:GetItem B#*"), // checkRepeated
+			"dynamodb.BatchGetItem": never("Names.Get is one function for one key and many; this family asks for one"),
+			"dynamodb.Query":        needs("dynamodb:Query B#*"),                                 // relink
+			"dynamodb.UpdateItem":   needs("dynamodb:UpdateItem B#*", "dynamodb:UpdateItem K#*"), // touch; claimVerification, recordVerification
+			"dynamodb.PutItem":      needs("dynamodb:PutItem K#*"),                               // spoil
+			"dynamodb.DeleteItem":   never(writes + "; this family deletes no row"),
+			"dynamodb.TransactWriteItems": needs( // commit, adopt; heal, relink
+				"dynamodb:PutItem B#*", "dynamodb:PutItem K#*", "dynamodb:PutItem Q#*",
+				"dynamodb:UpdateItem B#*", "dynamodb:UpdateItem K#*", "dynamodb:ConditionCheckItem B#*"),
+			"s3.HeadObject":   needs("s3:GetObject blobs/*", "s3:ListBucket bucket", "kms:Decrypt key"), // sound
 			"s3.GetObject":    needs("s3:GetObject blobs/*", "s3:ListBucket bucket", "kms:Decrypt key"), // readBack
 			"s3.DeleteObject": needs("s3:DeleteObject blobs/*"),                                         // duplicates, spoil
 		}

@@ -141,6 +141,8 @@ type cloud struct {
 	t       *testing.T
 	handler http.Handler
 	sweeper *registry.Registry
+	rows    registry.Names
+	content registry.Blobs
 	seen    map[route.Family]*recorder
 	late    time.Duration
 }
@@ -148,7 +150,7 @@ type cloud struct {
 func newCloud(t *testing.T) *cloud {
 	t.Helper()
 	rows, content := storetest.OpenDirect(t)
-	c := &cloud{t: t, seen: map[route.Family]*recorder{}}
+	c := &cloud{t: t, rows: rows, content: content, seen: map[route.Family]*recorder{}}
 	quiet := slog.New(slog.DiscardHandler)
 	inParts := &sync.Map{}
 	open := func(f route.Family) *registry.Registry {
@@ -222,6 +224,24 @@ func (c *cloud) put(repo, ref string, manifest []byte) {
 	c.do(http.StatusCreated, "PUT", "/v2/"+repo+"/manifests/"+ref, manifest)
 }
 
+// lose deletes the object that a row names, behind the registry's back.
+func (c *cloud) lose(pk, sk string) {
+	c.t.Helper()
+	rows, err := c.rows.Get(c.t.Context(), registry.Key{PK: pk, SK: sk})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	key, named := rows[0].Attrs["k"].(string)
+	if !named {
+		c.t.Fatalf("the row %s %s names no object: %v", pk, sk, rows[0].Attrs)
+	}
+	if err := c.content.Delete(c.t.Context(), key); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *cloud) loseBlob(content []byte) { c.lose("B#"+digest(content), "B") }
+
 func (c *cloud) uploads() {
 	start := func() string { return c.do(http.StatusAccepted, "POST", "/v2/a/blobs/uploads/", nil).Get("Location") }
 	c.blob("a", "one")
@@ -243,6 +263,11 @@ func (c *cloud) uploads() {
 	c.do(http.StatusCreated, "POST", "/v2/b/blobs/uploads/?from=a&mount="+one, nil)
 	c.do(http.StatusCreated, "POST", "/v2/c/blobs/uploads/?mount="+one, nil)
 	c.do(http.StatusCreated, "POST", "/v2/c/blobs/uploads/?from=c&mount="+one, nil)
+	c.loseBlob([]byte("one"))
+	c.blob("a", "one") // heals, b and c too
+	at = start()
+	c.do(http.StatusCreated, "PUT", at+"?digest="+one, []byte("one"))
+	c.do(http.StatusCreated, "PUT", at+"?digest="+one, []byte("one")) // the same again
 }
 
 func (c *cloud) pulls() {
@@ -263,6 +288,8 @@ func (c *cloud) manifests() {
 	large := c.manifest("a", map[string]any{"pad": strings.Repeat("x", 100_000)})
 	c.put("a", "large", large)
 	c.do(http.StatusOK, "GET", "/v2/a/manifests/large", nil)
+	c.lose("C#a#"+digest(large), "C")
+	c.put("a", "large", large) // heals
 	c.late = 13 * time.Hour
 	c.put("a", "late", m) // alone to be checked, and its lease is old
 	c.late = 0

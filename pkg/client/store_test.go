@@ -82,7 +82,7 @@ func (s *store) StartParts(ctx context.Context, key string) (registry.Stored, er
 
 // Presign sends readers to the store for what came straight.
 func (s *store) Presign(ctx context.Context, method, key string) (string, error) {
-	if _, _, err := s.Stat(ctx, key); err != nil {
+	if _, _, err := s.Stat(ctx, key, true); err != nil {
 		return s.Blobs.Presign(ctx, method, key)
 	}
 	return s.address + "/get/" + key + "?" + secret, nil

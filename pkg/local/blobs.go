@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/registry"
 )
 
@@ -147,6 +148,33 @@ func (b *blobs) Open(ctx context.Context, key string, offset, length int64) (io.
 		return f, nil
 	}
 	return &section{LimitedReader: io.LimitedReader{R: f, N: length}, Closer: f}, nil
+}
+
+// Stat implements registry.Blobs. For the sum it reads the whole file: a disk may give back
+// other bytes than it was given.
+func (b *blobs) Stat(ctx context.Context, key string, sum bool) (int64, oci.Digest, error) {
+	path, err := b.enter(ctx, key)
+	if err != nil {
+		return 0, "", err
+	}
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, "", registry.ErrNoContent
+	}
+	if err != nil {
+		return 0, "", err
+	}
+	defer f.Close()
+	if !sum {
+		info, err := f.Stat()
+		if err != nil {
+			return 0, "", err
+		}
+		return info.Size(), "", nil
+	}
+	h := oci.SHA256.New()
+	size, err := io.Copy(h, f)
+	return size, oci.SHA256.Digest(h), err
 }
 
 // section is a piece of a file.

@@ -38,8 +38,3 @@ func (noDirect) ListParts(context.Context, string, registry.Stored) ([]direct.Pa
 func (noDirect) CompleteParts(context.Context, string, registry.Stored, func([]direct.Part) error) error {
 	return registry.ErrNoDirect
 }
-
-// Stat implements registry.Direct.
-func (noDirect) Stat(context.Context, string) (int64, oci.Digest, error) {
-	return 0, "", registry.ErrNoDirect
-}

@@ -84,6 +84,11 @@ func (r *Registry) MountBlob(ctx context.Context, repo string, d oci.Digest, fro
 	if err != nil || source.Attrs == nil {
 		return false, err
 	}
+	// The client has the bytes. If the store lost them, it uploads them, which heals.
+	there, err := r.there(ctx, source.Attrs.text(attrKey), d, source.Attrs.number(attrSize))
+	if !there || err != nil {
+		return false, err
+	}
 	return r.mountLink(ctx, repo, d, source)
 }
 
@@ -98,7 +103,7 @@ func (r *Registry) mountLink(ctx context.Context, repo string, d oci.Digest, sou
 		Write{Key: source.Key, Op: Check, If: Exists()})...)
 	var conflict *Conflict
 	if errors.As(err, &conflict) {
-		return false, nil // the source has just gone; the client uploads
+		return false, nil // the source has just gone
 	}
 	return err == nil, wrap("mount blob", err)
 }

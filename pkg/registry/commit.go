@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/pierless/pierless/pkg/oci"
 )
@@ -26,12 +27,18 @@ func (r *Registry) CompleteUpload(ctx context.Context, repo, id string, f Finish
 	s, err := r.claim(ctx, repo, id, f.Chunk)
 	var ended *endedError
 	if errors.As(err, &ended) && ended.digest == f.Digest {
+		if err := r.checkRepeated(ctx, repo, ended); err != nil {
+			return err
+		}
 		return r.drain(f.Chunk)
 	}
 	if err != nil {
 		return err
 	}
 	c := commit{repo: repo, digest: f.Digest, key: s.key, rowIf: Equal(attrWrite, s.nonce)}
+	if s.kept() {
+		return r.finishKept(ctx, s, f, c)
+	}
 	if s.before.Size == 0 {
 		s.hashes = newHashes(f.Digest.Algorithm())
 		if c.size = f.Chunk.Length; c.size >= 0 && c.size <= smallBlob {
@@ -122,45 +129,6 @@ func errDigest(got, want oci.Digest) error {
 	return oci.NewError(oci.DigestInvalid, "the content has the digest %s, not %s", got, want)
 }
 
-// finished looks at what came of completing a key. Where that happened before, by
-// a request whose answer was lost, or where the digest is still unproven, the
-// content is read once.
-func (r *Registry) finished(ctx context.Context, s session, c commit, computed bool, err error) error {
-	taken := errors.Is(err, ErrTaken)
-	if err != nil && !taken {
-		return fmt.Errorf("complete upload: %w", err)
-	}
-	if !taken && computed {
-		return nil
-	}
-	got, size, err := r.digestOf(ctx, s.key, c.digest.Algorithm())
-	switch {
-	case errors.Is(err, ErrNoContent):
-		return oci.NewError(oci.BlobUploadInvalid, "the upload's bytes are gone: start a new one")
-	case err != nil:
-		return fmt.Errorf("read back upload: %w", err)
-	case got == c.digest && size == c.size:
-		return nil
-	}
-	r.spoil(ctx, s.key, Attrs{attrWrite: s.nonce, attrRepo: c.repo})
-	if taken {
-		return oci.NewError(oci.BlobUploadInvalid, "an earlier request completed this upload with other content: start a new one")
-	}
-	return errDigest(got, c.digest)
-}
-
-// digestOf reads the content of a key.
-func (r *Registry) digestOf(ctx context.Context, key string, a oci.Algorithm) (oci.Digest, int64, error) {
-	content, err := r.blobs.Open(ctx, key, 0, -1)
-	if err != nil {
-		return "", 0, err
-	}
-	defer content.Close()
-	h := a.New()
-	n, err := io.Copy(h, content)
-	return a.Digest(h), n, err
-}
-
 // spoil ends a session whose key holds content that nobody can name, if its row is
 // still as it was.
 func (r *Registry) spoil(ctx context.Context, key string, row Attrs) {
@@ -193,7 +161,7 @@ func (c commit) keyRow(state string) Write {
 }
 
 // commit names the content. If the digest has a blob already, the repository gets
-// a link to that one and the new object is deleted.
+// a link to that one and the new object is deleted, unless the old object is lost.
 func (r *Registry) commit(ctx context.Context, c commit) error {
 	for range maxContended {
 		err := r.transact(ctx, append(r.place(c, c.key, Absent()), c.keyRow(stateLive))...)
@@ -204,15 +172,28 @@ func (r *Registry) commit(ctx context.Context, c commit) error {
 		if old := conflict.old(placeWrites); old != nil {
 			return r.settled(ctx, c, *old)
 		}
-		done, err := r.adopt(ctx, c, conflict.old(0).Attrs.text(attrKey), func() {
-			r.cleanUp("duplicate blob", c.key, r.blobs.Delete(ctx, c.key))
-		})
+		done, err := r.commitExisting(ctx, c, conflict.old(0).Attrs.text(attrKey))
 		if done || err != nil {
 			return err
 		}
-		// The blob that was there has just gone: ours is the new one.
+		// The blob that was there has just gone, or was healed.
 	}
 	return fmt.Errorf("commit blob: %w", ErrContended)
+}
+
+// commitExisting commits content whose digest has a blob under key: of the two objects one
+// goes. Not done: the digest no longer has that key.
+func (r *Registry) commitExisting(ctx context.Context, c commit, key string) (done bool, err error) {
+	sound, err := r.sound(ctx, key, c.digest, c.size)
+	if err != nil {
+		return false, err
+	}
+	if !sound {
+		return r.heal(ctx, c, key)
+	}
+	return r.adopt(ctx, c, key, func() {
+		r.cleanUp("duplicate blob", c.key, r.blobs.Delete(ctx, c.key))
+	})
 }
 
 // adopt links the repository to the content that the digest has under another
@@ -239,7 +220,8 @@ func (r *Registry) adopt(ctx context.Context, c commit, key string, dropOwn func
 }
 
 // adoptExisting looks for the digest before anything is stored. The caller has
-// proved that it has the content: a link is all that may be missing.
+// proved that it has the content: a link is all that may be missing. Not done: the
+// content must be stored.
 func (r *Registry) adoptExisting(ctx context.Context, c commit) (done bool, err error) {
 	rows, err := r.get(ctx, blobKey(c.digest))
 	if err != nil {
@@ -248,8 +230,12 @@ func (r *Registry) adoptExisting(ctx context.Context, c commit) (done bool, err 
 	if rows[0].Attrs == nil {
 		return false, nil
 	}
+	key := rows[0].Attrs.text(attrKey)
+	if sound, err := r.sound(ctx, key, c.digest, c.size); !sound || err != nil {
+		return false, err
+	}
 	nothingStored := func() {}
-	return r.adopt(ctx, c, rows[0].Attrs.text(attrKey), nothingStored)
+	return r.adopt(ctx, c, key, nothingStored)
 }
 
 // placeWrites is how many writes place returns, the blob item's first.
@@ -305,12 +291,12 @@ func (r *Registry) PushBlob(ctx context.Context, repo string, want oci.Digest, l
 // same write: content that a crash leaves behind has a row, and the list of uploads
 // leads to it.
 func (r *Registry) pushSmall(ctx context.Context, repo string, d oci.Digest, content []byte) error {
+	look := []Write{{Key: blobKey(d), Op: Check, If: Absent()}}
 	for range maxContended {
 		_, key := r.newUpload()
 		nonce := r.nonce()
 		c := commit{repo: repo, digest: d, size: int64(len(content)), key: key, rowIf: Equal(attrWrite, nonce)}
-		err := r.transactAs(ctx, nonce, append(
-			[]Write{{Key: blobKey(d), Op: Check, If: Absent()}}, r.opening(key, r.openRow(repo))...)...)
+		err := r.transactAs(ctx, nonce, slices.Concat(look, r.opening(key, r.openRow(repo)))...)
 		var conflict *Conflict
 		switch {
 		case err == nil:
@@ -320,13 +306,22 @@ func (r *Registry) pushSmall(ctx context.Context, repo string, d oci.Digest, con
 			return r.commit(ctx, c)
 		case !errors.As(err, &conflict):
 			return fmt.Errorf("open upload session: %w", err)
-		case conflict.old(0) == nil:
+		case look == nil || conflict.old(0) == nil:
 			continue // the key is an earlier try's, whose answer was lost
+		}
+		existing := conflict.old(0).Attrs.text(attrKey)
+		sound, err := r.sound(ctx, existing, d, c.size)
+		if err != nil {
+			return err
+		}
+		if !sound {
+			look = nil // store the content: its commit heals the blob
+			continue
 		}
 		// It is there. If it goes before it is linked, it is stored after all.
 		nothingStored := func() {}
 		c.rowIf = Cond{}
-		done, err := r.adopt(ctx, c, conflict.old(0).Attrs.text(attrKey), nothingStored)
+		done, err := r.adopt(ctx, c, existing, nothingStored)
 		if done || err != nil {
 			return err
 		}

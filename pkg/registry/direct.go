@@ -61,6 +61,10 @@ func (r *Registry) linkOffered(ctx context.Context, repo string, o direct.Offer)
 	if size := source.Attrs.number(attrSize); size != o.Size {
 		return false, oci.NewError(oci.SizeInvalid, "the blob %s has %d bytes, not %d", o.Digest, size, o.Size)
 	}
+	// As with a mount; the stores that take direct uploads tell the sum for free.
+	if sound, err := r.sound(ctx, source.Attrs.text(attrKey), o.Digest, o.Size); !sound || err != nil {
+		return false, err
+	}
 	return r.mountLink(ctx, repo, o.Digest, source)
 }
 

@@ -20,7 +20,8 @@ func (r *Registry) CompleteDirect(ctx context.Context, repo, id string) (u direc
 	s, err := r.findDirect(ctx, repo, id)
 	var ended *endedError
 	if errors.As(err, &ended) {
-		return direct.Upload{ID: id, Digest: ended.digest}, true, nil
+		err = r.checkRepeated(ctx, repo, ended)
+		return direct.Upload{ID: id, Digest: ended.digest}, err == nil, err
 	}
 	if err != nil {
 		return direct.Upload{}, false, err
@@ -56,7 +57,7 @@ func (r *Registry) completePut(ctx context.Context, s directSession) (direct.Upl
 // lookAt asks the store what it has, for its size and, where the store knows it, its
 // digest.
 func (r *Registry) lookAt(ctx context.Context, s directSession) (oci.Digest, error) {
-	size, d, err := r.blobs.Stat(ctx, s.key)
+	size, d, err := r.stat(ctx, s.key, true)
 	switch {
 	case errors.Is(err, ErrNoContent) && s.partSize() > 0: // by a lifecycle rule, after days
 		return "", oci.NewError(oci.BlobUploadUnknown, "the parts of this upload are gone: start a new one")
@@ -170,7 +171,8 @@ func (r *Registry) VerifyDirect(ctx context.Context, repo, id string) (u direct.
 	nonce, err := r.claimVerification(ctx, &s, repo)
 	var ended *endedError
 	if errors.As(err, &ended) {
-		return direct.Upload{ID: id, Digest: ended.digest}, true, nil
+		err = r.checkRepeated(ctx, repo, ended)
+		return direct.Upload{ID: id, Digest: ended.digest}, err == nil, err
 	}
 	if nonce == "" || err != nil {
 		return s.upload(), false, err

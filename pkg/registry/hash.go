@@ -37,6 +37,13 @@ func (hs hashes) digest(a oci.Algorithm) (oci.Digest, bool) {
 	return a.Digest(h), true
 }
 
+// same reports whether both hashed the same bytes.
+func (hs hashes) same(other hashes) bool {
+	one, _ := hs.digest(oci.SHA256)
+	two, _ := other.digest(oci.SHA256)
+	return one == two
+}
+
 // attribute names of the states, so that a later process hashes on from here.
 func hashAttr(a oci.Algorithm) string {
 	if a == oci.SHA512 {

@@ -248,7 +248,9 @@ func (r *Registry) announce(ctx context.Context, p manifestPush) (Attrs, error) 
 // content key that it stored the bytes under, or empty.
 func (r *Registry) publication(ctx context.Context, p manifestPush, row Attrs) (writes []Write, key string, err error) {
 	if row.text(attrState) == stateLive {
-		writes = r.renewal(p, row)
+		if writes, key, err = r.renewManifest(ctx, p, row); err != nil {
+			return nil, "", err
+		}
 	} else if writes, key, err = r.newManifest(ctx, p, row.text(attrWrite)); err != nil {
 		return nil, "", err
 	}
@@ -262,22 +264,53 @@ func (r *Registry) publication(ctx context.Context, p manifestPush, row Attrs) (
 	return writes, key, nil
 }
 
-// renewal pushes a live manifest again. Its bytes are there; its generation changes all the same, so that a delete that
-// has not seen the new tags fails. Bytes without a mediaType have the type of their last push. Whatever else the rows
-// hold is the same for every type that oci.ParseManifest accepts for these bytes.
-func (r *Registry) renewal(p manifestPush, row Attrs) []Write {
+// renewManifest pushes a live manifest again, and stores its bytes again if their object is lost. The generation changes
+// in any case, so that a delete that has not seen the new tags fails. Bytes without a mediaType have the type of their
+// last push. Whatever else the rows hold is the same for every type that oci.ParseManifest accepts for these bytes.
+func (r *Registry) renewManifest(ctx context.Context, p manifestPush, row Attrs) (writes []Write, key string, err error) {
+	key, writes, err = r.healManifest(ctx, p, row.text(attrKey))
+	if err != nil {
+		return nil, "", err
+	}
 	mediaType := p.manifest.MediaType
 	thin := Write{Key: manifestKey(p.repo, p.digest), Op: Set, Attrs: Attrs{attrTouched: r.now()}}
-	if row.text(attrMediaType) == mediaType {
+	if key == "" && row.text(attrMediaType) == mediaType {
 		thin.If = Equal(attrMediaType, mediaType) // only a live row has one
-		return []Write{thin}
+		return []Write{thin}, "", nil
 	}
 	thin.If, thin.Attrs[attrMediaType] = Equal(attrWrite, row.text(attrWrite)), mediaType
-	writes := []Write{thin, contentWrite(p, row.text(attrKey))}
+	current := row.text(attrKey)
+	if key != "" {
+		current, thin.Attrs[attrKey] = key, key
+	}
+	writes = append(writes, thin, contentWrite(p, current))
 	if p.manifest.Subject != "" {
 		writes = append(writes, referrerWrite(p))
 	}
-	return writes
+	return writes, key, nil
+}
+
+// healManifest stores the bytes of a live manifest again if the object under old is lost. It returns the new key, and
+// the writes of the rows of both keys; none if old is empty or sound.
+func (r *Registry) healManifest(ctx context.Context, p manifestPush, old string) (key string, writes []Write, err error) {
+	if old == "" {
+		return "", nil, nil
+	}
+	if sound, err := r.sound(ctx, old, p.digest, int64(len(p.Content))); sound || err != nil {
+		return "", nil, err
+	}
+	key, live, err := r.storeManifest(ctx, p)
+	return key, append(r.abandon(old), live), err
+}
+
+// storeManifest stores the bytes of a manifest under a key of their own, and returns the
+// write of that key's row.
+func (r *Registry) storeManifest(ctx context.Context, p manifestPush) (key string, live Write, err error) {
+	_, key = r.newUpload()
+	err = r.try(ctx, func() error { return r.putOnce(ctx, key, p.Content) })
+	return key, Write{Key: objectKey(key), Op: Put, If: Absent(), Attrs: Attrs{
+		attrState: stateLive, attrRepo: p.repo, attrDigest: string(p.digest), attrSize: int64(len(p.Content)),
+	}}, wrap("store manifest", err)
 }
 
 // newManifest turns the pending row of a generation into a live one, and stores
@@ -288,14 +321,12 @@ func (r *Registry) newManifest(ctx context.Context, p manifestPush, generation s
 		attrMediaType: p.manifest.MediaType, attrSize: int64(len(p.Content)),
 	}
 	if len(p.Content) > inlineManifest {
-		_, key = r.newUpload()
-		if err := r.try(ctx, func() error { return r.putOnce(ctx, key, p.Content) }); err != nil {
-			return nil, "", fmt.Errorf("store manifest: %w", err)
+		var live Write
+		if key, live, err = r.storeManifest(ctx, p); err != nil {
+			return nil, "", err
 		}
 		thin[attrKey] = key
-		writes = append(writes, Write{Key: objectKey(key), Op: Put, If: Absent(), Attrs: Attrs{
-			attrState: stateLive, attrRepo: p.repo, attrDigest: string(p.digest), attrSize: int64(len(p.Content)),
-		}})
+		writes = append(writes, live)
 	}
 	writes = append(writes, contentWrite(p, key))
 	if subject := p.manifest.Subject; subject != "" {

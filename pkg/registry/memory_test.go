@@ -24,6 +24,7 @@ type world struct {
 	summed  map[string]bool           // keys whose digest the store has computed
 	blind   bool                      // it computes none
 	encoded map[string]bool           // keys whose content was sent with a Content-Encoding
+	lost    map[string]bool           // keys whose content was deleted or damaged behind the registry's back
 	now     func() time.Time
 	fault   func(format string, args ...any)
 }
@@ -32,7 +33,8 @@ func newWorld(fault func(string, ...any)) *world {
 	return &world{
 		rows: map[Key]Attrs{}, tokens: map[string]bool{}, content: map[string][]byte{},
 		pieces: map[string][]byte{}, written: map[string][]byte{}, slots: map[string]Claim{},
-		uploads: map[string]map[int][]byte{}, summed: map[string]bool{}, encoded: map[string]bool{}, fault: fault,
+		uploads: map[string]map[int][]byte{}, summed: map[string]bool{}, encoded: map[string]bool{},
+		lost: map[string]bool{}, fault: fault,
 	}
 }
 
@@ -57,6 +59,7 @@ func (w *world) apply(writes []Write) error {
 		w.fault("%d writes in one transaction", len(writes))
 	}
 	for _, wr := range writes {
+		w.checkReplaced(wr)
 		attrs := wr.Apply(w.rows[wr.Key])
 		if attrs == nil {
 			delete(w.rows, wr.Key)
@@ -87,6 +90,15 @@ func rowSize(key Key, attrs Attrs) int {
 		}
 	}
 	return size
+}
+
+// checkReplaced holds that no name is taken from an object that is as it was.
+func (w *world) checkReplaced(wr Write) {
+	before, after := w.rows[wr.Key].text(attrKey), wr.Apply(w.rows[wr.Key]).text(attrKey)
+	named := wr.Key.SK == "B" || strings.HasPrefix(wr.Key.PK, "C#")
+	if named && before != "" && after != "" && before != after && !w.lost[before] {
+		w.fault("%v names another key, and the object of the old one was fine", wr.Key)
+	}
 }
 
 func (w *world) query(q Query) Page {
@@ -179,6 +191,7 @@ func (b simBlobs) write(key string, content []byte) error {
 		b.w.fault("key %.8s was %q and becomes %q", key, once, content)
 	}
 	b.w.content[key], b.w.written[key] = content, content
+	delete(b.w.lost, key)
 	return nil
 }
 

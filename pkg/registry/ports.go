@@ -40,6 +40,12 @@ type Blobs interface {
 	// means to the end. ErrNoContent when the key has none.
 	Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error)
 
+	// Stat returns the size of a key's content and, with sum, its sha256 if the store can
+	// tell it without sending the bytes over a network, else "". With sum it may take as
+	// long as reading the content. ErrNoContent when the key has none, ErrEncoded when the
+	// store would tell readers of the content to decode it.
+	Stat(ctx context.Context, key string, sum bool) (size int64, d oci.Digest, err error)
+
 	// Presign returns a URL at which anyone may, for a limited time, GET or HEAD
 	// the content with any Range. The empty string: this store has no URLs, the
 	// bytes must be served by Open. No network call is made. The answers are
@@ -76,11 +82,6 @@ type Direct interface {
 	// CompleteParts makes the parts that are there the content of key, if check finds
 	// nothing wrong with them; its error is returned as it is. ErrTaken as in Complete.
 	CompleteParts(ctx context.Context, key string, stored Stored, check func([]direct.Part) error) error
-
-	// Stat returns the size of a key's content, and its sha256 where the store itself
-	// has computed it, else "". ErrNoContent when the key has none, ErrEncoded when
-	// clients that read it would be told to decode it.
-	Stat(ctx context.Context, key string) (size int64, d oci.Digest, err error)
 }
 
 // Claim is the right to append once. Its nonce is unlike that of any other

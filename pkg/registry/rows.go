@@ -38,7 +38,7 @@ const (
 	// was verified.
 	attrOffered  = "e"
 	attrPartSize = "p" // 0 for one PUT
-	attrComplete = "a" // 1: all bytes are in place
+	attrComplete = "a" // 1: all bytes are in place; of any upload
 	attrLease    = "l" // milliseconds since 1970: a verification is under way until then
 )
 

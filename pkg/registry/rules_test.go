@@ -155,7 +155,7 @@ func crashAt(t *testing.T, name string, c client, job func(context.Context, *Reg
 	result := s.spawn(0, job)
 	s.run()
 	// A row's call is repeated, a body cannot be.
-	repeated := what == "get" || what == "query" || what == "write" || what == "put"
+	repeated := what == "get" || what == "query" || what == "write" || what == "put" || what == "stat"
 	if f != crashBefore && f != crashAfter && repeated && result() != nil {
 		t.Errorf("%s, fate %d at call %d: %v", name, f, at, result())
 	}

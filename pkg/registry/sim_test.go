@@ -260,7 +260,7 @@ func (w *world) check(fault func(string, ...any)) {
 				fault("manifest %.12s is visible, its row is %q", d, thin.text(attrState))
 			}
 			w.checkTypes(fault, repo, d, attrs, thin)
-			if d.Algorithm().FromBytes(w.manifest(attrs)) != d {
+			if !w.lost[attrs.text(attrKey)] && d.Algorithm().FromBytes(w.manifest(attrs)) != d {
 				fault("manifest %.16s has other bytes", d)
 			}
 			if key := attrs.text(attrKey); key != thin.text(attrKey) || key != "" && w.rows[objectKey(key)].text(attrState) != stateLive {
@@ -276,13 +276,17 @@ func (w *world) check(fault func(string, ...any)) {
 		case 'B':
 			if key.SK != "B" {
 				_, d := splitKey("B##" + key.PK[2:])
-				if w.rows[blobKey(d)].text(attrKey) != attrs.text(attrKey) {
+				if key := attrs.text(attrKey); w.rows[blobKey(d)].text(attrKey) != key && !w.lost[key] {
 					fault("a link of %.16s names another key than the blob", d)
 				}
 			} else if w.rows[objectKey(attrs.text(attrKey))].text(attrState) != stateLive {
 				fault("blob %.16s has a key that is not live", key.PK)
-			} else if _, named := splitKey("B##" + key.PK[2:]); named.Algorithm().FromBytes(w.content[attrs.text(attrKey)]) != named {
+			} else if _, named := splitKey("B##" + key.PK[2:]); !w.lost[attrs.text(attrKey)] && named.Algorithm().FromBytes(w.content[attrs.text(attrKey)]) != named {
 				fault("blob %.16s holds other bytes", key.PK)
+			}
+		case 'K':
+			if attrs.text(attrState) == stateLive && !w.named(key.PK[2:], attrs) {
+				fault("the key %.8s is live, and nothing names it", key.PK[2:])
 			}
 		case 'T':
 			d := attrs.digest(attrDigest)
@@ -294,6 +298,12 @@ func (w *world) check(fault func(string, ...any)) {
 			}
 		}
 	}
+}
+
+// named reports whether a blob or a manifest has the key of this row.
+func (w *world) named(key string, row Attrs) bool {
+	d := row.digest(attrDigest)
+	return w.rows[blobKey(d)].text(attrKey) == key || w.rows[contentKey(row.text(attrRepo), d)].text(attrKey) == key
 }
 
 // manifest returns the bytes that a content row holds or points at.
@@ -322,6 +332,9 @@ func (w *world) checkBlob(fault func(string, ...any), repo string, d oci.Digest)
 		return
 	}
 	content, there := w.content[link.text(attrKey)]
+	if w.lost[link.text(attrKey)] {
+		return
+	}
 	if !there || oci.SHA256.FromBytes(content) != d {
 		fault("a visible manifest lacks the bytes of %.16s (there: %t)", d, there)
 	}

@@ -106,6 +106,9 @@ func (r *Registry) AppendUpload(ctx context.Context, repo, id string, c Chunk) (
 	if err != nil {
 		return Upload{}, err
 	}
+	if s.kept() {
+		return Upload{}, errKept()
+	}
 	stored, err := r.store(ctx, s, c)
 	if err != nil {
 		return Upload{}, err
@@ -265,10 +268,15 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 func (r *Registry) CancelUpload(ctx context.Context, repo, id string) error {
 	key := uploadKey(id)
 	ended, err := r.cancel(ctx, repo, key)
-	if err == nil {
-		r.cleanUp("cancelled upload", key, r.discard(ctx, key, ended))
+	if err != nil {
+		return err
 	}
-	return err
+	drop := r.discard
+	if (session{row: ended}).kept() {
+		drop = r.drop
+	}
+	r.cleanUp("cancelled upload", key, drop(ctx, key, ended))
+	return nil
 }
 
 // cancel ends a session that is open, and returns what it was.

@@ -149,7 +149,7 @@ func TestStatEncoded(t *testing.T) {
 			w.Header().Set("Content-Length", "5")
 			w.Header().Set("X-Amz-Checksum-Sha256", sumHello)
 		})
-		size, d, err := blobs.Stat(t.Context(), "key")
+		size, d, err := blobs.Stat(t.Context(), "key", true)
 		if !errors.Is(err, want) || want == nil && (size != 5 || d != ofHello) {
 			t.Errorf("%q: %d bytes, %s, %v", encoding, size, d, err)
 		}

@@ -55,10 +55,12 @@ func (b *Blobs) Open(ctx context.Context, key string, offset, length int64) (io.
 // of what came in one PUT of PresignPut. With a key of KMS, to be told it takes the
 // permission to decrypt. S3 keeps a Content-Encoding that nobody signed and gives it to
 // whoever pulls; containerd, for one, then decodes the blob.
-func (b *Blobs) Stat(ctx context.Context, key string) (size int64, d oci.Digest, err error) {
-	out, err := b.client.HeadObject(ctx, &s3.HeadObjectInput{
-		Bucket: b.bucket, Key: contentKey(key), ChecksumMode: types.ChecksumModeEnabled,
-	})
+func (b *Blobs) Stat(ctx context.Context, key string, sum bool) (size int64, d oci.Digest, err error) {
+	input := &s3.HeadObjectInput{Bucket: b.bucket, Key: contentKey(key)}
+	if sum {
+		input.ChecksumMode = types.ChecksumModeEnabled
+	}
+	out, err := b.client.HeadObject(ctx, input)
 	if code(err) == codeNotFound {
 		return 0, "", fmt.Errorf("%w: %w", registry.ErrNoContent, err)
 	}

@@ -134,7 +134,7 @@ func TestOnlySigned(t *testing.T) {
 	if parts, err := blobs.ListParts(t.Context(), k, stored); err != nil || len(parts) > 0 {
 		t.Errorf("parts %v, %v", parts, err)
 	}
-	if _, _, err := blobs.Stat(t.Context(), k); !errors.Is(err, registry.ErrNoContent) {
+	if _, _, err := blobs.Stat(t.Context(), k, true); !errors.Is(err, registry.ErrNoContent) {
 		t.Errorf("stat: %v", err)
 	}
 	for what, r := range map[string]direct.Request{"PUT": put, "part": part} {

@@ -116,6 +116,10 @@ func TestFinalPutAgain(t *testing.T) {
 	if !bytes.Equal(s.blob("a", d), content) {
 		t.Error("the blob changed")
 	}
+	s.do("DELETE", "/v2/a/blobs/"+string(d), nil).want(t, http.StatusAccepted)
+	for _, ended := range []string{at, twin} { // 201 would say that the blob is there
+		s.do("PUT", ended+"?digest="+string(d), bytes.NewReader(content)).wantError(t, http.StatusNotFound, oci.BlobUploadUnknown)
+	}
 }
 
 func TestChunkOutOfOrder(t *testing.T) {
@@ -197,15 +201,28 @@ func TestBadCompletions(t *testing.T) {
 	}
 }
 
-// TestSurpriseDigest: a sha512 that nobody announced, over several chunks.
+// TestSurpriseDigest: a sha512 that nobody announced, over several chunks. After a wrong one
+// the upload stands where it did.
 func TestSurpriseDigest(t *testing.T) {
-	s := newSite(t)
-	at := s.start("a")
-	s.do("PATCH", at, bytes.NewReader(content)).want(t, http.StatusAccepted)
-	wrong := oci.SHA512.FromBytes([]byte("other"))
-	s.do("PUT", at+"?digest="+string(wrong), nil).wantError(t, http.StatusBadRequest, oci.DigestInvalid)
-	if s.hasBlob("a", wrong) {
-		t.Error("a blob appeared under a digest that is not its own")
+	for _, first := range []int{len(content), 100} {
+		s := newSite(t)
+		at := s.start("a")
+		s.do("PATCH", at, bytes.NewReader(content[:first])).want(t, http.StatusAccepted)
+		wrong, right := oci.SHA512.FromBytes([]byte("other")), oci.SHA512.FromBytes(content)
+		for range 2 {
+			s.do("PUT", at+"?digest="+string(wrong), bytes.NewReader(content[first:])).wantError(t, http.StatusBadRequest, oci.DigestInvalid)
+			if got, want := s.do("GET", at, nil).want(t, http.StatusNoContent).Header.Get("Range"), contentRange(0, first); got != want {
+				t.Errorf("Range %q, want %q", got, want)
+			}
+		}
+		if s.hasBlob("a", wrong) {
+			t.Error("a blob appeared under a digest that is not its own")
+		}
+		s.do("PATCH", at, bytes.NewReader(content)).wantError(t, http.StatusBadRequest, oci.BlobUploadInvalid)
+		s.do("PUT", at+"?digest="+string(right), bytes.NewReader(content[first:])).want(t, http.StatusCreated)
+		if got := s.blob("a", right); !bytes.Equal(got, content) {
+			t.Errorf("%d other bytes came back", len(got))
+		}
 	}
 }
 

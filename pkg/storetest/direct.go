@@ -178,15 +178,16 @@ func (s *directStore) CompleteParts(_ context.Context, key string, stored regist
 	return nil
 }
 
-// Stat implements registry.Direct.
-func (s *directStore) Stat(_ context.Context, key string) (int64, oci.Digest, error) {
+// Stat implements registry.Blobs.
+func (s *directStore) Stat(ctx context.Context, key string, sum bool) (int64, oci.Digest, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	content, there := s.content[key]
+	whole := s.whole[key]
+	s.mu.Unlock()
 	switch {
 	case !there:
-		return 0, "", registry.ErrNoContent
-	case !s.whole[key]:
+		return s.Blobs.Stat(ctx, key, sum)
+	case !whole || !sum:
 		return int64(len(content)), "", nil
 	}
 	return int64(len(content)), oci.SHA256.FromBytes(content), nil

@@ -168,7 +168,7 @@ func testDirectPutEncoded(u upload) {
 		u.empty()
 		return
 	}
-	_, _, err := u.Stat(u.t.Context(), u.key)
+	_, _, err := u.Stat(u.t.Context(), u.key, true)
 	if errors.Is(err, registry.ErrEncoded) {
 		return
 	}

@@ -206,11 +206,11 @@ func (b *faultyBlobs) CompleteParts(
 	return b.write(func() error { return b.Blobs.CompleteParts(ctx, key, stored, check) })
 }
 
-func (b *faultyBlobs) Stat(ctx context.Context, key string) (int64, oci.Digest, error) {
+func (b *faultyBlobs) Stat(ctx context.Context, key string, sum bool) (int64, oci.Digest, error) {
 	if b.read() != None {
 		return 0, "", ErrInjected
 	}
-	return b.Blobs.Stat(ctx, key)
+	return b.Blobs.Stat(ctx, key, sum)
 }
 
 func (b *faultyBlobs) write(apply func() error) error {

@@ -162,7 +162,7 @@ func (d directStore) CompleteParts(_ context.Context, _ string, _ registry.Store
 	return check([]direct.Part{{Number: 1}})
 }
 
-func (d directStore) Stat(context.Context, string) (int64, oci.Digest, error) {
+func (d directStore) Stat(context.Context, string, bool) (int64, oci.Digest, error) {
 	d.calls["Stat"]++
 	return 7, "digest", nil
 }
@@ -189,7 +189,7 @@ func TestFaultyDirect(t *testing.T) {
 			return false, err
 		},
 		"Stat": func(b registry.Blobs) (bool, error) {
-			size, d, err := b.Stat(ctx, "key")
+			size, d, err := b.Stat(ctx, "key", true)
 			return size == 7 && d == "digest", err
 		},
 	} {
