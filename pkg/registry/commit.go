@@ -38,14 +38,15 @@ func (r *Registry) CompleteUpload(ctx context.Context, repo, id string, f Finish
 			return r.finishSmall(ctx, s, f, c)
 		}
 	}
-	stored, err := r.store(ctx, s, f.Chunk)
+	stored, err := r.store(ctx, &s, f.Chunk)
 	if err != nil {
 		return err
 	}
-	c.size = stored.Size
+	c.size, c.rowIf = stored.Size, Equal(attrWrite, s.nonce)
 	computed, err := checkContent(s.hashes, stored.Size, f)
 	if err != nil {
 		r.cleanUp("refused last chunk", s.key, r.blobs.Discard(ctx, s.key, stored, s.before))
+		r.giveBack(ctx, &s, stored.Unused)
 		return err
 	}
 	err = r.blobs.Complete(ctx, s.key, stored)

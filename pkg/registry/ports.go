@@ -81,12 +81,16 @@ type Direct interface {
 	Stat(ctx context.Context, key string) (size int64, d oci.Digest, err error)
 }
 
-// Claim is the right to append once. Its nonce is unlike that of any other
-// claim; parts First to First+Count-1 were given to no other claim on the key.
+// Claim is the right to append once. Its nonce is unlike that of any other claim. The
+// parts First to First+Count-1 were given to no other claim on the key whose Append may
+// still be under way.
 type Claim struct {
 	Nonce string
 	First int64
 	Count int64
+	// More gives the claim count further parts, above all others. An error ends the
+	// Append: the claim was taken over. nil: there are no more.
+	More func(ctx context.Context) (first, count int64, err error)
 }
 
 // Stored describes appended content that is not completed yet. State belongs to
@@ -94,6 +98,11 @@ type Claim struct {
 type Stored struct {
 	Size  int64
 	State []byte
+	// Unused is how many of the claim's parts, counted from the last one, may be given
+	// to another claim: the Append has ended, and no write under their numbers can
+	// still arrive. It also counts beside an error of Append, and nowhere else. 0 is
+	// always right.
+	Unused int64
 }
 
 // Errors of Blobs.

@@ -195,7 +195,7 @@ func simulate(t *testing.T, seed uint64) {
 		switch p.what {
 		case "write":
 			fates = append(fates, contends, contends, late, late)
-		case "send":
+		case "send", "part":
 			fates = append(fates, late, late)
 		}
 		return fates[s.rng.IntN(len(fates))]

@@ -283,6 +283,8 @@ func (w *world) check(fault func(string, ...any)) {
 			} else if _, named := splitKey("B##" + key.PK[2:]); named.Algorithm().FromBytes(w.content[attrs.text(attrKey)]) != named {
 				fault("blob %.16s holds other bytes", key.PK)
 			}
+		case 'K':
+			w.checkParts(fault, attrs)
 		case 'T':
 			d := attrs.digest(attrDigest)
 			if w.rows[edgeKey(key.PK[2:], d, key.SK)] == nil {
@@ -291,6 +293,19 @@ func (w *world) check(fault func(string, ...any)) {
 			if w.rows[manifestKey(key.PK[2:], d)] == nil {
 				fault("tag %s points at nothing", key.SK)
 			}
+		}
+	}
+}
+
+// checkParts holds that the parts an open upload names are those that it recorded.
+func (w *world) checkParts(fault func(string, ...any), row Attrs) {
+	if row.text(attrState) != stateOpen {
+		return
+	}
+	for _, p := range decode(Stored{State: row.bytes(attrStored)}) {
+		if part, there := w.pieces[p.Name]; there && part.writer != p.Writer {
+			fault("part %.8s...%s was recorded by claim %.8s, and overwritten by %.8s",
+				p.Name, p.Name[64:], p.Writer, part.writer)
 		}
 	}
 }
