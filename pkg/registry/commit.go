@@ -49,8 +49,9 @@ func (r *Registry) CompleteUpload(ctx context.Context, repo, id string, f Finish
 		r.giveBack(ctx, &s, stored.Unused)
 		return err
 	}
-	err = r.blobs.Complete(ctx, s.key, stored)
+	err = r.uncontended(ctx, func() error { return r.blobs.Complete(ctx, s.key, stored) })
 	if err := r.finished(ctx, s, c, computed, err); err != nil {
+		r.giveBack(ctx, &s, stored.Unused)
 		return err
 	}
 	return r.commit(ctx, c)

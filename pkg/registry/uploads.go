@@ -228,6 +228,9 @@ func (r *Registry) appendBody(ctx context.Context, s *session, c Chunk) (Stored,
 	case errors.Is(err, ErrTooLarge):
 		return stored, oci.NewError(oci.SizeInvalid,
 			"the blob is larger than what the store can hold in pieces of this size: %s", oci.WaysPast)
+	case errors.Is(err, ErrBusy):
+		return stored, fmt.Errorf("%w (cause: %w)",
+			oci.NewError(oci.Unavailable, "too many uploads are in progress: try again later"), err)
 	case err != nil:
 		return stored, fmt.Errorf("append to upload: %w", err)
 	}
