@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -58,15 +59,16 @@ func fightOverNumbers(t *testing.T, seed uint64) {
 		return s.sometimes(20)
 	}
 	for i := range 4 {
+		rng := rand.New(rand.NewPCG(seed, uint64(i)))
 		s.spawn(0, func(ctx context.Context, r *Registry) error {
 			var failed error
 			for j := range 4 {
 				c := Chunk{Offset: -1, Length: -1}
-				n := s.rng.IntN(12)
-				if s.rng.IntN(4) == 0 {
-					n = 2*claimParts + s.rng.IntN(3*claimParts)
+				n := rng.IntN(12)
+				if rng.IntN(4) == 0 {
+					n = 2*claimParts + rng.IntN(3*claimParts)
 				}
-				switch s.rng.IntN(4) {
+				switch rng.IntN(4) {
 				case 0:
 					c.Body = breaking(n)
 				case 1: // broken off in the eyes of the rules only
@@ -225,7 +227,8 @@ func TestChunkThatArrivesTwice(t *testing.T) {
 				return lives
 			}
 			for range 2 {
-				if _, err := r.AppendUpload(ctx, "r", u.ID, Chunk{Offset: -1, Length: 3, Body: strings.NewReader("one")}); err != nil {
+				one := Chunk{Offset: -1, Length: 3, Body: strings.NewReader("one")}
+				if _, err := r.AppendUpload(ctx, "r", u.ID, one); err != nil {
 					t.Error(err)
 				}
 			}
@@ -281,7 +284,8 @@ func TestZombieCannotExtend(t *testing.T) {
 		alone(t, s, func(ctx context.Context, r *Registry, _ simBlobs) {
 			u, _ := r.StartUpload(ctx, "r", "")
 			takeOver := readerFunc(func([]byte) (int, error) {
-				if _, err := r.AppendUpload(ctx, "r", u.ID, Chunk{Offset: -1, Length: 3, Body: strings.NewReader("one")}); err != nil {
+				one := Chunk{Offset: -1, Length: 3, Body: strings.NewReader("one")}
+				if _, err := r.AppendUpload(ctx, "r", u.ID, one); err != nil {
 					return 0, err
 				}
 				return 0, io.EOF
