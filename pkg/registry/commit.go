@@ -45,18 +45,20 @@ func (r *Registry) CompleteUpload(ctx context.Context, repo, id string, f Finish
 			return r.finishSmall(ctx, s, f, c)
 		}
 	}
-	stored, err := r.store(ctx, s, f.Chunk)
+	stored, err := r.store(ctx, &s, f.Chunk)
 	if err != nil {
 		return err
 	}
-	c.size = stored.Size
+	c.size, c.rowIf = stored.Size, Equal(attrWrite, s.nonce)
 	computed, err := checkContent(s.hashes, stored.Size, f)
 	if err != nil {
 		r.cleanUp("refused last chunk", s.key, r.blobs.Discard(ctx, s.key, stored, s.before))
+		r.giveBack(ctx, &s, stored.Unused)
 		return err
 	}
-	err = r.blobs.Complete(ctx, s.key, stored)
+	err = r.uncontended(ctx, func() error { return r.blobs.Complete(ctx, s.key, stored) })
 	if err := r.finished(ctx, s, c, computed, err); err != nil {
+		r.giveBack(ctx, &s, stored.Unused)
 		return err
 	}
 	return r.commit(ctx, c)
@@ -84,13 +86,22 @@ func (r *Registry) finishSmall(ctx context.Context, s session, f Finish, c commi
 	return r.commit(ctx, c)
 }
 
+// firstRead is how much of a body must have come before there is memory for all of it, in
+// bytes.
+const firstRead = 64 << 10
+
 // readSmall reads a body of known length into memory.
 func readSmall(c Chunk) ([]byte, error) {
 	if c.Body == nil {
 		return nil, nil
 	}
-	content := bytes.NewBuffer(make([]byte, 0, c.Length+bytes.MinRead))
-	if _, err := content.ReadFrom(c.Body); err != nil {
+	content := bytes.NewBuffer(make([]byte, 0, min(c.Length, firstRead)+bytes.MinRead))
+	_, err := io.CopyN(content, c.Body, firstRead)
+	if err == nil {
+		content.Grow(int(max(c.Length-firstRead, 0)) + bytes.MinRead) // at most smallBlob
+		_, err = content.ReadFrom(c.Body)
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, errBroken(int64(content.Len()), err)
 	}
 	if int64(content.Len()) != c.Length {

@@ -86,9 +86,11 @@ func (s directSession) commit(nonce string) commit {
 // joinParts makes one object of the parts.
 func (r *Registry) joinParts(ctx context.Context, s directSession) (direct.Upload, error) {
 	var refused error
-	err := r.blobs.CompleteParts(ctx, s.key, s.stored(), func(parts []direct.Part) error {
-		refused = s.checkParts(parts)
-		return refused
+	err := r.uncontended(ctx, func() error {
+		return r.blobs.CompleteParts(ctx, s.key, s.stored(), func(parts []direct.Part) error {
+			refused = s.checkParts(parts)
+			return refused
+		})
 	})
 	switch {
 	case refused != nil:

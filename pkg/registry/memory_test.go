@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -17,9 +18,8 @@ type world struct {
 	rows    map[Key]Attrs
 	tokens  map[string]bool
 	content map[string][]byte         // completed keys
-	pieces  map[string][]byte         // appended, by key and claim
+	pieces  map[string]appended       // parts of open uploads, by key and part number
 	written map[string][]byte         // what a key once held: written once means once
-	slots   map[string]Claim          // part numbers given out, by key and claim
 	uploads map[string]map[int][]byte // parts that clients sent
 	summed  map[string]bool           // keys whose digest the store has computed
 	blind   bool                      // it computes none
@@ -32,7 +32,7 @@ type world struct {
 func newWorld(fault func(string, ...any)) *world {
 	return &world{
 		rows: map[Key]Attrs{}, tokens: map[string]bool{}, content: map[string][]byte{},
-		pieces: map[string][]byte{}, written: map[string][]byte{}, slots: map[string]Claim{},
+		pieces: map[string]appended{}, written: map[string][]byte{},
 		uploads: map[string]map[int][]byte{}, summed: map[string]bool{}, encoded: map[string]bool{},
 		lost: map[string]bool{}, fault: fault,
 	}
@@ -173,11 +173,24 @@ type simBlobs struct {
 	turn turn
 }
 
-// piece names appended bytes; the State of a Stored is the list of them.
+// piece names a part and says who wrote it; the State of a Stored is the list of them.
 type piece struct {
-	Name string
-	Size int
+	Name   string
+	Writer string
 }
+
+// appended is a part as the store has it. As in S3, the last write under a number wins.
+type appended struct {
+	writer  string
+	content []byte
+}
+
+// simPart is the size of a part in bytes, wholePart that of a body that was announced to
+// be short: it has one.
+const (
+	simPart   = 2
+	wholePart = 1000
+)
 
 func (b simBlobs) Put(_ context.Context, key string, content []byte) error {
 	return b.turn("put", func() error { return b.write(key, content) })
@@ -195,25 +208,54 @@ func (b simBlobs) write(key string, content []byte) error {
 	return nil
 }
 
-func (b simBlobs) Append(_ context.Context, key string, claim Claim, stored Stored, body io.Reader) (out Stored, err error) {
-	content, err := io.ReadAll(body)
-	if err != nil {
-		return Stored{}, err
+// Append sends part by part, each when its turn comes: a zombie goes on while others
+// append.
+func (b simBlobs) Append(
+	ctx context.Context, key string, claim Claim, stored Stored, body io.Reader,
+) (Stored, error) {
+	pieces, size := decode(stored), stored.Size
+	next, end, total, taken := claim.First, claim.First+claim.Count, claim.Count, int64(0)
+	buffer := make([]byte, simPart)
+	if claim.Count == 1 {
+		buffer = make([]byte, wholePart)
 	}
-	err = b.turn("append", func() error {
-		name := key + "." + claim.Nonce
-		for p, slot := range b.w.slots {
-			if strings.HasPrefix(p, key) && p != name && slot.First < claim.First+claim.Count && claim.First < slot.First+slot.Count {
-				b.w.fault("claims %+v and %+v share part numbers", slot, claim)
+	for {
+		n, ended := io.ReadFull(body, buffer)
+		if n > 0 && (ended == nil || ended == io.ErrUnexpectedEOF) {
+			if next == end {
+				first, count, err := claim.More(ctx)
+				if err != nil {
+					return Stored{Unused: total - taken}, err
+				}
+				next, end, total = first, first+count, total+count
 			}
+			p := piece{fmt.Sprint(key, ".", next), claim.Nonce}
+			next, taken = next+1, taken+1
+			content := bytes.Clone(buffer[:n])
+			if err := b.turn("part", func() error {
+				b.w.pieces[p.Name] = appended{p.Writer, content}
+				return nil
+			}); err != nil {
+				return Stored{Unused: total - taken}, err // it may arrive late
+			}
+			pieces, size = append(pieces, p), size+int64(n)
 		}
-		b.w.slots[name] = claim
-		b.w.pieces[name] = content
-		state, err := json.Marshal(append(decode(stored), piece{name, len(content)}))
-		out = Stored{Size: stored.Size + int64(len(content)), State: state}
+		if ended == io.EOF || ended == io.ErrUnexpectedEOF {
+			break
+		}
+		if ended != nil {
+			return Stored{Unused: total}, ended // each part was answered: none is on its way
+		}
+	}
+	out := Stored{Size: size, Unused: total - taken}
+	err := b.turn("append", func() (err error) {
+		out.State, err = json.Marshal(pieces)
 		return err
 	})
-	return out, err
+	if err != nil {
+		return Stored{Unused: total}, err
+	}
+	return out, nil
 }
 
 func decode(stored Stored) (pieces []piece) {
@@ -229,11 +271,14 @@ func (b simBlobs) Complete(_ context.Context, key string, stored Stored) error {
 	return b.turn("complete", func() error {
 		content := []byte{}
 		for _, p := range decode(stored) {
-			bytes, there := b.w.pieces[p.Name]
+			part, there := b.w.pieces[p.Name]
 			if !there {
 				return ErrTaken
 			}
-			content = append(content, bytes...)
+			if part.writer != p.Writer {
+				b.w.fault("part %s is another claim's", p.Name)
+			}
+			content = append(content, part.content...)
 		}
 		if err := b.write(key, content); err != nil {
 			return err
@@ -250,7 +295,9 @@ func (b simBlobs) Discard(_ context.Context, _ string, stored, keep Stored) erro
 		kept := decode(keep)
 		for _, p := range decode(stored) {
 			if !slices.Contains(kept, p) {
-				delete(b.w.pieces, p.Name)
+				if b.w.pieces[p.Name].writer == p.Writer {
+					delete(b.w.pieces, p.Name)
+				}
 				delete(b.w.uploads, p.Name)
 			}
 		}

@@ -16,7 +16,8 @@ import (
 // use by many processes.
 type Blobs interface {
 	// Put stores small content (it is held in memory) under a key. ErrTaken when
-	// the key has content already, whatever it is.
+	// the key has content already, whatever it is, ErrContended when another write to
+	// the key is under way.
 	Put(ctx context.Context, key string, content []byte) error
 
 	// Append reads body to its end and stores it behind what stored holds, without
@@ -24,12 +25,14 @@ type Blobs interface {
 	// comes back, the old one stays valid, and an Append that nobody records leaves
 	// only what the adapter or a bucket lifecycle rule cleans up. Two Appends with
 	// different claims never touch each other's bytes. Errors of body are returned
-	// as they are; ErrTooLarge when the content outgrows what the store can hold.
+	// as they are; ErrTooLarge when the content outgrows what the store can hold, ErrBusy
+	// when other Appends of this process kept all memory for too long.
 	Append(ctx context.Context, key string, claim Claim, stored Stored, body io.Reader) (Stored, error)
 
 	// Complete turns what was appended into the content of key. ErrTaken when the
 	// key has content already or the appended parts are gone, as they are after a
-	// Complete whose answer was lost: the caller must look at the key.
+	// Complete whose answer was lost: the caller must look at the key. ErrContended when
+	// another write to the key is under way: completing again tells what became of it.
 	Complete(ctx context.Context, key string, stored Stored) error
 
 	// Discard drops what stored holds and keep does not. It never touches the
@@ -80,16 +83,21 @@ type Direct interface {
 	ListParts(ctx context.Context, key string, stored Stored) ([]direct.Part, error)
 
 	// CompleteParts makes the parts that are there the content of key, if check finds
-	// nothing wrong with them; its error is returned as it is. ErrTaken as in Complete.
+	// nothing wrong with them; its error is returned as it is. ErrTaken and ErrContended
+	// as in Complete.
 	CompleteParts(ctx context.Context, key string, stored Stored, check func([]direct.Part) error) error
 }
 
-// Claim is the right to append once. Its nonce is unlike that of any other
-// claim; parts First to First+Count-1 were given to no other claim on the key.
+// Claim is the right to append once. Its nonce is unlike that of any other claim. The
+// parts First to First+Count-1 were given to no other claim on the key whose Append may
+// still be under way.
 type Claim struct {
 	Nonce string
 	First int64
 	Count int64
+	// More gives the claim count further parts, above all others. An error ends the
+	// Append: the claim was taken over. nil: there are no more.
+	More func(ctx context.Context) (first, count int64, err error)
 }
 
 // Stored describes appended content that is not completed yet. State belongs to
@@ -97,6 +105,11 @@ type Claim struct {
 type Stored struct {
 	Size  int64
 	State []byte
+	// Unused is how many of the claim's parts, counted from the last one, may be given
+	// to another claim: the Append has ended, and no write under their numbers can
+	// still arrive. It also counts beside an error of Append, and nowhere else. 0 is
+	// always right.
+	Unused int64
 }
 
 // Errors of Blobs.
@@ -104,6 +117,7 @@ var (
 	ErrTaken     = errors.New("the key has content already")
 	ErrNoContent = errors.New("the key has no content")
 	ErrTooLarge  = errors.New("the content is larger than the store can hold")
+	ErrBusy      = errors.New("this process handles as many bytes as it has memory for")
 	ErrEncoded   = errors.New("the content would be handed out as the encoding of something else")
 	ErrNoDirect  = errors.New("the store takes no uploads that go past the registry")
 )

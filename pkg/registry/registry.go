@@ -169,6 +169,21 @@ func (r *Registry) try(ctx context.Context, f func() error) error {
 	}
 }
 
+// uncontended repeats f while another write is in its way, and after no other error.
+func (r *Registry) uncontended(ctx context.Context, f func() error) error {
+	var last error
+	err := r.try(ctx, func() error {
+		if last = f(); errors.Is(last, ErrContended) {
+			return last
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return last
+}
+
 // pause sleeps for a random time that grows with the number of tries, from at
 // most 10 ms to at most 640 ms.
 func (r *Registry) pause(ctx context.Context, tries int) error {

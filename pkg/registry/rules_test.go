@@ -146,7 +146,7 @@ func crashAt(t *testing.T, name string, c client, job func(context.Context, *Reg
 	n, met, what := 0, false, ""
 	s.decide = func(p *pending) fate {
 		n++
-		if n-1 != at || f == contends && p.what != "write" || f == late && p.what != "write" {
+		if n-1 != at || f == contends && !contended(p.what) || f == late && p.what != "write" {
 			return lives
 		}
 		met, what = true, p.what
@@ -155,7 +155,7 @@ func crashAt(t *testing.T, name string, c client, job func(context.Context, *Reg
 	result := s.spawn(0, job)
 	s.run()
 	// A row's call is repeated, a body cannot be.
-	repeated := what == "get" || what == "query" || what == "write" || what == "put" || what == "stat"
+	repeated := what == "get" || what == "query" || what == "write" || what == "put" || what == "stat" || f == contends
 	if f != crashBefore && f != crashAfter && repeated && result() != nil {
 		t.Errorf("%s, fate %d at call %d: %v", name, f, at, result())
 	}
@@ -167,6 +167,9 @@ func crashAt(t *testing.T, name string, c client, job func(context.Context, *Reg
 	}
 	return met || n > at
 }
+
+// contended reports whether calls of a kind may meet another write.
+func contended(what string) bool { return what == "write" || what == "put" || what == "complete" }
 
 // TestSimulation lets pushers, deleters and sweepers with wrong clocks meet, while
 // calls fail in every way. PIERLESS_SIM_RUNS sets how many runs there are.
@@ -195,7 +198,9 @@ func simulate(t *testing.T, seed uint64) {
 		switch p.what {
 		case "write":
 			fates = append(fates, contends, contends, late, late)
-		case "send":
+		case "put", "complete":
+			fates = append(fates, contends, contends)
+		case "send", "part":
 			fates = append(fates, late, late)
 		}
 		return fates[s.rng.IntN(len(fates))]

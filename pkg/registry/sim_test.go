@@ -288,6 +288,7 @@ func (w *world) check(fault func(string, ...any)) {
 			if attrs.text(attrState) == stateLive && !w.named(key.PK[2:], attrs) {
 				fault("the key %.8s is live, and nothing names it", key.PK[2:])
 			}
+			w.checkParts(fault, attrs)
 		case 'T':
 			d := attrs.digest(attrDigest)
 			if w.rows[edgeKey(key.PK[2:], d, key.SK)] == nil {
@@ -304,6 +305,19 @@ func (w *world) check(fault func(string, ...any)) {
 func (w *world) named(key string, row Attrs) bool {
 	d := row.digest(attrDigest)
 	return w.rows[blobKey(d)].text(attrKey) == key || w.rows[contentKey(row.text(attrRepo), d)].text(attrKey) == key
+}
+
+// checkParts holds that the parts an open upload names are those that it recorded.
+func (w *world) checkParts(fault func(string, ...any), row Attrs) {
+	if row.text(attrState) != stateOpen {
+		return
+	}
+	for _, p := range decode(Stored{State: row.bytes(attrStored)}) {
+		if part, there := w.pieces[p.Name]; there && part.writer != p.Writer {
+			fault("part %.8s...%s was recorded by claim %.8s, and overwritten by %.8s",
+				p.Name, p.Name[64:], p.Writer, part.writer)
+		}
+	}
 }
 
 // manifest returns the bytes that a content row holds or points at.

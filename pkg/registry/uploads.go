@@ -38,13 +38,6 @@ func (e *OffsetError) Unwrap() error {
 	return oci.NewError(oci.RangeInvalid, "the next chunk must begin at byte %d", e.Upload.Offset)
 }
 
-// unknownLengthParts is how many part numbers a claim takes for a body of unknown
-// length, knownLengthPart the least size of a part of a body whose length is known.
-const (
-	unknownLengthParts = 1000
-	knownLengthPart    = 5 << 20
-)
-
 // StartUpload opens a session. An algorithm other than sha256 that is announced
 // here is computed while the bytes arrive; an empty one means sha256.
 func (r *Registry) StartUpload(ctx context.Context, repo string, algorithm oci.Algorithm) (Upload, error) {
@@ -109,7 +102,7 @@ func (r *Registry) AppendUpload(ctx context.Context, repo, id string, c Chunk) (
 	if s.kept() {
 		return Upload{}, errKept()
 	}
-	stored, err := r.store(ctx, s, c)
+	stored, err := r.store(ctx, &s, c)
 	if err != nil {
 		return Upload{}, err
 	}
@@ -119,7 +112,12 @@ func (r *Registry) AppendUpload(ctx context.Context, repo, id string, c Chunk) (
 	if err := s.hashes.save(attrs); err != nil {
 		return Upload{}, err
 	}
-	_, err = r.update(ctx, Write{Key: objectKey(s.key), Op: Set, If: Equal(attrWrite, s.nonce), Attrs: attrs})
+	// The offset keeps out a repetition of this write that arrives after one of the
+	// claim's: later chunks would be lost.
+	_, err = r.update(ctx, Write{
+		Key: objectKey(s.key), Op: Set, If: All(Equal(attrWrite, s.nonce), Equal(attrOffset, s.before.Size)),
+		Attrs: attrs, Add: map[string]int64{attrNext: -stored.Unused},
+	})
 	var conflict *Conflict
 	if errors.As(err, &conflict) {
 		r.cleanUp("chunk that lost its upload", s.key, r.blobs.Discard(ctx, s.key, stored, s.before))
@@ -134,7 +132,7 @@ func (r *Registry) AppendUpload(ctx context.Context, repo, id string, c Chunk) (
 // session is a claimed upload.
 type session struct {
 	key    string
-	nonce  string // of the claim: the row's generation
+	nonce  string // of the claim's last write: the row's generation
 	row    Attrs
 	before Stored
 	claim  Claim
@@ -146,10 +144,7 @@ type session struct {
 // that hangs, or was given up by its client, blocks nobody.
 func (r *Registry) claim(ctx context.Context, repo, id string, c Chunk) (session, error) {
 	s := session{key: uploadKey(id), nonce: r.nonce()}
-	parts := int64(unknownLengthParts)
-	if c.Length >= 0 {
-		parts = c.Length/knownLengthPart + 1
-	}
+	parts := partsFor(c.Length)
 	conds := []Cond{Equal(attrState, stateOpen), Equal(attrRepo, repo), Greater(attrExpires, r.now())}
 	if c.Offset >= 0 {
 		conds = append(conds, Equal(attrOffset, c.Offset))
@@ -207,27 +202,44 @@ func errTakenOver() error {
 }
 
 // store appends the chunk's body and hashes it. After an error nothing of it is
-// left to be recorded.
-func (r *Registry) store(ctx context.Context, s session, c Chunk) (Stored, error) {
+// left to be recorded, and the claim is given up.
+func (r *Registry) store(ctx context.Context, s *session, c Chunk) (Stored, error) {
 	if c.Length == 0 || c.Body == nil {
-		return s.before, nil
+		unchanged := s.before
+		unchanged.Unused = s.claim.Count
+		return unchanged, nil
 	}
+	stored, err := r.appendBody(ctx, s, c)
+	if err != nil {
+		r.giveBack(ctx, s, stored.Unused)
+	}
+	return stored, err
+}
+
+// appendBody is store's; beside an error only Unused counts.
+func (r *Registry) appendBody(ctx context.Context, s *session, c Chunk) (Stored, error) {
+	claim := s.claim
+	claim.More = func(ctx context.Context) (first, count int64, err error) { return r.extend(ctx, s) }
 	body := &bodyReader{r: c.Body, hashes: s.hashes}
-	stored, err := r.blobs.Append(ctx, s.key, s.claim, s.before, body)
+	stored, err := r.blobs.Append(ctx, s.key, claim, s.before, body)
 	switch {
 	case body.err != nil:
 		if err == nil {
 			r.cleanUp("broken chunk", s.key, r.blobs.Discard(ctx, s.key, stored, s.before))
 		}
-		return Stored{}, errBroken(body.n, body.err)
+		return stored, errBroken(body.n, body.err)
 	case errors.Is(err, ErrTooLarge):
-		return Stored{}, oci.NewError(oci.SizeInvalid, "the blob is larger than what the store can hold in pieces of this size: %s", oci.WaysPast)
+		return stored, oci.NewError(oci.SizeInvalid,
+			"the blob is larger than what the store can hold in pieces of this size: %s", oci.WaysPast)
+	case errors.Is(err, ErrBusy):
+		return stored, fmt.Errorf("%w (cause: %w)",
+			oci.NewError(oci.Unavailable, "too many uploads are in progress: try again later"), err)
 	case err != nil:
-		return Stored{}, fmt.Errorf("append to upload: %w", err)
+		return stored, fmt.Errorf("append to upload: %w", err)
 	}
 	if c.Length >= 0 && body.n != c.Length {
 		r.cleanUp("chunk of wrong length", s.key, r.blobs.Discard(ctx, s.key, stored, s.before))
-		return Stored{}, errLength(body.n, c.Length)
+		return stored, errLength(body.n, c.Length)
 	}
 	return stored, nil
 }

@@ -6,11 +6,11 @@ import (
 	"crypto/md5" // guards against accidents, not against people
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"io"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"golang.org/x/sync/errgroup"
@@ -18,8 +18,16 @@ import (
 	"github.com/pierless/pierless/pkg/registry"
 )
 
-// cleanupTime is how long a failed Append may take to remove what it wrote.
-const cleanupTime = 10 * time.Second
+const (
+	// cleanupTime is how long a failed Append may take to remove what it wrote.
+	cleanupTime = 10 * time.Second
+	// settleTime is how long the parts in flight may take to arrive after an Append has
+	// failed. Those that S3 answers cost no part numbers.
+	settleTime = 5 * time.Second
+	// firstRead is how much of a part is read before it takes a buffer, in bytes: a
+	// client that stalls before has no buffer.
+	firstRead = 64 << 10
+)
 
 // Append stores body behind what stored holds: first the tail that stored has, then
 // body, cut into parts that are uploaded while the next one is read. What is left
@@ -41,16 +49,17 @@ func (b *Blobs) Append(
 	a := &appending{blobs: b, key: key, claim: claim, before: before, upload: before.upload, numbers: numbers}
 	if err := a.run(ctx, body); err != nil {
 		a.cleanup(ctx)
-		return registry.Stored{}, err
+		return registry.Stored{Unused: a.numbers.unused(a.unsettled())}, err
 	}
-	if a.size == 0 {
-		return stored, nil
+	after := registry.Stored{Size: stored.Size + a.size, State: stored.State, Unused: a.numbers.unused(a.numbers.taken)}
+	if a.size > 0 {
+		after.State = a.after().encode()
 	}
-	return registry.Stored{Size: stored.Size + a.size, State: a.after().encode()}, nil
+	return after, nil
 }
 
-// appending is one Append under way. Only its own goroutine touches the fields;
-// the uploads fill in the ETags of parts, which are read after the last one ended.
+// appending is one Append under way. Only its own goroutine touches the fields; the
+// goroutines that send parts fill in the results, which are read after the last one ended.
 type appending struct {
 	blobs   *Blobs
 	key     string
@@ -61,9 +70,16 @@ type appending struct {
 	group  *errgroup.Group
 	upload string // recorded, or made here
 	parts  []*part
+	sent   []*sentPart
 	tail   tail
 	size   int64  // bytes of body
 	done   func() // gives the buffer back that tail and part share, if there is one
+}
+
+// sentPart is a part that may have reached S3.
+type sentPart struct {
+	taken   int64 // how many slots had been taken with it
+	settled bool  // S3 took it at the first attempt: nothing of it is still on its way
 }
 
 // made says that this Append created the multipart upload.
@@ -72,7 +88,7 @@ func (a *appending) made() bool { return a.upload != a.before.upload }
 func (a *appending) after() state {
 	s := state{upload: a.upload, slot: a.before.slot, base: a.before.base, tail: a.tail}
 	if a.made() {
-		s.slot, s.base = a.claim.First+a.claim.Count, a.numbers.next-1
+		s.slot, s.base = a.claim.First, a.numbers.last
 	}
 	s.parts = a.before.parts
 	for _, p := range a.parts {
@@ -81,17 +97,37 @@ func (a *appending) after() state {
 	return s
 }
 
-func (a *appending) run(ctx context.Context, body io.Reader) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var uploads context.Context
-	a.group, uploads = errgroup.WithContext(ctx)
-	err := a.read(uploads, body)
-	if err != nil {
-		cancel()
+// unsettled is how many of the slots that were taken must be kept after a failure.
+func (a *appending) unsettled() (kept int64) {
+	for _, p := range a.sent {
+		if !p.settled {
+			kept = max(kept, p.taken)
+		}
 	}
-	// Nothing may be on its way any more when cleanup removes it, or the pool hands
-	// its buffer to somebody else.
+	return kept
+}
+
+// run reads body until ctx ends. What is being sent may end later, as it must be known
+// what becomes of it.
+func (a *appending) run(ctx context.Context, body io.Reader) error {
+	sending, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	giveUp := func() {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) { // there is no time left
+			cancel()
+			return
+		}
+		time.AfterFunc(settleTime, cancel)
+	}
+	defer context.AfterFunc(ctx, giveUp)()
+	group, reading := errgroup.WithContext(ctx)
+	a.group = group
+	err := a.read(reading, sending, body)
+	if err != nil {
+		giveUp()
+	}
+	// Nothing may be on its way any more when cleanup removes it, or another Append takes
+	// its buffer.
 	if failed := a.group.Wait(); err == nil {
 		err = failed
 	}
@@ -101,32 +137,52 @@ func (a *appending) run(ctx context.Context, body io.Reader) error {
 	return err
 }
 
-// read cuts body into pieces. The buffer of a piece belongs to the pool again once
-// the piece is stored.
-func (a *appending) read(ctx context.Context, body io.Reader) error {
+// read cuts body into pieces. The buffer of a piece is free again once the piece is
+// stored.
+func (a *appending) read(ctx, sending context.Context, body io.Reader) error {
 	head := a.before.tail.size
 	for {
-		pool := a.blobs.buffers(a.numbers.size())
-		buffer, _ := pool.Get().(*[]byte)
-		n, end, err := fill(ctx, body, (*buffer)[head:])
-		a.size += int64(n)
-		if err == nil && head > 0 && a.size > 0 {
-			err = a.blobs.readTail(ctx, a.key, a.before.tail, (*buffer)[:head])
-		}
-		if err != nil || a.size == 0 || head+n == 0 {
-			pool.Put(buffer)
+		content, end, done, err := a.piece(ctx, head, body)
+		if err != nil || a.size == 0 || len(content) == 0 {
+			done()
 			return err
 		}
-		content, done := (*buffer)[:head+n], func() { pool.Put(buffer) }
 		if end && len(content) < minPart {
 			a.done = done
-			return a.storeTail(ctx, content, head == 0)
+			return a.storeTail(ctx, sending, content, head == 0)
 		}
-		if err := a.storePart(ctx, content, done); err != nil || end {
+		if err := a.storePart(ctx, sending, content, done); err != nil || end {
 			return err
 		}
 		head = 0
 	}
+}
+
+// piece reads the next part of body, behind the tail of head bytes that is stored; end
+// says that body has ended. done gives the memory back.
+func (a *appending) piece(
+	ctx context.Context, head int, body io.Reader,
+) (content []byte, end bool, done func(), err error) {
+	first := make([]byte, firstRead)
+	n, end, err := fill(ctx, body, first)
+	a.size += int64(n)
+	if err != nil || n == 0 || end && head == 0 {
+		return first[:n], end, func() {}, err
+	}
+	buffer, done, err := a.blobs.buffers.take(ctx, a.numbers.size())
+	if err != nil {
+		return nil, false, func() {}, err
+	}
+	n = head + copy(buffer[head:], first[:n])
+	if !end {
+		var more int
+		more, end, err = fill(ctx, body, buffer[n:])
+		n, a.size = n+more, a.size+int64(more)
+	}
+	if err == nil && head > 0 {
+		err = a.blobs.readTail(ctx, a.key, a.before.tail, buffer[:head])
+	}
+	return buffer[:n], end, done, err
 }
 
 // fill reads until buffer is full or body ends. Unlike io.ReadFull it tells the end
@@ -157,35 +213,35 @@ func fill(ctx context.Context, body io.Reader, buffer []byte) (n int, end bool, 
 
 // storePart uploads content as the next part, without waiting for it. It waits for
 // its turn, and for the multipart upload if it is the first part of one.
-func (a *appending) storePart(ctx context.Context, content []byte, done func()) error {
-	number, ok := a.numbers.take()
-	if !ok {
+func (a *appending) storePart(ctx, sending context.Context, content []byte, done func()) error {
+	number, err := a.numbers.take(ctx)
+	if err != nil {
 		done()
-		return registry.ErrTooLarge
+		return err
 	}
 	p := &part{number: number}
 	a.parts = append(a.parts, p)
-	return a.uploadPart(ctx, p, content, done)
+	return a.uploadPart(ctx, sending, p, content, done)
 }
 
 // storeTail stores content as the tail. With speculate, and where there is a
 // multipart upload, it becomes a part as well: if this was the last of the content,
 // Complete needs nothing more; if not, nobody will ever name that part.
-func (a *appending) storeTail(ctx context.Context, content []byte, speculate bool) error {
+func (a *appending) storeTail(ctx, sending context.Context, content []byte, speculate bool) error {
 	a.tail = tail{nonce: a.claim.Nonce, size: len(content)}
-	a.group.Go(func() error { return a.blobs.putObject(ctx, tailKey(a.key, a.claim.Nonce), content, nil) })
-	if !speculate || a.upload == "" {
+	a.group.Go(func() error { return a.blobs.putObject(sending, tailKey(a.key, a.claim.Nonce), content, nil) })
+	if !speculate || a.upload == "" || !a.numbers.spare() {
 		return nil
 	}
-	number, ok := a.numbers.take()
-	if !ok {
-		return nil
+	number, err := a.numbers.take(ctx)
+	if err != nil {
+		return err
 	}
 	a.tail.part = &part{number: number}
-	return a.uploadPart(ctx, a.tail.part, content, func() {})
+	return a.uploadPart(ctx, sending, a.tail.part, content, func() {})
 }
 
-func (a *appending) uploadPart(ctx context.Context, p *part, content []byte, done func()) error {
+func (a *appending) uploadPart(ctx, sending context.Context, p *part, content []byte, done func()) error {
 	if a.upload == "" {
 		// Without a checksum algorithm: with one, S3 takes only part numbers without
 		// gaps, and claims that were given up leave gaps.
@@ -202,11 +258,13 @@ func (a *appending) uploadPart(ctx context.Context, p *part, content []byte, don
 		done()
 		return context.Cause(ctx)
 	}
+	sent := &sentPart{taken: a.numbers.taken}
+	a.sent = append(a.sent, sent)
 	a.group.Go(func() error {
 		defer done()
 		defer func() { <-a.blobs.slots }()
-		etag, err := a.blobs.sendPart(ctx, a.key, a.upload, p.number, content)
-		p.etag = etag
+		etag, attempts, err := a.blobs.sendPart(sending, a.key, a.upload, p.number, content)
+		p.etag, sent.settled = etag, err == nil && attempts == 1
 		return err
 	})
 	return nil
@@ -244,8 +302,11 @@ func (b *Blobs) createUpload(ctx context.Context, key string, algorithm types.Ch
 }
 
 // sendPart uploads a part. Its integrity is S3's to check by Content-MD5, which
-// unlike the newer checksums has no say in how parts are numbered.
-func (b *Blobs) sendPart(ctx context.Context, key, upload string, number int, content []byte) (etag string, err error) {
+// unlike the newer checksums has no say in how parts are numbered. attempts is how often
+// the SDK sent it.
+func (b *Blobs) sendPart(
+	ctx context.Context, key, upload string, number int, content []byte,
+) (etag string, attempts int, err error) {
 	sum := md5.Sum(content)
 	out, err := b.client.UploadPart(ctx, &s3.UploadPartInput{
 		Bucket: b.bucket, Key: contentKey(key), UploadId: aws.String(upload),
@@ -253,31 +314,12 @@ func (b *Blobs) sendPart(ctx context.Context, key, upload string, number int, co
 		Body:       bytes.NewReader(content), ContentMD5: aws.String(base64.StdEncoding.EncodeToString(sum[:])),
 	}, unsigned)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	etag = aws.ToString(out.ETag)
 	if etag == "" || len(etag) > maxText {
-		return "", errors.New("s3blobs: S3 gave a part no usable ETag")
+		return "", 0, errors.New("s3blobs: S3 gave a part no usable ETag")
 	}
-	return etag, nil
-}
-
-// readTail reads a tail into buffer, which is as long as the tail must be.
-func (b *Blobs) readTail(ctx context.Context, key string, t tail, buffer []byte) error {
-	out, err := b.client.GetObject(ctx, &s3.GetObjectInput{Bucket: b.bucket, Key: tailKey(key, t.nonce)})
-	if err != nil {
-		return fmt.Errorf("reading the tail: %w", err)
-	}
-	defer func() { _ = out.Body.Close() }()
-	if length := aws.ToInt64(out.ContentLength); length != int64(len(buffer)) {
-		return fmt.Errorf("s3blobs: the tail has %d bytes, %d are recorded", length, len(buffer))
-	}
-	if _, err := io.ReadFull(out.Body, buffer); err != nil {
-		return fmt.Errorf("reading the tail: %w", err)
-	}
-	// The SDK compares the checksum when it meets the end.
-	if _, err := io.Copy(io.Discard, out.Body); err != nil {
-		return fmt.Errorf("reading the tail: %w", err)
-	}
-	return nil
+	results, _ := retry.GetAttemptResults(out.ResultMetadata)
+	return etag, len(results.Results), nil
 }

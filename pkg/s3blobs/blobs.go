@@ -5,9 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/binary"
-	"fmt"
 	"hash/crc32"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -42,6 +40,12 @@ type Options struct {
 	// Parallel bounds the part uploads in flight of all Appends together, 6 by
 	// default. Each holds a buffer of one part.
 	Parallel int
+	// Memory bounds the bytes of parts that all Appends together hold: 512 MiB by
+	// default, at least one part of 40 MiB. The first 64 KiB of a part do not count.
+	Memory int64
+	// MemoryWait is how long an Append waits for memory before it fails with ErrBusy,
+	// 20 seconds by default.
+	MemoryWait time.Duration
 }
 
 // Blobs is registry.Blobs on a bucket. Use New.
@@ -52,8 +56,7 @@ type Blobs struct {
 	bucket  *string
 	options Options
 	slots   chan struct{} // one token per part upload in flight
-	small   sync.Pool     // of *[]byte, smallPart long
-	large   sync.Pool     // of *[]byte, largePart long
+	buffers *buffers
 }
 
 var _ registry.Blobs = (*Blobs)(nil)
@@ -72,26 +75,18 @@ func New(client *s3.Client, bucket string, opts Options) *Blobs {
 	if opts.Parallel <= 0 {
 		opts.Parallel = 6
 	}
+	if opts.Memory <= 0 {
+		opts.Memory = 512 << 20
+	}
+	if opts.MemoryWait <= 0 {
+		opts.MemoryWait = 20 * time.Second
+	}
 	return &Blobs{
 		client: client, presign: s3.NewPresignClient(client), signer: v4.NewSigner(),
 		bucket: aws.String(bucket), options: opts,
-		slots: make(chan struct{}, opts.Parallel),
-		small: sync.Pool{New: func() any { return newBuffer(smallPart) }},
-		large: sync.Pool{New: func() any { return newBuffer(largePart) }},
+		slots:   make(chan struct{}, opts.Parallel),
+		buffers: newBuffers(max(opts.Memory, largePart), opts.MemoryWait),
 	}
-}
-
-func newBuffer(size int) *[]byte {
-	buffer := make([]byte, size)
-	return &buffer
-}
-
-// buffers is the pool of buffers for parts of a size.
-func (b *Blobs) buffers(size int) *sync.Pool {
-	if size == largePart {
-		return &b.large
-	}
-	return &b.small
 }
 
 func contentKey(key string) *string { return aws.String(contentPrefix + key) }
@@ -101,11 +96,7 @@ func tailKey(key, nonce string) *string { return aws.String(tailPrefix + key + "
 // Put stores small content. An answer that gets lost makes the SDK try again,
 // which then finds its own content: ErrTaken.
 func (b *Blobs) Put(ctx context.Context, key string, content []byte) error {
-	err := b.putObject(ctx, contentKey(key), content, aws.String("*"))
-	if code(err) == codePrecondition {
-		return fmt.Errorf("%w: %w", registry.ErrTaken, err)
-	}
-	return err
+	return meant(b.putObject(ctx, contentKey(key), content, aws.String("*")))
 }
 
 // Delete removes the content of a key.

@@ -28,17 +28,7 @@ func (b *Blobs) Complete(ctx context.Context, key string, stored registry.Stored
 	} else {
 		err = b.completeTail(ctx, key, s.tail)
 	}
-	return taken(err)
-}
-
-// taken says ErrTaken of what S3 answers where the key has content, or what should
-// become it is gone.
-func taken(err error) error {
-	switch code(err) {
-	case codePrecondition, codeNoUpload, codeNoKey:
-		return fmt.Errorf("%w: %w", registry.ErrTaken, err)
-	}
-	return err
+	return meant(err)
 }
 
 // completeTail makes content of a tail alone, or of nothing.
@@ -119,7 +109,7 @@ func (b *Blobs) partOfTail(ctx context.Context, key string, s state) (part, erro
 	if err := b.readTail(ctx, key, s.tail, content); err != nil {
 		return part{}, err
 	}
-	etag, err := b.sendPart(ctx, key, s.upload, lastNumber, content)
+	etag, _, err := b.sendPart(ctx, key, s.upload, lastNumber, content)
 	return part{number: lastNumber, etag: etag}, err
 }
 

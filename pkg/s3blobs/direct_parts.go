@@ -101,7 +101,7 @@ func (b *Blobs) CompleteParts(
 	}
 	listed, err := b.listParts(ctx, key, upload)
 	if err != nil {
-		return taken(err)
+		return meant(err)
 	}
 	parts, err := partsOf(listed)
 	if err != nil {
@@ -114,5 +114,5 @@ func (b *Blobs) CompleteParts(
 	for i, p := range listed {
 		completed[i] = types.CompletedPart{ETag: p.ETag, PartNumber: p.PartNumber, ChecksumSHA256: p.ChecksumSHA256}
 	}
-	return taken(b.finishUpload(ctx, key, upload, completed))
+	return meant(b.finishUpload(ctx, key, upload, completed))
 }

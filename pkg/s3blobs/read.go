@@ -17,7 +17,8 @@ import (
 	"github.com/pierless/pierless/pkg/registry"
 )
 
-// Open reads a key's content. An offset at or behind the end reads nothing. Without
+// Open reads a key's content. An offset at or behind the end reads nothing. A read that S3
+// breaks off goes on; it ends with ctx. Without
 // the permission s3:ListBucket, S3 answers a missing key with AccessDenied instead
 // of what becomes ErrNoContent.
 func (b *Blobs) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
@@ -48,7 +49,7 @@ func (b *Blobs) Open(ctx context.Context, key string, offset, length int64) (io.
 		_ = out.Body.Close()
 		return http.NoBody, nil
 	}
-	return out.Body, nil
+	return b.resumable(ctx, input, out, offset), nil
 }
 
 // Stat asks S3 for the SHA-256 that it computed when it took the content: it has that

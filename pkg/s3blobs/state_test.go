@@ -6,8 +6,6 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-
-	"github.com/pierless/pierless/pkg/registry"
 )
 
 func tag(n int) string { return fmt.Sprintf(`"%032x"`, n) }
@@ -85,43 +83,4 @@ func FuzzDecodeState(f *testing.F) {
 			t.Fatalf("%+v came back as %+v, %v", s, again, err)
 		}
 	})
-}
-
-// Claims of one key that continue one upload never share a number, whoever is a
-// zombie, and their numbers grow.
-func TestNumbers(t *testing.T) {
-	for _, test := range []struct{ origin, count, base int64 }{
-		{0, 2, 1}, {1, 2, 9}, {0, 1, 1}, {5000, 25, 9000}, {1 << 40, 2000, 100}, {0, 3000, 9999}, {0, 0, 4},
-	} {
-		s := state{upload: "u", slot: test.origin, base: int(test.base)}
-		used := map[int]bool{}
-		for n := 1; n <= s.base; n++ {
-			used[n] = true // by the Append that made the upload
-		}
-		highest := s.base
-		for i := range int64(200) {
-			first := test.origin + i*test.count + i // with gaps
-			n, err := numbersFor(s, registry.Claim{First: first, Count: test.count})
-			if err != nil {
-				t.Fatal(err)
-			}
-			for taken := int64(0); ; taken++ {
-				number, ok := n.take()
-				if !ok {
-					break
-				}
-				if used[number] || number <= highest || number >= lastNumber || taken >= test.count {
-					t.Fatalf("%+v: claim %d got %d", test, i, number)
-				}
-				used[number], highest = true, number
-			}
-		}
-	}
-	own, err := numbersFor(state{}, registry.Claim{First: 1 << 50, Count: 1})
-	if err != nil || own.next != 1 || own.end != lastNumber {
-		t.Errorf("an upload of its own has %+v, %v", own, err)
-	}
-	if _, err := numbersFor(state{upload: "u", slot: 5}, registry.Claim{First: 4, Count: 1}); err == nil {
-		t.Error("an old claim got numbers")
-	}
 }

@@ -37,6 +37,8 @@ func Blobs(t *testing.T, open func(t *testing.T) registry.Blobs) {
 		{"ZombieBeside", testZombieBeside},
 		{"ZombieBlocked", testZombieBlocked},
 		{"ZombieAfterComplete", testZombieAfterComplete},
+		{"NumbersComeBack", testNumbersComeBack},
+		{"ExtendedClaim", testExtendedClaim},
 		{"Discard", testDiscard},
 		{"DiscardKeeps", testDiscardKeeps},
 	})
@@ -85,13 +87,22 @@ func run(t *testing.T, open func(t *testing.T) registry.Blobs, tests []contractT
 const partsPerClaim = 25
 
 // claimer gives out claims on one key as the rules do: fresh nonces, and part
-// numbers from 1 that no other claim got.
-type claimer struct{ next int64 }
+// numbers from 1 that no other claim has.
+type claimer struct{ given int64 }
 
-func (c *claimer) claim() registry.Claim {
-	c.next++
-	return registry.Claim{Nonce: rand.Text(), First: 1 + (c.next-1)*partsPerClaim, Count: partsPerClaim}
+func (c *claimer) claim() registry.Claim { return c.claimOf(partsPerClaim) }
+
+func (c *claimer) claimOf(count int64) registry.Claim {
+	return registry.Claim{Nonce: rand.Text(), First: c.more(count), Count: count}
 }
+
+func (c *claimer) more(count int64) (first int64) {
+	c.given += count
+	return c.given - count + 1
+}
+
+// giveBack takes the numbers back that the last claim did not use.
+func (c *claimer) giveBack(ended registry.Stored) { c.given -= ended.Unused }
 
 // upload is a Blobs under test with one key, and helpers that fail the test.
 type upload struct {

@@ -2,6 +2,7 @@ package registrytest
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 
@@ -146,6 +147,55 @@ func testBodyFails(u upload) {
 			u.complete(stored, content)
 		}
 	}
+}
+
+// testNumbersComeBack gives numbers that came back to the next claim, while a zombie of an
+// earlier one goes on.
+func testNumbersComeBack(u upload) {
+	for _, s := range situations() {
+		u, stored, content := u.begin(s[0])
+		wake := u.zombie(stored, s[1])
+		for range 3 {
+			broken := io.MultiReader(bytes.NewReader(random(12*mib+5)), readerFunc(func([]byte) (int, error) { return 0, errBody }))
+			after, err := u.Append(u.t.Context(), u.key, u.claims.claim(), stored, broken)
+			if !errors.Is(err, errBody) {
+				u.t.Errorf("%v: error is %v, want that of the body", s, err)
+			}
+			if after.Unused < 0 || after.Unused > partsPerClaim {
+				u.t.Fatalf("%v: %d of %d parts are unused", s, after.Unused, partsPerClaim)
+			}
+			u.claims.giveBack(after)
+			piece := random(s[1])
+			stored = u.append(stored, piece)
+			u.claims.giveBack(stored)
+			content = append(content, piece...)
+		}
+		wake() //nolint:errcheck // whatever it got, nobody records it
+		u.complete(stored, content)
+	}
+}
+
+var errTakenOver = errors.New("taken over")
+
+// testExtendedClaim has claims that need more parts than they have.
+func testExtendedClaim(u upload) {
+	base, mine, zombies := random(6*mib), random(33*mib), random(33*mib)
+	stored := u.append(registry.Stored{}, base)
+	claim := u.claims.claimOf(1)
+	claim.More = func(context.Context) (first, count int64, err error) { return u.claims.more(2), 2, nil }
+	after, err := u.Append(u.t.Context(), u.key, claim, stored, stream{bytes.NewReader(mine)})
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	u.claims.giveBack(after)
+	lost := u.claims.claimOf(1)
+	lost.More = func(context.Context) (first, count int64, err error) { return 0, 0, errTakenOver }
+	_, err = u.Append(u.t.Context(), u.key, lost, after, stream{bytes.NewReader(zombies)})
+	if err != nil && !errors.Is(err, errTakenOver) { // a store that needs no numbers does not ask
+		u.t.Errorf("error is %v", err)
+	}
+	last := random(mib)
+	u.complete(u.append(after, last), join(base, mine, last))
 }
 
 // testCrashes goes on in a new process after every step, from what was recorded.

@@ -25,7 +25,7 @@ const (
 	None      Fault = iota
 	Lost            // applied, but ErrInjected is reported
 	Failed          // not applied, ErrInjected
-	Contended       // not applied, ErrContended; of Blobs, which do not know it, Failed
+	Contended       // not applied, ErrContended; of Discard, Delete, StartParts and Append, Failed
 	Late            // ErrInjected, applied some writes later; of Blobs, Failed
 )
 
@@ -167,11 +167,11 @@ type faultyBlobs struct {
 }
 
 func (b *faultyBlobs) Put(ctx context.Context, key string, content []byte) error {
-	return b.write(func() error { return b.Blobs.Put(ctx, key, content) })
+	return b.contend(func() error { return b.Blobs.Put(ctx, key, content) })
 }
 
 func (b *faultyBlobs) Complete(ctx context.Context, key string, stored registry.Stored) error {
-	return b.write(func() error { return b.Blobs.Complete(ctx, key, stored) })
+	return b.contend(func() error { return b.Blobs.Complete(ctx, key, stored) })
 }
 
 func (b *faultyBlobs) Discard(ctx context.Context, key string, stored, keep registry.Stored) error {
@@ -203,7 +203,7 @@ func (b *faultyBlobs) ListParts(ctx context.Context, key string, stored registry
 func (b *faultyBlobs) CompleteParts(
 	ctx context.Context, key string, stored registry.Stored, check func([]direct.Part) error,
 ) error {
-	return b.write(func() error { return b.Blobs.CompleteParts(ctx, key, stored, check) })
+	return b.contend(func() error { return b.Blobs.CompleteParts(ctx, key, stored, check) })
 }
 
 func (b *faultyBlobs) Stat(ctx context.Context, key string, sum bool) (int64, oci.Digest, error) {
@@ -215,6 +215,19 @@ func (b *faultyBlobs) Stat(ctx context.Context, key string, sum bool) (int64, oc
 
 func (b *faultyBlobs) write(apply func() error) error {
 	fault, _ := b.next(nil)
+	return meet(fault, apply)
+}
+
+// contend is write for a call that may meet another one.
+func (b *faultyBlobs) contend(apply func() error) error {
+	fault, _ := b.next(nil)
+	if fault == Contended {
+		return registry.ErrContended
+	}
+	return meet(fault, apply)
+}
+
+func meet(fault Fault, apply func() error) error {
 	if fault == None {
 		return apply()
 	}

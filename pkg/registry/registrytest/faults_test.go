@@ -141,6 +141,29 @@ func TestFaultyBlobs(t *testing.T) {
 	}
 }
 
+// TestFaultyBlobsContended: only the calls that may meet another write say so.
+func TestFaultyBlobsContended(t *testing.T) {
+	t.Parallel()
+	ctx, store, key := t.Context(), open(t), strings.Repeat("a", 64)
+	for name, test := range map[string]struct {
+		call func(registry.Blobs) error
+		want error
+	}{
+		"Put":           {func(b registry.Blobs) error { return b.Put(ctx, key, nil) }, registry.ErrContended},
+		"Complete":      {func(b registry.Blobs) error { return b.Complete(ctx, key, registry.Stored{}) }, registry.ErrContended},
+		"CompleteParts": {func(b registry.Blobs) error { return b.CompleteParts(ctx, key, registry.Stored{}, nil) }, registry.ErrContended},
+		"Delete":        {func(b registry.Blobs) error { return b.Delete(ctx, key) }, registrytest.ErrInjected},
+	} {
+		err := test.call(registrytest.FaultyBlobs(store.Blobs(), script(registrytest.Contended)))
+		if !errors.Is(err, test.want) {
+			t.Errorf("%s: %v, want %v", name, err, test.want)
+		}
+		if r, err := store.Blobs().Open(ctx, key, 0, -1); !errors.Is(err, registry.ErrNoContent) {
+			t.Errorf("%s was applied: %v, %v", name, r, err)
+		}
+	}
+}
+
 // directStore counts the calls that reach it.
 type directStore struct {
 	registry.Blobs

@@ -1,0 +1,73 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+const (
+	// claimParts is the largest number of part numbers that one write takes: a claim
+	// that needs more takes them while its body arrives. A process that dies gives
+	// none back, so an upload on S3 outlives 156 deaths.
+	claimParts = 64
+	// knownLengthPart is the least size of a part of a body whose length is known.
+	knownLengthPart = 5 << 20
+	// giveBackTime is how long a request whose body broke off may take to give its
+	// part numbers back.
+	giveBackTime = 5 * time.Second
+)
+
+// partsFor is how many part numbers a claim takes for a body of length bytes; below 0
+// the length is not known.
+func partsFor(length int64) int64 {
+	if length < 0 {
+		return claimParts
+	}
+	return min(length/knownLengthPart+1, claimParts)
+}
+
+// Part numbers move in one direction except here and where a chunk is recorded: an
+// Append that has ended gives back the numbers that it did not use, by lowering
+// attrNext. Both writes require the nonce of the claim's last write. So nothing came
+// between that write, which raised attrNext by at least what comes back, and this one:
+// attrNext never falls below the numbers of another claim, even where a write of the
+// claim was applied twice, long after its first time.
+
+// extend gives a claim further part numbers, if it has not been taken over. Each
+// extension changes the nonce that the next write of the session must require: a
+// repetition of this write, however late, changes nothing.
+func (r *Registry) extend(ctx context.Context, s *session) (first, count int64, err error) {
+	nonce := r.nonce()
+	row, err := r.updateAs(ctx, nonce, Write{
+		Key: objectKey(s.key), Op: Set, If: Equal(attrWrite, s.nonce), Add: map[string]int64{attrNext: claimParts},
+		Attrs: Attrs{attrExpires: r.sessionEnd()}, // it may take long from here
+	})
+	var conflict *Conflict
+	if errors.As(err, &conflict) {
+		return 0, 0, r.lostClaim(conflict, s.row.text(attrRepo))
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("extend claim on upload session: %w", err)
+	}
+	s.nonce = nonce
+	return row.Attrs.number(attrNext) - claimParts, claimParts, nil
+}
+
+// giveBack returns the part numbers of a claim whose chunk will not be recorded, also
+// for a client that has gone. If it fails, they are lost to the upload.
+func (r *Registry) giveBack(ctx context.Context, s *session, unused int64) {
+	if unused <= 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackTime)
+	defer cancel()
+	_, err := r.update(ctx, Write{
+		Key: objectKey(s.key), Op: Set, If: Equal(attrWrite, s.nonce), Add: map[string]int64{attrNext: -unused},
+	})
+	var conflict *Conflict
+	if !errors.As(err, &conflict) { // else another request has taken over
+		r.cleanUp("part numbers of a chunk", s.key, err)
+	}
+}
