@@ -47,7 +47,7 @@ func (a *authorizer) answer(req *http.Request, resp *http.Response) (bool, error
 	if a.username == "" && a.password == "" {
 		return false, nil
 	}
-	scheme, params := parseChallenge(resp.Header.Values("WWW-Authenticate"))
+	scheme, params := ParseChallenge(resp.Header.Values("WWW-Authenticate"))
 	switch scheme {
 	case "basic":
 		a.mu.Lock()
@@ -71,9 +71,9 @@ func (a *authorizer) answer(req *http.Request, resp *http.Response) (bool, error
 
 var challengeParam = regexp.MustCompile(`([A-Za-z_]+)=(?:"([^"]*)"|([^\s",]+))`)
 
-// parseChallenge returns the first challenge that is understood, its scheme in
+// ParseChallenge returns the first challenge that is understood, its scheme in
 // lower case, or nothing (RFC 9110, section 11.6.1).
-func parseChallenge(headers []string) (scheme string, params map[string]string) {
+func ParseChallenge(headers []string) (scheme string, params map[string]string) {
 	for _, h := range headers {
 		scheme, rest, _ := strings.Cut(h, " ")
 		scheme = strings.ToLower(scheme)

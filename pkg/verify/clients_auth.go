@@ -64,7 +64,7 @@ func (p *probe) protected() {
 // challenges expects 401 with a challenge that clients can meet.
 func (a *answer) challenges() *answer {
 	a.is(http.StatusUnauthorized)
-	scheme, params := parseChallenge(a.header.Values("WWW-Authenticate"))
+	scheme, params := ParseChallenge(a.header.Values("WWW-Authenticate"))
 	a.want(scheme != "", "expected a WWW-Authenticate header with a Basic or Bearer challenge")
 	a.want(params["realm"] != "", "expected a realm in the challenge")
 	if scheme == "bearer" {
@@ -136,7 +136,7 @@ func clientAuthOpen(p *probe) {
 		return
 	}
 	ping.challenges()
-	scheme, _ := parseChallenge(ping.header.Values("WWW-Authenticate"))
+	scheme, _ := ParseChallenge(ping.header.Values("WWW-Authenticate"))
 	ping.want(scheme == "bearer", "expected a Bearer challenge: manifests can be read without a login")
 	authorization := withHeader("Authorization", p.chosen(ping, "pull", true))
 	p.get(p.repo.manifest("v1"), anonymous(), authorization).isManifest(m)
@@ -146,7 +146,7 @@ func clientAuthOpen(p *probe) {
 // chosen is the Authorization of a client that chooses its scheme by the challenge of
 // /v2/ and keeps to it, as docker and skopeo do.
 func (p *probe) chosen(ping *answer, actions string, anonymous bool) string {
-	scheme, params := parseChallenge(ping.header.Values("WWW-Authenticate"))
+	scheme, params := ParseChallenge(ping.header.Values("WWW-Authenticate"))
 	if scheme == "basic" {
 		r := http.Request{Header: http.Header{}}
 		r.SetBasicAuth(p.conn.auth.username, p.conn.auth.password)
