@@ -42,6 +42,17 @@ func TestAccess(t *testing.T) {
 				} {
 					t.Run(g.name, func(t *testing.T) { testAccess(t, s, g, open) })
 				}
+				if store != "functions" || !open {
+					return
+				}
+				// The proxy turns the address of the token endpoint into its own.
+				proxy := startProxy(t, s)
+				for _, g := range []guest{
+					dockerGuest(image, dockerd), skopeoGuest(t, image), craneGuest(t, image), containerdGuest(image, ctrd, s.token),
+				} {
+					g.name += "-proxy"
+					t.Run(g.name, func(t *testing.T) { testAccess(t, proxy, g, open) })
+				}
 			})
 		}
 	}
