@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -169,6 +170,115 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
+// TestNames: which names and values of headers arrive, by every character.
+func TestNames(t *testing.T) {
+	const token = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ" // RFC 9110, 5.6.2
+	sent, want := map[string]string{}, 0
+	for c := range 0x80 {
+		if sent["x-"+string(rune(c))] = "1"; 'A' <= c && c <= 'Z' {
+			delete(sent, "x-"+string(rune(c))) // the same name as with a lower-case letter
+		}
+	}
+	for _, c := range token {
+		if c < 'A' || c > 'Z' {
+			want++
+		}
+	}
+	got, _ := see(t, newRequest("GET", "/v2/", "", sent, nil))
+	arrived := 0
+	for name := range got.Header {
+		if strings.HasPrefix(name, "X-") && name != "X-Request-Id" {
+			if arrived++; !strings.Contains(token, name[2:]) {
+				t.Errorf("the header %q arrives", name)
+			}
+		}
+	}
+	if arrived != want {
+		t.Errorf("%d headers arrive, want %d: %v", arrived, want, got.Header)
+	}
+	for c := range 0x80 {
+		value := "a" + string(rune(c)) + "b"
+		got, _ := see(t, newRequest("GET", "/v2/", "", map[string]string{"x": value}, nil))
+		if arrives := got.Header.Get("X") == value; arrives != (c >= ' ' && c != 0x7f || c == '\t') {
+			t.Errorf("the value %q arrives: %v", value, arrives)
+		}
+		event := newRequest("GET", "/v2/", "", nil, nil)
+		event["cookies"] = []string{value}
+		got, _ = see(t, event)
+		if arrives := got.Header.Get("Cookie") == value; arrives != (c >= ' ' && c != 0x7f || c == '\t') {
+			t.Errorf("the cookie %q arrives: %v", value, arrives)
+		}
+	}
+	got, _ = see(t, newRequest("GET", "/v2/", "", map[string]string{"x": "\t a \t"}, nil))
+	if _, cookie := got.Header["Cookie"]; cookie || got.Header.Get("X") != "a" {
+		t.Errorf("headers %q", got.Header)
+	}
+}
+
+// TestMethods: any token is a method, as net/http takes it.
+func TestMethods(t *testing.T) {
+	for _, method := range []string{"GET", "get", "Get", "A", "Z", "az-09", "!~"} {
+		if got, _ := see(t, newRequest(method, "/v2/", "", nil, nil)); got.Method != method {
+			t.Errorf("%s arrives as %s", method, got.Method)
+		}
+	}
+}
+
+// TestHosts: the host of the request is that of its header, else the gateway's, and
+// nothing that would be more than a host in a URL.
+func TestHosts(t *testing.T) {
+	const domain = "id.execute-api.eu-central-1.amazonaws.com"
+	for sent, want := range map[string]string{
+		"": "", "a.b:8443": "a.b:8443", "[::1]:5000": "[::1]:5000", "!~": "!~",
+		"a b": "", "a\x7f": "", "a/b": "", `a\b`: "", "a?b": "", "a#b": "", "a@b": "", `a"b`: "", "a<b": "", "a>b": "", "ä": "",
+	} {
+		got, _ := see(t, newRequest("GET", "/v2/", "", map[string]string{"HOST": sent}, nil))
+		if got.Host != want {
+			t.Errorf("the host %q arrives as %q, want %q", sent, got.Host, want)
+		}
+	}
+	if got, _ := see(t, newRequest("GET", "/v2/", "", map[string]string{"hosts": "x"}, nil)); got.Host != domain {
+		t.Errorf("without a header the host is %q", got.Host)
+	}
+}
+
+// TestPaths: the stage is taken off, and what cannot stand in a query is escaped.
+func TestPaths(t *testing.T) {
+	for _, c := range []struct{ stage, path, query, want string }{
+		{"prod", "/prod/v2/", "", "/v2/"},
+		{"prod", "/prod", "", "/"},
+		{"prod", "/production/v2/", "", "/production/v2/"},
+		{"prod", "/v2/prod/", "", "/v2/prod/"},
+		{"", "/v2/", "", "/v2/"},
+		{"$default", "/$default/v2/", "", "/$default/v2/"},
+		{"$default", "v2/", "", "/v2/"},
+		{"$default", "/v2/", "a=!~&b=%41+", "/v2/?a=!~&b=%41+"},
+		{"$default", "/v2/", "a=\x1f \x7f#\"", "/v2/?a=%1F%20%7F%23\""},
+	} {
+		event := newRequest("GET", c.path, c.query, nil, nil)
+		event.context()["stage"] = c.stage
+		if got, _ := see(t, event); got.RequestURI != c.want || got.URL.RequestURI() != c.want {
+			t.Errorf("%s of stage %q arrives as %s, want %s", c.path, c.stage, got.RequestURI, c.want)
+		}
+	}
+}
+
+// TestBare: an event without what it may leave out.
+func TestBare(t *testing.T) {
+	event := newRequest("GET", "/v2/", "", nil, nil)
+	delete(event.context(), "requestId")
+	delete(event, "body")
+	got, body := see(t, event)
+	for _, name := range []string{"Content-Length", "X-Request-Id", "Cookie"} {
+		if values, found := got.Header[name]; found {
+			t.Errorf("%s arrives as %q", name, values)
+		}
+	}
+	if body != "" || got.ContentLength != 0 {
+		t.Errorf("%d bytes %q", got.ContentLength, body)
+	}
+}
+
 // TestAnswers: each answer of a handler, and what Lambda gets.
 func TestAnswers(t *testing.T) {
 	big := bytes.Repeat([]byte("x"), 5<<20)
@@ -181,6 +291,13 @@ func TestAnswers(t *testing.T) {
 		header string // "Name: value"
 	}{
 		"nothing":          {"GET", func(http.ResponseWriter, *http.Request) {}, 200, "", false, ""},
+		"99 is no status":  {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(99) }, 500, "the registry failed\n", true, ""},
+		"100 is none yet":  {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(100); w.WriteHeader(404) }, 404, "", false, ""},
+		"199 is none yet":  {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(199); w.WriteHeader(404) }, 404, "", false, ""},
+		"200 is final":     {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200); w.WriteHeader(404) }, 200, "", false, ""},
+		"599":              {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(599) }, 599, "", false, ""},
+		"600 is no status": {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(600) }, 500, "the registry failed\n", true, ""},
+		"status, body":     {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404); io.WriteString(w, "x") }, 404, "x", true, ""},
 		"first status":     {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(202); w.WriteHeader(500) }, 202, "", false, ""},
 		"103 is not final": {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(103); w.WriteHeader(404) }, 404, "", false, ""},
 		"no status 0":      {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(0) }, 500, "the registry failed\n", true, ""},
@@ -198,6 +315,11 @@ func TestAnswers(t *testing.T) {
 		"abort":            {"GET", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "x"); panic(http.ErrAbortHandler) }, 500, "the registry failed\n", true, ""},
 		"several values":   {"GET", write("", "", "Link", "<a>", "Link", "<b>"), 200, "", false, "Link: <a>, <b>"},
 		"line breaks":      {"GET", write("", "", "X", "a\r\nb: c"), 200, "", false, "X: a  b: c"},
+		"no line breaks":   {"GET", write("", "", "X", " a\t~ \x1f\x7f b\x1f"), 200, "", false, "X: a\t~    b"},
+		"announced":        {"GET", write("", "abc", "Content-Length", "3"), 200, "abc", true, "Content-Length: 3"},
+		"announced none":   {"GET", write("", "", "Content-Length", "0"), 200, "", false, "Content-Length: 0"},
+		"of type text":     {"GET", write("text/plain", "abc"), 200, "abc", true, "Content-Type: text/plain"},
+		"empty json":       {"GET", write("application/json", "", "ETag", "x"), 200, "", false, "Content-Type: application/json"},
 		"bad name":         {"GET", write("", "", "a b", "c", "d\n", "e"), 200, "", false, "a b: "},
 		"broke off":        {"GET", write("", "abc", "Content-Length", "4"), 500, "the answer broke off\n", true, ""},
 		"4 MiB":            {"GET", write("x/y", string(big[:4<<20])), 200, string(big[:4<<20]), true, "Content-Length: 4194304"},
@@ -222,6 +344,73 @@ func TestAnswers(t *testing.T) {
 	a := invoke(t, write("", "", "Set-Cookie", "a=1", "Set-Cookie", "b=2"), lambdahttp.Options{}, newRequest("GET", "/", "", nil, nil))
 	if len(a.Cookies) != 2 || a.Headers["Set-Cookie"] != "" {
 		t.Errorf("cookies %q beside headers %v", a.Cookies, a.Headers)
+	}
+}
+
+// TestLargest: an answer may be as long as Lambda takes, and not a byte longer.
+func TestLargest(t *testing.T) {
+	const limit = 6 << 20 // of an answer, encoded
+	payload, err := json.Marshal(newRequest("GET", "/v2/", "", nil, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := func(n int) []byte {
+		h := write("application/json", strings.Repeat("x", n), "Content-Length", strconv.Itoa(n))
+		out, err := lambdahttp.New(h, lambdahttp.Options{Refuse: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(418) }}).Invoke(t.Context(), payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	const guess = 6_000_000 // as many digits as the largest
+	most := limit - (len(answer(guess)) - guess)
+	if got := answer(most); len(got) != limit || parse(t, got).StatusCode != http.StatusOK {
+		t.Errorf("an answer of %d bytes is %d with status %d", limit, len(got), parse(t, got).StatusCode)
+	}
+	if got := parse(t, answer(most+1)); got.StatusCode != 418 {
+		t.Errorf("an answer of one byte more has status %d", got.StatusCode)
+	}
+	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if n, err := w.Write(make([]byte, limit)); n != limit || err != nil {
+			t.Errorf("%d bytes written: %v", n, err)
+		}
+		if n, err := w.Write([]byte("x")); n != 0 || err == nil {
+			t.Errorf("%d bytes written behind the limit: %v", n, err)
+		}
+	})
+	invoke(t, h, lambdahttp.Options{Refuse: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(418) }}, payload)
+}
+
+// TestRefusals: a fault is answered with the client's request as far as it could be
+// read, and an answer comes even where refusing fails.
+func TestRefusals(t *testing.T) {
+	event := newRequest("PUT", "/v2/", "", nil, nil)
+	event["body"] = "!"
+	a := invoke(t, http.NotFoundHandler(), lambdahttp.Options{Refuse: func(w http.ResponseWriter, r *http.Request, _ error) {
+		w.Header().Set("Seen", r.Method+" "+r.URL.Path+" "+r.Header.Get("X-Request-Id"))
+		w.WriteHeader(418)
+	}}, event)
+	if got := a.Headers["Seen"]; got != "PUT /v2/ JKJaXmPLvHcESHA" || a.StatusCode != 418 {
+		t.Errorf("refused with %d, having seen %q", a.StatusCode, got)
+	}
+	a = invoke(t, http.NotFoundHandler(), lambdahttp.Options{Refuse: func(w http.ResponseWriter, r *http.Request, _ error) {
+		w.Header().Set("Seen", r.Method+" "+r.URL.Path)
+	}}, []byte("{}"))
+	if got := a.Headers["Seen"]; got != "GET /" {
+		t.Errorf("of an empty event %q is seen", got)
+	}
+	a = invoke(t, http.NotFoundHandler(), lambdahttp.Options{Refuse: func(w http.ResponseWriter, _ *http.Request, _ error) {
+		_, _ = w.Write(make([]byte, 6<<20))
+	}}, []byte("{}"))
+	if a.StatusCode != http.StatusInternalServerError || len(a.body) != 0 {
+		t.Errorf("a refusal that is too long becomes %d with %d bytes", a.StatusCode, len(a.body))
+	}
+	for want, f := range map[string]*lambdahttp.Fault{
+		"no": {Message: "no"}, "no: why": {Message: "no", Cause: errors.New("why")},
+	} {
+		if f.Error() != want || !errors.Is(f, f.Cause) && f.Cause != nil {
+			t.Errorf("the error is %q, want %q", f.Error(), want)
+		}
 	}
 }
 
