@@ -42,6 +42,7 @@ func TestAccess(t *testing.T) {
 				} {
 					t.Run(g.name, func(t *testing.T) { testAccess(t, s, g, open) })
 				}
+				t.Run("verify", func(t *testing.T) { s.checkLogins(t) })
 				if store != "functions" || !open {
 					return
 				}
@@ -53,8 +54,17 @@ func TestAccess(t *testing.T) {
 					g.name += "-proxy"
 					t.Run(g.name, func(t *testing.T) { testAccess(t, proxy, g, open) })
 				}
+				t.Run("verify-proxy", func(t *testing.T) { proxy.checkLogins(t) })
 			})
 		}
+	}
+}
+
+// checkLogins fails unless the built command finds nothing wrong with the logins.
+func (s *server) checkLogins(t *testing.T) {
+	t.Helper()
+	if out, err := s.examine(t, "verify", "--all", "--only", "client-auth-*").CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 
