@@ -82,6 +82,7 @@ func (v *visit) anonymousToken() http.Header {
 func (v *visit) token(params map[string]string, who as) (*reply, string) {
 	target := withQuery(params["realm"], "service", params["service"])
 	r := v.do(request{method: http.MethodGet, target: target, as: who})
+	r.exchange.ResponseBody = "" // the token may be the password
 	var answer struct{ Token string }
 	if err := errors.Join(r.err, json.Unmarshal(r.body, &answer)); err != nil || r.status != http.StatusOK {
 		return r, ""
