@@ -23,7 +23,12 @@ func accessChecks() []Check {
 		{ID: "challenge", Asks: "GET /v2/ with a wrong password answers 401 with WWW-Authenticate.", Breaks: breaks, run: (*visit).challenge},
 		{ID: "challenge-head", Asks: "HEAD answers 401 with WWW-Authenticate as well.", Breaks: "docker and containerd resolve a tag with HEAD before anything else", run: (*visit).challengeHead},
 		{ID: "challenge-routes", Asks: "So does every family of routes.", Breaks: breaks + "; containerd and oras never ask /v2/ first", run: (*visit).challengeRoutes},
-		{ID: "login", Asks: "The challenge of GET /v2/ without credentials starts a push, also where everybody may pull.", Breaks: "docker, podman and skopeo choose their scheme by it: without a challenge they push without the password that they have", run: (*visit).login},
+		{
+			ID:     "login",
+			Asks:   "The challenge of GET /v2/ without credentials starts a push, even if everybody may pull.",
+			Breaks: "docker, podman and skopeo choose their scheme by it: without a challenge they push without the password that they have",
+			run:    (*visit).login,
+		},
 		{ID: "wrong-password", Asks: "A wrong password is refused on every route.", Breaks: "everybody: whoever knows the address is let in; docker login says yes to a mistyped password", run: (*visit).wrongPassword},
 		{ID: "anonymous-push", Asks: "Nothing can be written without credentials.", Breaks: "everybody: strangers fill the bucket, or replace what others deploy", needs: needImage, run: (*visit).anonymousPush},
 		{ID: "anonymous-pull", Asks: "Without credentials all of pull is closed or all of it is open, and the catalog is closed (reported).", Breaks: "pulls without login that stop half-way; names that should be private", needs: needImage, run: (*visit).anonymousPull},

@@ -28,7 +28,8 @@ func (r request) with(credentials http.Header) request {
 func (v *visit) login() finding {
 	const (
 		present = "deploy the present version of all functions; a CDN in front must cache nothing"
-		passOn  = "nothing in front may change Host; what ends TLS must send X-Forwarded-Proto: https. Behind a CDN that changes Host, set AnonymousPull to false"
+		passOn  = "nothing in front may change Host; a proxy that ends TLS must send X-Forwarded-Proto: https. " +
+			"Behind a CDN that changes Host, set AnonymousPull to false"
 	)
 	ping := v.do(request{method: http.MethodGet, target: "/v2/", as: asNobody})
 	scheme, params := verify.ParseChallenge(ping.header.Values("WWW-Authenticate"))
@@ -48,8 +49,8 @@ func (v *visit) login() finding {
 		}
 		r, token := v.token(params, asUser)
 		if token == "" {
-			return wrong(r, "the gateway's $default route to the function base ('make template' writes it); nothing in front may keep Authorization back",
-				"%s: no token for a user that is let in", r.what())
+			return wrong(r, "the gateway's $default route to the function base ('make template' writes it); "+
+				"nothing in front may drop Authorization", "%s: no token for a user who is let in", r.what())
 		}
 		credentials.Set("Authorization", "Bearer "+token)
 	}

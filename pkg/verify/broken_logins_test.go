@@ -95,7 +95,7 @@ func brokenLogins() []broken {
 	}
 }
 
-// openReads lets everybody read who sends no login.
+// openReads lets requests without a login read.
 func openReads(login func(http.Handler) http.Handler) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		closed, open := login(next), all(on("GET|HEAD", `/v2/.`), isAnonymous)
