@@ -96,7 +96,7 @@ first_deploy() {
 }
 
 refused() {
-  if "$@" >"$work/refused.log" 2>&1 || ! grep -qE 'UNAUTHORIZED|401' "$work/refused.log"; then
+  if "$@" >"$work/refused.log" 2>&1 || ! grep -qiE 'UNAUTHORIZED|401' "$work/refused.log"; then
     echo "was not refused with 401: $*" >&2
     cat "$work/refused.log" >&2
     return 1

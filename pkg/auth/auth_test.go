@@ -158,8 +158,10 @@ func TestMalformed(t *testing.T) {
 		{basic("a:b", token)},
 	} {
 		for _, anonymous := range []bool{false, true} {
-			if w := ask(door(t, sum, anonymous), "GET", "/v2/", sent...); w.Code != http.StatusUnauthorized {
-				t.Errorf("%.80q passed with %d", sent, w.Code)
+			for _, path := range []string{"/v2/", "/v2/a/manifests/open"} {
+				if w := ask(door(t, sum, anonymous), "GET", path, sent...); w.Code != http.StatusUnauthorized {
+					t.Errorf("%s: %.80q passed with %d", path, sent, w.Code)
+				}
 			}
 		}
 	}

@@ -148,6 +148,19 @@ func TestTokenEndpoint(t *testing.T) {
 	}
 }
 
+// TestFormElsewhere: a form is a login at the token endpoint alone.
+func TestFormElsewhere(t *testing.T) {
+	token, sum := auth.NewToken()
+	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}}.Encode()
+	for path, want := range map[string]int{"/v2/_pierless/token": 299, "/v2/a/blobs/uploads/": http.StatusUnauthorized} {
+		w := httptest.NewRecorder()
+		door(t, sum, true).ServeHTTP(w, httptest.NewRequest("POST", path, strings.NewReader(form)))
+		if w.Code != want {
+			t.Errorf("%s answers a form with %d, want %d", path, w.Code, want)
+		}
+	}
+}
+
 func wantToken(t *testing.T, name string, w *httptest.ResponseRecorder, want string) {
 	t.Helper()
 	var got map[string]any

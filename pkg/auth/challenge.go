@@ -40,7 +40,7 @@ func isHost(host string) bool {
 // send their password there.
 func scheme(r *http.Request) string {
 	forwarded, _, _ := strings.Cut(strings.ToLower(r.Header.Get("X-Forwarded-Proto")), ",")
-	switch forwarded = strings.TrimSpace(forwarded); {
+	switch {
 	case forwarded == "http", forwarded == "https":
 		return forwarded
 	case r.TLS == nil && isDirect(r):

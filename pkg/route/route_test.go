@@ -133,7 +133,7 @@ func TestParseRefuses(t *testing.T) {
 	for _, tt := range tests {
 		got, err := route.Parse(tt.path)
 		var oe *oci.Error
-		if !errors.As(err, &oe) || oe.Code != tt.want {
+		if !errors.As(err, &oe) || oe.Code != tt.want || got != (route.Request{}) {
 			t.Errorf("Parse(%q) = %+v, %v; want %s", tt.path, got, err, tt.want)
 		}
 	}
@@ -183,8 +183,8 @@ func FuzzParse(f *testing.F) {
 		r, err := route.Parse(path)
 		if err != nil {
 			var oe *oci.Error
-			if !errors.As(err, &oe) {
-				t.Fatalf("Parse(%q): %v is not an OCI error", path, err)
+			if !errors.As(err, &oe) || r != (route.Request{}) {
+				t.Fatalf("Parse(%q) = %+v, %v; want an OCI error alone", path, r, err)
 			}
 			return
 		}

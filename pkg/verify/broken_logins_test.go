@@ -87,7 +87,8 @@ func brokenLogins() []broken {
 		{"a token service that refuses to push", []string{"client-auth-push"}, chain(turns(on("GET", "^/token.*push"), http.StatusOK, http.StatusForbidden), bearerLogin)},
 		{"Basic although everybody may read", []string{"client-auth-open"}, basicLogin(on("GET|HEAD", `/v2/.`))},
 		{"no token without a login although everybody may read", []string{"client-auth-open"}, openReads(bearerLogin)},
-		{"a token without a login that does not read", []string{"client-auth-open"}, chain(turns(hasNoLogin, http.StatusOK, http.StatusUnauthorized), guarded(true))},
+		{"a token without a login that reads no manifest", []string{"client-auth-open"}, chain(turns(all(on("GET", toManifest), hasNoLogin), http.StatusOK, http.StatusUnauthorized), guarded(true))},
+		{"a token without a login that reads no blob", []string{"client-auth-open"}, chain(turns(all(on("GET", toBlob), hasNoLogin), http.StatusOK, http.StatusUnauthorized), guarded(true))},
 		{"401 as a page", []string{"client-auth-error"}, chain(answers(isAnonymous, func(r *reply) { r.setBody([]byte("<html>Log in")) }), login)},
 		{"401 says DENIED", []string{"client-auth-error"}, chain(answers(isAnonymous, func(r *reply) {
 			r.setBody([]byte(strings.ReplaceAll(unauthorized, "UNAUTHORIZED", "DENIED")))
