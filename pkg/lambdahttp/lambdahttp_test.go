@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -147,40 +148,41 @@ func TestAnswers(t *testing.T) {
 		base64 bool
 		header string // "Name: value"
 	}{
-		"nothing":          {"GET", func(http.ResponseWriter, *http.Request) {}, 200, "", false, ""},
-		"99 is no status":  {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(99) }, 500, "the registry failed\n", true, ""},
-		"100 is none yet":  {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(100); w.WriteHeader(404) }, 404, "", false, ""},
-		"199 is none yet":  {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(199); w.WriteHeader(404) }, 404, "", false, ""},
-		"200 is final":     {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200); w.WriteHeader(404) }, 200, "", false, ""},
-		"599":              {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(599) }, 599, "", false, ""},
-		"600 is no status": {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(600) }, 500, "the registry failed\n", true, ""},
-		"status, body":     {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404); io.WriteString(w, "x") }, 404, "x", true, ""},
-		"first status":     {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(202); w.WriteHeader(500) }, 202, "", false, ""},
-		"103 is not final": {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(103); w.WriteHeader(404) }, 404, "", false, ""},
-		"no status 0":      {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(0) }, 500, "the registry failed\n", true, ""},
-		"late header":      {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200); w.Header().Set("Late", "x") }, 200, "", false, "Late: "},
-		"json is text":     {"GET", write("application/json", `{"a":"ä"}`), 200, `{"a":"ä"}`, false, "Content-Length: 10"},
-		"with an ETag":     {"GET", write("application/json", "{}", "ETag", `"x"`), 200, "{}", true, ""},
-		"other text":       {"GET", write("application/vnd.oci.image.index.v1+json", "{}"), 200, "{}", true, ""},
-		"bytes":            {"GET", write("application/json", "\xff\xfe"), 200, "\xff\xfe", true, ""},
-		"no type":          {"GET", write("", "plain"), 200, "plain", true, "Content-Type: text/plain; charset=utf-8"},
-		"HEAD with body":   {"HEAD", write("x/y", "abc", "Content-Length", "3"), 200, "abc", true, "Content-Length: 3"},
-		"HEAD without":     {"HEAD", write("x/y", "", "Content-Length", "123456789"), 200, "", false, "Content-Length: 123456789"},
-		"204":              {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204); io.WriteString(w, "x") }, 204, "", false, ""},
-		"304":              {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304); io.WriteString(w, "x") }, 304, "", false, ""},
-		"panic":            {"GET", func(http.ResponseWriter, *http.Request) { panic("secret") }, 500, "the registry failed\n", true, ""},
-		"abort":            {"GET", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "x"); panic(http.ErrAbortHandler) }, 500, "the registry failed\n", true, ""},
-		"several values":   {"GET", write("", "", "Link", "<a>", "Link", "<b>"), 200, "", false, "Link: <a>, <b>"},
-		"line breaks":      {"GET", write("", "", "X", "a\r\nb: c"), 200, "", false, "X: a  b: c"},
-		"no line breaks":   {"GET", write("", "", "X", " a\t~ \x1f\x7f b\x1f"), 200, "", false, "X: a\t~    b"},
-		"announced":        {"GET", write("", "abc", "Content-Length", "3"), 200, "abc", true, "Content-Length: 3"},
-		"announced none":   {"GET", write("", "", "Content-Length", "0"), 200, "", false, "Content-Length: 0"},
-		"of type text":     {"GET", write("text/plain", "abc"), 200, "abc", true, "Content-Type: text/plain"},
-		"empty json":       {"GET", write("application/json", "", "ETag", "x"), 200, "", false, "Content-Type: application/json"},
-		"bad name":         {"GET", write("", "", "a b", "c", "d\n", "e"), 200, "", false, "a b: "},
-		"broke off":        {"GET", write("", "abc", "Content-Length", "4"), 500, "the answer broke off\n", true, ""},
-		"4 MiB":            {"GET", write("x/y", string(big[:4<<20])), 200, string(big[:4<<20]), true, "Content-Length: 4194304"},
-		"too long":         {"GET", write("", string(big)), 500, "the answer is longer than this registry can send\n", true, ""},
+		"nothing":           {"GET", func(http.ResponseWriter, *http.Request) {}, 200, "", false, ""},
+		"99 is no status":   {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(99) }, 500, "the registry failed\n", true, ""},
+		"100 is none yet":   {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(100); w.WriteHeader(404) }, 404, "", false, ""},
+		"199 is none yet":   {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(199); w.WriteHeader(404) }, 404, "", false, ""},
+		"200 is final":      {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200); w.WriteHeader(404) }, 200, "", false, ""},
+		"599":               {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(599) }, 599, "", false, ""},
+		"600 is no status":  {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(600) }, 500, "the registry failed\n", true, ""},
+		"status, body":      {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404); io.WriteString(w, "x") }, 404, "x", true, ""},
+		"first status":      {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(202); w.WriteHeader(500) }, 202, "", false, ""},
+		"103 is not final":  {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(103); w.WriteHeader(404) }, 404, "", false, ""},
+		"no status 0":       {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(0) }, 500, "the registry failed\n", true, ""},
+		"late header":       {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200); w.Header().Set("Late", "x") }, 200, "", false, "Late: "},
+		"header after body": {"GET", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "x"); w.Header().Set("Late", "x") }, 200, "x", true, "Late: "},
+		"json is text":      {"GET", write("application/json", `{"a":"ä"}`), 200, `{"a":"ä"}`, false, "Content-Length: 10"},
+		"with an ETag":      {"GET", write("application/json", "{}", "ETag", `"x"`), 200, "{}", true, ""},
+		"other text":        {"GET", write("application/vnd.oci.image.index.v1+json", "{}"), 200, "{}", true, ""},
+		"bytes":             {"GET", write("application/json", "\xff\xfe"), 200, "\xff\xfe", true, ""},
+		"no type":           {"GET", write("", "plain"), 200, "plain", true, "Content-Type: text/plain; charset=utf-8"},
+		"HEAD with body":    {"HEAD", write("x/y", "abc", "Content-Length", "3"), 200, "abc", true, "Content-Length: 3"},
+		"HEAD without":      {"HEAD", write("x/y", "", "Content-Length", "123456789"), 200, "", false, "Content-Length: 123456789"},
+		"204":               {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204); io.WriteString(w, "x") }, 204, "", false, ""},
+		"304":               {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304); io.WriteString(w, "x") }, 304, "", false, ""},
+		"panic":             {"GET", func(http.ResponseWriter, *http.Request) { panic("secret") }, 500, "the registry failed\n", true, ""},
+		"abort":             {"GET", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "x"); panic(http.ErrAbortHandler) }, 500, "the registry failed\n", true, ""},
+		"several values":    {"GET", write("", "", "Link", "<a>", "Link", "<b>"), 200, "", false, "Link: <a>, <b>"},
+		"line breaks":       {"GET", write("", "", "X", "a\r\nb: c"), 200, "", false, "X: a  b: c"},
+		"no line breaks":    {"GET", write("", "", "X", " a\t~ \x1f\x7f b\x1f"), 200, "", false, "X: a\t~    b"},
+		"announced":         {"GET", write("", "abc", "Content-Length", "3"), 200, "abc", true, "Content-Length: 3"},
+		"announced none":    {"GET", write("", "", "Content-Length", "0"), 200, "", false, "Content-Length: 0"},
+		"of type text":      {"GET", write("text/plain", "abc"), 200, "abc", true, "Content-Type: text/plain"},
+		"empty json":        {"GET", write("application/json", "", "ETag", "x"), 200, "", false, "Content-Type: application/json"},
+		"bad name":          {"GET", write("", "", "a b", "c", "d\n", "e"), 200, "", false, "a b: "},
+		"broke off":         {"GET", write("", "abc", "Content-Length", "4"), 500, "the answer broke off\n", true, ""},
+		"4 MiB":             {"GET", write("x/y", string(big[:4<<20])), 200, string(big[:4<<20]), true, "Content-Length: 4194304"},
+		"too long":          {"GET", write("", string(big)), 500, "the answer is longer than this registry can send\n", true, ""},
 		"much too long": {"GET", func(w http.ResponseWriter, _ *http.Request) {
 			for range 10 {
 				_, _ = w.Write(big)
@@ -267,6 +269,25 @@ func TestRefusals(t *testing.T) {
 	} {
 		if f.Error() != want || !errors.Is(f, f.Cause) && f.Cause != nil {
 			t.Errorf("the error is %q, want %q", f.Error(), want)
+		}
+	}
+}
+
+// TestNoBody: answers that have no body announce none.
+func TestNoBody(t *testing.T) {
+	for status, header := range map[int]map[string]string{
+		http.StatusNoContent: {"Content-Type": "a/b"}, http.StatusNotModified: {},
+	} {
+		a := invoke(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "a/b")
+			w.Header().Set("Content-Length", "0")
+			w.WriteHeader(status)
+			if _, err := w.Write([]byte("x")); !errors.Is(err, http.ErrBodyNotAllowed) {
+				t.Errorf("%d: a body is written: %v", status, err)
+			}
+		}), lambdahttp.Options{}, newRequest("GET", "/", "", nil, nil))
+		if a.StatusCode != status || a.Body != "" || !maps.Equal(a.Headers, header) {
+			t.Errorf("%d with %q and headers %v, want %v", a.StatusCode, a.Body, a.Headers, header)
 		}
 	}
 }
