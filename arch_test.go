@@ -28,7 +28,7 @@ var arrows = map[string][]string{
 	"pkg/direct":                {"pkg/oci"},
 	"pkg/registry":              {"pkg/direct", "pkg/oci"},
 	"pkg/registry/registrytest": {"pkg/direct", "pkg/oci", "pkg/registry"},
-	"pkg/server":                {"pkg/direct", "pkg/oci", "pkg/registry", "pkg/route"},
+	"pkg/server":                {"pkg/auth", "pkg/direct", "pkg/oci", "pkg/registry", "pkg/route"},
 	"pkg/auth":                  {"pkg/oci", "pkg/route"},
 	"pkg/local":                 {"pkg/direct", "pkg/oci", "pkg/registry"},
 	"pkg/s3blobs":               {"pkg/direct", "pkg/oci", "pkg/registry"},

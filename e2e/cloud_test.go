@@ -38,7 +38,8 @@ func logIn(t *testing.T, servers ...*server) {
 	logins := map[string]any{}
 	for _, s := range servers {
 		if s.token != "" {
-			logins[s.host] = map[string][]byte{"auth": []byte(administrator + ":" + s.token)} // JSON has bytes in base64
+			login := map[string][]byte{"auth": []byte(administrator + ":" + s.token)} // JSON has bytes in base64
+			logins[s.host], logins[s.alias()] = login, login
 		}
 	}
 	dir := t.TempDir()

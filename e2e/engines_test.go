@@ -58,10 +58,7 @@ func docker(image *testImage, socket string) client {
 func podman(image *testImage, storage string) client {
 	call := func(t *testing.T, args ...string) string {
 		t.Helper()
-		return run(t, "podman", append([]string{
-			"--root", filepath.Join(storage, "root"), "--runroot", filepath.Join(storage, "run"),
-			"--storage-driver", "vfs",
-		}, args...)...)
+		return run(t, "podman", append(podmanFlags(storage), args...)...)
 	}
 	return client{
 		name: "podman",
@@ -110,6 +107,12 @@ func podman(image *testImage, storage string) client {
 			call(t, "pull", "--quiet", "--tls-verify=false", "--platform=linux/arm64", ref)
 			wantArchitecture(t, call(t, "image", "inspect", "--format={{.Architecture}}", ref))
 		},
+	}
+}
+
+func podmanFlags(storage string) []string {
+	return []string{
+		"--root", filepath.Join(storage, "root"), "--runroot", filepath.Join(storage, "run"), "--storage-driver", "vfs",
 	}
 }
 

@@ -96,7 +96,7 @@ first_deploy() {
 }
 
 refused() {
-  if "$@" >"$work/refused.log" 2>&1 || ! grep -qE 'UNAUTHORIZED|401' "$work/refused.log"; then
+  if "$@" >"$work/refused.log" 2>&1 || ! grep -qiE 'UNAUTHORIZED|401' "$work/refused.log"; then
     echo "was not refused with 401: $*" >&2
     cat "$work/refused.log" >&2
     return 1
@@ -126,13 +126,18 @@ pull_again() {
   as "$1" pull --format oci "$host/team/app/image:$2" "$work/pulled-$1-$2"
 }
 
-closed() {
+# challenged: /v2/ answers 401 with this challenge.
+challenged() {
   local head
   head=$(curl -s -D - -o /dev/null "http://$host/v2/")
-  if ! grep -qE '^HTTP/1.1 401' <<<"$head" || ! grep -qiE '^www-authenticate: Basic realm="pierless"' <<<"$head"; then
-    echo "$head" >&2
+  if ! grep -qE '^HTTP/1.1 401' <<<"$head" || ! grep -qiF "www-authenticate: $1" <<<"$head"; then
+    echo "expected the challenge $1, got $head" >&2
     return 1
   fi
+}
+
+closed() {
+  challenged 'Basic realm="pierless"'
   refused push nobody closed
 }
 
@@ -181,14 +186,37 @@ sweeps() {
   fi
 }
 
-# update opens pull to everyone, in place: what was pushed is still there.
+# update opens pull to everyone, in place: what was pushed is still there, and pushes
+# with the password work.
 update() {
   deploy AnonymousPull=true
   [ "$(output BucketName) $(output TableName)" = "$bucket $table" ]
+  challenged "Bearer realm=\"http://$host/v2/_pierless/token\",service=\"$host\""
   pull_again nobody one
   refused push nobody open
   push docker two
   pull_again nobody two
+  update_with_skopeo
+}
+
+# update_with_skopeo: skopeo chooses its scheme at /v2/, as docker does and crane does not.
+update_with_skopeo() {
+  local ref=docker://$host/team/app/image:three
+  if ! command -v skopeo >/dev/null; then
+    echo "skopeo is not installed: not tried" >&2
+    return
+  fi
+  refused as_skopeo nobody --dest-tls-verify=false "oci:$work/pulled-docker-one" "$ref"
+  as_skopeo docker --dest-tls-verify=false "oci:$work/pulled-docker-one" "$ref"
+  as_skopeo nobody --src-tls-verify=false "$ref" "oci:$work/pulled-nobody-three:three"
+}
+
+# as_skopeo copies with the credentials in one of the two folders.
+as_skopeo() {
+  local who=$1
+  shift
+  [ -f "$work/$who/config.json" ] || echo '{}' >"$work/$who/config.json"
+  REGISTRY_AUTH_FILE=$work/$who/config.json skopeo --insecure-policy copy --quiet "$@"
 }
 
 delete() {

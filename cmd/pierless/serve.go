@@ -55,7 +55,7 @@ func newServe(getenv func(string) string) *cobra.Command {
 	f.BoolVar(&c.RedirectHead, "redirect-head", c.RedirectHead, "redirect HEAD of blobs to S3 too, for a gateway that loses Content-Length (PIERLESS_REDIRECT_HEAD)")
 	f.BoolVar(&c.AllowSparse, "allow-sparse", c.AllowSparse, "accept indexes whose children are not all pushed (PIERLESS_ALLOW_SPARSE)")
 	f.StringVar(&c.AdminTokenSHA256, "admin-token-sha256", c.AdminTokenSHA256, "SHA-256 of the token that opens the registry, see 'pierless token'; empty: open to all (PIERLESS_ADMIN_TOKEN_SHA256)")
-	f.BoolVar(&c.AnonymousPull, "anonymous-pull", c.AnonymousPull, "let pulls in without the token (PIERLESS_ANONYMOUS_PULL)")
+	f.BoolVar(&c.AnonymousPull, "anonymous-pull", c.AnonymousPull, "let everybody pull; pushes still need the token (PIERLESS_ANONYMOUS_PULL)")
 	return configured(cmd, &c, err, serve)
 }
 

@@ -37,7 +37,11 @@ func TestToken(t *testing.T) {
 			status                 int
 		}{
 			{"GET", "/healthz", "", http.StatusOK},
-			{"GET", "/v2/", "", map[bool]int{false: http.StatusUnauthorized, true: http.StatusOK}[anonymous]},
+			{"GET", "/v2/", "", http.StatusUnauthorized},
+			{"GET", "/v2/a/tags/list", "", map[bool]int{false: http.StatusUnauthorized, true: http.StatusNotFound}[anonymous]},
+			{"GET", "/v2/_pierless/token", "", map[bool]int{false: http.StatusUnauthorized, true: http.StatusOK}[anonymous]},
+			{"GET", "/v2/_pierless/token", made.SHA256, http.StatusUnauthorized},
+			{"GET", "/v2/_pierless/token", made.Token, http.StatusOK},
 			{"GET", "/v2/", made.SHA256, http.StatusUnauthorized},
 			{"GET", "/v2/", made.Token, http.StatusOK},
 			{"POST", "/v2/a/blobs/uploads/", "", http.StatusUnauthorized},

@@ -49,6 +49,7 @@ func run(listen, target, api string) error {
 			return prefix + path
 		}
 		r.SetURL(to)
+		r.Out.Host = r.In.Host // as it reaches the gateway: functions name their token endpoint by it
 		r.Out.URL.Path, r.Out.URL.RawPath = cut(r.In.URL.Path), cut(r.In.URL.EscapedPath())
 	}}
 	server := &http.Server{Addr: listen, Handler: proxy, ReadHeaderTimeout: 10 * time.Second}

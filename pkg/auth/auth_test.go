@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,6 +50,7 @@ func paths() map[route.Kind]string {
 	for _, r := range []route.Request{
 		{Kind: route.Base},
 		{Kind: route.Catalog},
+		{Kind: route.Token},
 		{Kind: route.Blob, Name: "a/b", Digest: d},
 		{Kind: route.UploadStart, Name: "a/b"},
 		{Kind: route.Upload, Name: "a/b", Upload: "x"},
@@ -69,17 +71,33 @@ func paths() map[route.Kind]string {
 func TestMatrix(t *testing.T) {
 	token, sum := auth.NewToken()
 	other, _ := auth.NewToken()
-	open := map[route.Kind]bool{route.Base: true, route.Blob: true, route.Manifest: true, route.TagList: true, route.Referrers: true}
+	open := map[route.Kind]bool{route.Blob: true, route.Manifest: true, route.TagList: true, route.Referrers: true}
 	capability := map[route.Kind]bool{route.Upload: true, route.Direct: true, route.DirectParts: true, route.Verification: true}
 	all := paths()
+	if len(all) != len(route.Kinds()) {
+		t.Fatalf("%d paths for %d kinds", len(all), len(route.Kinds()))
+	}
+	right := []string{"right", "other user", "right, Bearer"}
 	for _, kind := range route.Kinds() {
 		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "get"} {
+			read := method == "GET" || method == "HEAD"
+			// What needs the anonymous token, and is refused without any.
+			asks := kind == route.Base || kind == route.Blob && method == "HEAD"
 			for _, anonymous := range []bool{false, true} {
 				for name, sent := range map[string][]string{
-					"none": nil, "right": {basic("admin", token)}, "other user": {basic("", token)}, "wrong": {basic("admin", other)},
+					"none": nil, "empty": {basic("", "")}, "anonymous": {"Bearer anonymous"},
+					"right": {basic("admin", token)}, "other user": {basic("", token)}, "right, Bearer": {"Bearer " + token},
+					"wrong": {basic("admin", other)}, "wrong, Bearer": {"Bearer " + other}, "anonymous as password": {basic("", "anonymous")},
 				} {
-					want := capability[kind] || name == "right" || name == "other user" ||
-						name == "none" && anonymous && open[kind] && (method == "GET" || method == "HEAD")
+					want := capability[kind] || slices.Contains(right, name)
+					if anonymous {
+						switch name {
+						case "none", "empty":
+							want = want || open[kind] && read && !asks || kind == route.Token && (method != "POST" || name == "empty")
+						case "anonymous":
+							want = want || (open[kind] || kind == route.Base) && read || kind == route.Token
+						}
+					}
 					w := ask(door(t, sum, anonymous), method, all[kind], sent...)
 					if got := w.Code == 299; got != want || !got && w.Code != http.StatusUnauthorized {
 						t.Errorf("%s %s, credentials %s, anonymous pull %v: %d, want passed %v", method, all[kind], name, anonymous, w.Code, want)
@@ -120,7 +138,13 @@ func TestMalformed(t *testing.T) {
 		{"Basic "},
 		{"Basic !"},
 		{"Basic " + token},
-		{"Bearer " + token},
+		{"Bearer"},
+		{"Bearer "},
+		{"Bearer  " + token},
+		{"Bearer " + token + " "},
+		{"Bearer " + token, right},
+		{"Bearer anonymous", "Bearer anonymous"},
+		{"Token " + token},
 		{right + "x"},
 		{right + "," + right},
 		{basic("admin", "")},
@@ -134,9 +158,16 @@ func TestMalformed(t *testing.T) {
 		{basic("a:b", token)},
 	} {
 		for _, anonymous := range []bool{false, true} {
-			if w := ask(door(t, sum, anonymous), "GET", "/v2/", sent...); w.Code != http.StatusUnauthorized {
-				t.Errorf("%.80q passed with %d", sent, w.Code)
+			for _, path := range []string{"/v2/", "/v2/a/manifests/open"} {
+				if w := ask(door(t, sum, anonymous), "GET", path, sent...); w.Code != http.StatusUnauthorized {
+					t.Errorf("%s: %.80q passed with %d", path, sent, w.Code)
+				}
 			}
+		}
+	}
+	for _, scheme := range []string{"bearer", "BEARER"} {
+		if w := ask(door(t, sum, false), "GET", "/v2/", scheme+" "+token); w.Code != 299 {
+			t.Errorf("%s was refused: schemes have no case", scheme)
 		}
 	}
 	for _, scheme := range []string{"basic", "BASIC"} {

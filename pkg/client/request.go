@@ -49,7 +49,7 @@ func (c *Client) newCall(method string, req route.Request) call {
 		k.missing = oci.BlobUnknown
 	case route.Manifest:
 		k.missing = oci.ManifestUnknown
-	case route.Base, route.Catalog, route.UploadStart, route.TagList, route.Referrers, route.DirectStart:
+	case route.Base, route.Catalog, route.UploadStart, route.TagList, route.Referrers, route.DirectStart, route.Token:
 		k.missing = oci.NameUnknown
 	}
 	return k

@@ -23,6 +23,12 @@ func accessChecks() []Check {
 		{ID: "challenge", Asks: "GET /v2/ with a wrong password answers 401 with WWW-Authenticate.", Breaks: breaks, run: (*visit).challenge},
 		{ID: "challenge-head", Asks: "HEAD answers 401 with WWW-Authenticate as well.", Breaks: "docker and containerd resolve a tag with HEAD before anything else", run: (*visit).challengeHead},
 		{ID: "challenge-routes", Asks: "So does every family of routes.", Breaks: breaks + "; containerd and oras never ask /v2/ first", run: (*visit).challengeRoutes},
+		{
+			ID:     "login",
+			Asks:   "The challenge of GET /v2/ without credentials starts a push, even if everybody may pull.",
+			Breaks: "docker, podman and skopeo choose their scheme by it: without a challenge they push without the password that they have",
+			run:    (*visit).login,
+		},
 		{ID: "wrong-password", Asks: "A wrong password is refused on every route.", Breaks: "everybody: whoever knows the address is let in; docker login says yes to a mistyped password", run: (*visit).wrongPassword},
 		{ID: "anonymous-push", Asks: "Nothing can be written without credentials.", Breaks: "everybody: strangers fill the bucket, or replace what others deploy", needs: needImage, run: (*visit).anonymousPush},
 		{ID: "anonymous-pull", Asks: "Without credentials all of pull is closed or all of it is open, and the catalog is closed (reported).", Breaks: "pulls without login that stop half-way; names that should be private", needs: needImage, run: (*visit).anonymousPull},
@@ -157,32 +163,34 @@ func (v *visit) anonymousPush() finding {
 	const set = "PIERLESS_ADMIN_TOKEN_SHA256 at the functions uploads, direct and manifests (parameter AdminTokenSha256): AnonymousPull opens reading alone"
 	m := v.blobs.image(oci.MediaTypeImageManifest)
 	none := v.manifestPath("none")
-	for _, q := range []request{
-		{method: http.MethodPost, target: v.path("/blobs/uploads/")},
-		{method: http.MethodPost, target: v.path("/_pierless/uploads")},
-		{method: http.MethodPut, target: v.manifestPath("anonymous"), header: typed(m), body: m.bytes},
-		{method: http.MethodDelete, target: none},
-	} {
-		q.as = asNobody
-		r := v.do(q)
-		v.noteUpload(r)
-		if r.status == http.StatusCreated {
-			v.left.manifests = append(v.left.manifests, v.manifestPath("anonymous"), v.manifestPath(string(m.digest)))
-		}
-		switch {
-		case refusedAccess(r):
-		case r.status == 0 || r.status >= 500 || gatewaySays(r) != "":
-			return unknown(r, "%s", r.what())
-		default:
-			return wrong(r, set, "%s without credentials", r.what())
+	for _, credentials := range []http.Header{{}, v.anonymousToken()} {
+		for _, q := range []request{
+			{method: http.MethodPost, target: v.path("/blobs/uploads/")},
+			{method: http.MethodPost, target: v.path("/_pierless/uploads")},
+			{method: http.MethodPut, target: v.manifestPath("anonymous"), header: typed(m), body: m.bytes},
+			{method: http.MethodDelete, target: none},
+		} {
+			r := v.do(q.with(credentials))
+			v.noteUpload(r)
+			if r.status == http.StatusCreated {
+				v.left.manifests = append(v.left.manifests, v.manifestPath("anonymous"), v.manifestPath(string(m.digest)))
+			}
+			switch {
+			case refusedAccess(r):
+			case r.status == 0 || r.status >= 500 || gatewaySays(r) != "":
+				return unknown(r, "%s", r.what())
+			default:
+				return wrong(r, set, "%s without credentials", r.what())
+			}
 		}
 	}
 	return ok("uploads, manifests and deletes are refused without credentials")
 }
 
 func (v *visit) anonymousPull() finding {
-	const set = "PIERLESS_ANONYMOUS_PULL the same at every function (parameter AnonymousPull)"
-	catalog := v.do(request{method: http.MethodGet, target: "/v2/_catalog", as: asNobody})
+	const set = "PIERLESS_ANONYMOUS_PULL the same at every function (parameter AnonymousPull); if login is wrong too, mend that first"
+	token := v.anonymousToken()
+	catalog := v.do(request{method: http.MethodGet, target: "/v2/_catalog"}.with(token))
 	if catalog.status == http.StatusOK {
 		return wrong(catalog, "PIERLESS_ADMIN_TOKEN_SHA256 at the function base (parameter AdminTokenSha256)", "the catalog is open: every name can be read")
 	}
@@ -197,8 +205,7 @@ func (v *visit) anonymousPull() finding {
 		{method: http.MethodGet, target: v.path("/tags/list")},
 		{method: http.MethodGet, target: v.path("/referrers/" + string(v.image.digest))},
 	} {
-		q.as = asNobody
-		r := v.do(q)
+		r := v.do(q.with(token))
 		name := fmt.Sprintf("%s %s", q.method, strings.TrimPrefix(r.url.Path, "/v2/"+v.repo))
 		switch {
 		case refusedAccess(r):

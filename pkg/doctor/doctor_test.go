@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -356,6 +357,22 @@ func TestCannot(t *testing.T) {
 	opts := doctor.Options{URL: own, Username: "admin", Password: password, Progress: func(int, int, doctor.Finding) { cancel() }}
 	if _, err := doctor.Run(ctx, opts); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
+	}
+}
+
+// TestReportHidesTokens: an answer of the token endpoint is not shown.
+func TestReportHidesTokens(t *testing.T) {
+	c := embedded(t)
+	h := answers(http.MethodGet, regexp.MustCompile(`/_pierless/token`), func(_ *cloud, r *reply) {
+		r.setBody([]byte(`{"id_token":"` + password + `"}`))
+	})(c, c.door(true))
+	report := examine(t, doctor.Options{URL: serve(t, h), Only: []string{"login"}})
+	var js bytes.Buffer
+	if err := report.WriteJSON(&js); err != nil {
+		t.Fatal(err)
+	}
+	if finding(t, report, "login").Verdict != doctor.Wrong || strings.Contains(js.String(), `id_token`) {
+		t.Errorf("the report shows a token: %s", &js)
 	}
 }
 

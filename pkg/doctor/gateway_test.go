@@ -2,6 +2,8 @@ package doctor_test
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"log/slog"
@@ -14,14 +16,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pierless/pierless/pkg/auth"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/server"
 	"github.com/pierless/pierless/pkg/storetest"
 )
 
 const (
-	password  = "right"
-	challenge = `Basic realm="pierless"`
+	password = "right"
 	// What fits through the gateway and through a function, in bytes.
 	gatewayLimit = 10_000_000
 	lambdaLimit  = 6_291_456 / 4 * 3
@@ -78,6 +80,14 @@ func (c *cloud) presigned(method, path string) string {
 
 // door is the registry behind its gateway. anonymousPull opens it for reading.
 func (c *cloud) door(anonymousPull bool) http.Handler {
+	sum := sha256.Sum256([]byte(password))
+	guarded, err := auth.New(auth.Options{
+		TokenSHA256: hex.EncodeToString(sum[:]), AnonymousPull: anonymousPull,
+		Refuse: server.Refuse(server.Options{Log: slog.New(slog.DiscardHandler)}),
+	}, c.registry)
+	if err != nil {
+		c.t.Fatal(err)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Apigw-Requestid", "id")
 		if r.ContentLength > lambdaLimit {
@@ -85,15 +95,7 @@ func (c *cloud) door(anonymousPull bool) http.Handler {
 			gatewayFault(w, http.StatusRequestEntityTooLarge, "Request Entity Too Large")
 			return
 		}
-		if !c.allowed(r, anonymousPull) {
-			w.Header().Set("WWW-Authenticate", challenge)
-			w.Header().Set("X-Registry-Challenge", challenge)
-			w.Header().Set("Content-Type", "application/json")
-			w.WriteHeader(http.StatusUnauthorized)
-			_, _ = io.WriteString(w, `{"errors":[{"code":"UNAUTHORIZED"}]}`)
-			return
-		}
-		got := record(c.registry, r)
+		got := record(guarded, r)
 		if r.Method == http.MethodGet && got.status == http.StatusOK && toBlob.MatchString(r.URL.Path) {
 			got.status, got.body = http.StatusTemporaryRedirect, nil
 			got.header.Set("Location", c.presigned(r.Method, r.URL.Path))
@@ -101,17 +103,6 @@ func (c *cloud) door(anonymousPull bool) http.Handler {
 		}
 		got.send(w)
 	})
-}
-
-func (c *cloud) allowed(r *http.Request, anonymousPull bool) bool {
-	if toSession.MatchString(r.URL.Path) {
-		return true
-	}
-	if _, given, sent := r.BasicAuth(); sent {
-		return given == password
-	}
-	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
-	return anonymousPull && reads && r.URL.Path != "/v2/_catalog"
 }
 
 func gatewayFault(w http.ResponseWriter, status int, message string) {

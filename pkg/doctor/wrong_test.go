@@ -74,7 +74,62 @@ func wrongRegistries() []wrongRegistry {
 		{"clock", map[string]string{"clock": "timedatectl"}, answers("GET", all, func(_ *cloud, r *reply) {
 			r.header.Set("Date", time.Now().Add(-10*time.Minute).UTC().Format(http.TimeFormat))
 		})},
-	}, slices.Concat(wrongPaths(), wrongContent(), wrongRedirects(), wrongDirect())...)
+	}, slices.Concat(wrongLogins(), wrongPaths(), wrongContent(), wrongRedirects(), wrongDirect())...)
+}
+
+// wrongLogins are faults of registries that are open to pull.
+func wrongLogins() []wrongRegistry {
+	ping, toToken := regexp.MustCompile(`^/v2/$`), regexp.MustCompile(`/_pierless/token`)
+	open := func(w wrap) wrap {
+		return func(c *cloud, _ http.Handler) http.Handler { return w(c, c.door(true)) }
+	}
+	realm := func(old, replacement string) wrap {
+		return open(answers(anyMethod, all, func(_ *cloud, r *reply) {
+			if got := r.header.Get("WWW-Authenticate"); got != "" {
+				r.header.Set("WWW-Authenticate", strings.Replace(got, old, replacement, 1))
+			}
+		}))
+	}
+	only := func(is func(*http.Request) bool, w wrap) wrap {
+		return func(c *cloud, next http.Handler) http.Handler {
+			changed := w(c, next)
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if is(r) {
+					changed.ServeHTTP(w, r)
+					return
+				}
+				next.ServeHTTP(w, r)
+			})
+		}
+	}
+	nobody := func(r *http.Request) bool { return r.Header.Get("Authorization") == "" }
+	bearer := func(r *http.Request) bool { return strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ") }
+	return []wrongRegistry{
+		{"open to pull, rightly", nil, open(func(_ *cloud, next http.Handler) http.Handler { return next })},
+		{"/v2/ open", map[string]string{"login": "present version", "anonymous-pull": "login"}, open(only(nobody, requests("GET", ping, authorized)))},
+		{"/v2/ open, pull closed", map[string]string{"login": "present version", "anonymous-pull": "AnonymousPull"}, only(nobody, requests("GET", ping, authorized))},
+		{"Basic although pull is open", map[string]string{"anonymous-pull": "AnonymousPull"}, open(answers(anyMethod, all, func(_ *cloud, r *reply) {
+			if r.status == http.StatusUnauthorized {
+				r.header.Set("WWW-Authenticate", `Basic realm="pierless"`)
+			}
+		}))},
+		{"realm on another host", map[string]string{"login": "Host", "anonymous-pull": "login"}, realm("127.0.0.1", "127.0.0.2")},
+		{"realm with another scheme", map[string]string{"login": "X-Forwarded-Proto", "anonymous-pull": "login"}, realm("http://", "https://")},
+		{"realm that is no URL", map[string]string{"login": "Host", "anonymous-pull": "login"}, realm("http://", ":")},
+		{"token endpoint not routed", map[string]string{"login": "$default", "anonymous-pull": "AnonymousPull"}, open(answers("GET", toToken, func(_ *cloud, r *reply) {
+			r.becomes(http.StatusNotFound, "Not Found")
+		}))},
+		{"token endpoint refuses", map[string]string{"login": "Authorization"}, open(requests("GET", toToken, func(r *http.Request) {
+			if r.Header.Get("Authorization") != "" {
+				r.SetBasicAuth("", "other")
+			}
+		}))},
+		{"token that is not taken", map[string]string{"login": "nothing in front may change Authorization"}, open(only(bearer, requests("POST", toUploads, func(r *http.Request) {
+			r.Header.Del("Authorization")
+		})))},
+		{"catalog open to the anonymous token", map[string]string{"anonymous-pull": "base"}, open(only(bearer, requests("GET", regexp.MustCompile(`_catalog`), authorized)))},
+		{"push open to the anonymous token", map[string]string{"anonymous-push": "AdminTokenSha256"}, open(only(bearer, requests("PUT", toManifest, authorized)))},
+	}
 }
 
 func wrongPaths() []wrongRegistry {

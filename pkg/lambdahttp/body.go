@@ -1,6 +1,10 @@
 package lambdahttp
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+	"unicode/utf8"
+)
 
 // cutBody takes the body out of an event that is JSON: rest is the event with an
 // empty body, body what it was. Only a string without escapes at the top level is
@@ -39,24 +43,19 @@ func cutBody(payload []byte) (rest []byte, body string, found bool) {
 	if end == 0 {
 		return nil, "", false
 	}
-	rest = append(append(make([]byte, 0, len(payload)-(end-start)), payload[:start]...), payload[end:]...)
-	return rest, string(payload[start:end]), true
+	return slices.Concat(payload[:start], payload[end:]), string(payload[start:end]), true
 }
 
-// scanString returns the length of a JSON string up to its closing quote, and
-// whether its bytes are its value. The length is negative where it does not end.
+// scanString returns the length of a JSON string up to its closing quote, and whether
+// its bytes are its value. The length is negative if the string does not end.
 func scanString(s []byte) (length int, plain bool) {
-	end := bytes.IndexByte(s, '"')
-	if end < 0 {
-		return -1, false
-	}
-	if bytes.IndexByte(s[:end], '\\') < 0 {
-		return end, isASCII(s[:end])
+	if end := bytes.IndexByte(s, '"'); end >= 0 && isPlain(s[:end]) {
+		return end, true
 	}
 	for i := 0; i < len(s); i++ {
 		switch s[i] {
 		case '\\':
-			i++
+			i++ // what is escaped ends nothing
 		case '"':
 			return i, false
 		}
@@ -64,15 +63,15 @@ func scanString(s []byte) (length int, plain bool) {
 	return -1, false
 }
 
-// isASCII reports whether s has only printable ASCII: JSON forbids control
+// isPlain reports whether s has only ASCII and no escapes: JSON forbids control
 // characters in strings and replaces what is not UTF-8.
-func isASCII(s []byte) bool {
+func isPlain(s []byte) bool {
 	for _, c := range s {
-		if c < ' ' || c >= 0x7f {
+		if c < ' ' || c >= utf8.RuneSelf {
 			return false
 		}
 	}
-	return true
+	return bytes.IndexByte(s, '\\') < 0
 }
 
 // isKey reports whether a colon follows.

@@ -35,7 +35,7 @@ func parseEvent(payload []byte) (event, error) {
 	if e.Version != "2.0" {
 		return e, badEvent(fmt.Errorf("payload format version is %q", e.Version))
 	}
-	if !isMethod(e.RequestContext.HTTP.Method) {
+	if !isToken(e.RequestContext.HTTP.Method) {
 		return e, badEvent(errors.New("the method is missing or malformed"))
 	}
 	e.path = e.decodedPath()
@@ -62,12 +62,6 @@ func decode(payload []byte, e *apiEvent) error {
 	}
 	e.Body = body
 	return nil
-}
-
-// isMethod accepts upper-case names: the adapter turns a missing method into GET
-// and a lower-case one into another.
-func isMethod(s string) bool {
-	return s != "" && len(s) <= 32 && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-") == ""
 }
 
 // decodedPath is the path as the gateway hands it over: percent escapes are undone
@@ -117,7 +111,7 @@ func (e *event) guarded() apiEvent {
 
 // restore completes the adapter's request with what was kept from it.
 func (e *event) restore(r *http.Request) {
-	if isMethod(e.RequestContext.HTTP.Method) {
+	if isToken(e.RequestContext.HTTP.Method) {
 		r.Method = e.RequestContext.HTTP.Method
 	}
 	r.URL = &url.URL{Path: e.path, RawQuery: e.query}
@@ -173,7 +167,7 @@ func (e *event) requestID() string {
 	return strings.TrimRight(e.RequestContext.RequestID, "=")
 }
 
-// isToken reports whether s can be a header's name (RFC 9110, 5.6.2).
+// isToken reports whether s can be a method or a header's name (RFC 9110, 5.6.2).
 func isToken(s string) bool {
 	return s != "" && strings.IndexFunc(s, func(c rune) bool {
 		alnum := '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'

@@ -8,9 +8,11 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -135,40 +137,6 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// TestHeaders: values arrive as they were sent.
-func TestHeaders(t *testing.T) {
-	sent := map[string]string{
-		"accept": "application/json, text/plain;q=0.5,*/*", "range": "bytes=0-1,5-6", "date": "Sat, 21 Nov 2026 05:00:00 GMT",
-		"if-range": `"a,b"`, "expires": "Sat, 21 Nov 2026 05:00:00 GMT", "content-range": "0-3", "authorization": "Basic YTpi",
-		"x-forwarded-for": "203.0.113.7, 10.0.0.1", "x-forwarded-proto": "https", "user-agent": "docker/29 (linux, amd64)",
-	}
-	got, _ := see(t, newRequest("GET", "/v2/", "", sent, nil))
-	for name, want := range sent {
-		if values := got.Header.Values(name); len(values) != 1 || values[0] != want {
-			t.Errorf("%s arrives as %q, sent as %q", name, values, want)
-		}
-	}
-	for name, values := range map[string]string{
-		"host": "registry.example.org:8443", "content-length": "99", "transfer-encoding": "chunked", "expect": "100-continue",
-		"x-request-id": "the client's", "b\nd": "x", "bad": "a\r\nb: c", "": "x", "cookie": "a=b",
-	} {
-		sent[name] = values
-	}
-	event := newRequest("PUT", "/v2/", "", sent, []byte("1234"))
-	event["cookies"] = []string{"a=1", "b=2"}
-	got, _ = see(t, event)
-	for name, want := range map[string]string{
-		"Content-Length": "4", "Transfer-Encoding": "", "Expect": "", "X-Request-Id": "JKJaXmPLvHcESHA", "Bad": "", "Host": "", "Cookie": "a=1; b=2",
-	} {
-		if value := got.Header.Get(name); value != want {
-			t.Errorf("%s arrives as %q, want %q", name, value, want)
-		}
-	}
-	if got.Host != "registry.example.org:8443" || got.RemoteAddr != "203.0.113.7" || got.ContentLength != 4 {
-		t.Errorf("host %q, from %q, %d bytes", got.Host, got.RemoteAddr, got.ContentLength)
-	}
-}
-
 // TestAnswers: each answer of a handler, and what Lambda gets.
 func TestAnswers(t *testing.T) {
 	big := bytes.Repeat([]byte("x"), 5<<20)
@@ -180,28 +148,41 @@ func TestAnswers(t *testing.T) {
 		base64 bool
 		header string // "Name: value"
 	}{
-		"nothing":          {"GET", func(http.ResponseWriter, *http.Request) {}, 200, "", false, ""},
-		"first status":     {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(202); w.WriteHeader(500) }, 202, "", false, ""},
-		"103 is not final": {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(103); w.WriteHeader(404) }, 404, "", false, ""},
-		"no status 0":      {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(0) }, 500, "the registry failed\n", true, ""},
-		"late header":      {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200); w.Header().Set("Late", "x") }, 200, "", false, "Late: "},
-		"json is text":     {"GET", write("application/json", `{"a":"ä"}`), 200, `{"a":"ä"}`, false, "Content-Length: 10"},
-		"with an ETag":     {"GET", write("application/json", "{}", "ETag", `"x"`), 200, "{}", true, ""},
-		"other text":       {"GET", write("application/vnd.oci.image.index.v1+json", "{}"), 200, "{}", true, ""},
-		"bytes":            {"GET", write("application/json", "\xff\xfe"), 200, "\xff\xfe", true, ""},
-		"no type":          {"GET", write("", "plain"), 200, "plain", true, "Content-Type: text/plain; charset=utf-8"},
-		"HEAD with body":   {"HEAD", write("x/y", "abc", "Content-Length", "3"), 200, "abc", true, "Content-Length: 3"},
-		"HEAD without":     {"HEAD", write("x/y", "", "Content-Length", "123456789"), 200, "", false, "Content-Length: 123456789"},
-		"204":              {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204); io.WriteString(w, "x") }, 204, "", false, ""},
-		"304":              {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304); io.WriteString(w, "x") }, 304, "", false, ""},
-		"panic":            {"GET", func(http.ResponseWriter, *http.Request) { panic("secret") }, 500, "the registry failed\n", true, ""},
-		"abort":            {"GET", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "x"); panic(http.ErrAbortHandler) }, 500, "the registry failed\n", true, ""},
-		"several values":   {"GET", write("", "", "Link", "<a>", "Link", "<b>"), 200, "", false, "Link: <a>, <b>"},
-		"line breaks":      {"GET", write("", "", "X", "a\r\nb: c"), 200, "", false, "X: a  b: c"},
-		"bad name":         {"GET", write("", "", "a b", "c", "d\n", "e"), 200, "", false, "a b: "},
-		"broke off":        {"GET", write("", "abc", "Content-Length", "4"), 500, "the answer broke off\n", true, ""},
-		"4 MiB":            {"GET", write("x/y", string(big[:4<<20])), 200, string(big[:4<<20]), true, "Content-Length: 4194304"},
-		"too long":         {"GET", write("", string(big)), 500, "the answer is longer than this registry can send\n", true, ""},
+		"nothing":           {"GET", func(http.ResponseWriter, *http.Request) {}, 200, "", false, ""},
+		"99 is no status":   {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(99) }, 500, "the registry failed\n", true, ""},
+		"100 is none yet":   {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(100); w.WriteHeader(404) }, 404, "", false, ""},
+		"199 is none yet":   {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(199); w.WriteHeader(404) }, 404, "", false, ""},
+		"200 is final":      {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200); w.WriteHeader(404) }, 200, "", false, ""},
+		"599":               {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(599) }, 599, "", false, ""},
+		"600 is no status":  {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(600) }, 500, "the registry failed\n", true, ""},
+		"status, body":      {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404); io.WriteString(w, "x") }, 404, "x", true, ""},
+		"first status":      {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(202); w.WriteHeader(500) }, 202, "", false, ""},
+		"103 is not final":  {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(103); w.WriteHeader(404) }, 404, "", false, ""},
+		"no status 0":       {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(0) }, 500, "the registry failed\n", true, ""},
+		"late header":       {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200); w.Header().Set("Late", "x") }, 200, "", false, "Late: "},
+		"header after body": {"GET", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "x"); w.Header().Set("Late", "x") }, 200, "x", true, "Late: "},
+		"json is text":      {"GET", write("application/json", `{"a":"ä"}`), 200, `{"a":"ä"}`, false, "Content-Length: 10"},
+		"with an ETag":      {"GET", write("application/json", "{}", "ETag", `"x"`), 200, "{}", true, ""},
+		"other text":        {"GET", write("application/vnd.oci.image.index.v1+json", "{}"), 200, "{}", true, ""},
+		"bytes":             {"GET", write("application/json", "\xff\xfe"), 200, "\xff\xfe", true, ""},
+		"no type":           {"GET", write("", "plain"), 200, "plain", true, "Content-Type: text/plain; charset=utf-8"},
+		"HEAD with body":    {"HEAD", write("x/y", "abc", "Content-Length", "3"), 200, "abc", true, "Content-Length: 3"},
+		"HEAD without":      {"HEAD", write("x/y", "", "Content-Length", "123456789"), 200, "", false, "Content-Length: 123456789"},
+		"204":               {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204); io.WriteString(w, "x") }, 204, "", false, ""},
+		"304":               {"GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304); io.WriteString(w, "x") }, 304, "", false, ""},
+		"panic":             {"GET", func(http.ResponseWriter, *http.Request) { panic("secret") }, 500, "the registry failed\n", true, ""},
+		"abort":             {"GET", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "x"); panic(http.ErrAbortHandler) }, 500, "the registry failed\n", true, ""},
+		"several values":    {"GET", write("", "", "Link", "<a>", "Link", "<b>"), 200, "", false, "Link: <a>, <b>"},
+		"line breaks":       {"GET", write("", "", "X", "a\r\nb: c"), 200, "", false, "X: a  b: c"},
+		"no line breaks":    {"GET", write("", "", "X", " a\t~ \x1f\x7f b\x1f"), 200, "", false, "X: a\t~    b"},
+		"announced":         {"GET", write("", "abc", "Content-Length", "3"), 200, "abc", true, "Content-Length: 3"},
+		"announced none":    {"GET", write("", "", "Content-Length", "0"), 200, "", false, "Content-Length: 0"},
+		"of type text":      {"GET", write("text/plain", "abc"), 200, "abc", true, "Content-Type: text/plain"},
+		"empty json":        {"GET", write("application/json", "", "ETag", "x"), 200, "", false, "Content-Type: application/json"},
+		"bad name":          {"GET", write("", "", "a b", "c", "d\n", "e"), 200, "", false, "a b: "},
+		"broke off":         {"GET", write("", "abc", "Content-Length", "4"), 500, "the answer broke off\n", true, ""},
+		"4 MiB":             {"GET", write("x/y", string(big[:4<<20])), 200, string(big[:4<<20]), true, "Content-Length: 4194304"},
+		"too long":          {"GET", write("", string(big)), 500, "the answer is longer than this registry can send\n", true, ""},
 		"much too long": {"GET", func(w http.ResponseWriter, _ *http.Request) {
 			for range 10 {
 				_, _ = w.Write(big)
@@ -222,6 +203,92 @@ func TestAnswers(t *testing.T) {
 	a := invoke(t, write("", "", "Set-Cookie", "a=1", "Set-Cookie", "b=2"), lambdahttp.Options{}, newRequest("GET", "/", "", nil, nil))
 	if len(a.Cookies) != 2 || a.Headers["Set-Cookie"] != "" {
 		t.Errorf("cookies %q beside headers %v", a.Cookies, a.Headers)
+	}
+}
+
+// TestLargest: an answer may be as long as Lambda takes, and not a byte longer.
+func TestLargest(t *testing.T) {
+	const limit = 6 << 20 // of an answer, encoded
+	payload, err := json.Marshal(newRequest("GET", "/v2/", "", nil, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := func(n int) []byte {
+		h := write("application/json", strings.Repeat("x", n), "Content-Length", strconv.Itoa(n))
+		out, err := lambdahttp.New(h, lambdahttp.Options{Refuse: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(418) }}).Invoke(t.Context(), payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	const guess = 6_000_000 // as many digits as the largest
+	most := limit - (len(answer(guess)) - guess)
+	if got := answer(most); len(got) != limit || parse(t, got).StatusCode != http.StatusOK {
+		t.Errorf("an answer of %d bytes is %d with status %d", limit, len(got), parse(t, got).StatusCode)
+	}
+	if got := parse(t, answer(most+1)); got.StatusCode != 418 {
+		t.Errorf("an answer of one byte more has status %d", got.StatusCode)
+	}
+	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if n, err := w.Write(make([]byte, limit)); n != limit || err != nil {
+			t.Errorf("%d bytes written: %v", n, err)
+		}
+		if n, err := w.Write([]byte("x")); n != 0 || err == nil {
+			t.Errorf("%d bytes written behind the limit: %v", n, err)
+		}
+	})
+	invoke(t, h, lambdahttp.Options{Refuse: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(418) }}, payload)
+}
+
+// TestRefusals: a fault is answered with the client's request as far as it could be
+// read, and an answer comes even where refusing fails.
+func TestRefusals(t *testing.T) {
+	event := newRequest("PUT", "/v2/", "", nil, nil)
+	event["body"] = "!"
+	a := invoke(t, http.NotFoundHandler(), lambdahttp.Options{Refuse: func(w http.ResponseWriter, r *http.Request, _ error) {
+		w.Header().Set("Seen", r.Method+" "+r.URL.Path+" "+r.Header.Get("X-Request-Id"))
+		w.WriteHeader(418)
+	}}, event)
+	if got := a.Headers["Seen"]; got != "PUT /v2/ JKJaXmPLvHcESHA" || a.StatusCode != 418 {
+		t.Errorf("refused with %d, having seen %q", a.StatusCode, got)
+	}
+	a = invoke(t, http.NotFoundHandler(), lambdahttp.Options{Refuse: func(w http.ResponseWriter, r *http.Request, _ error) {
+		w.Header().Set("Seen", r.Method+" "+r.URL.Path)
+	}}, []byte("{}"))
+	if got := a.Headers["Seen"]; got != "GET /" {
+		t.Errorf("of an empty event %q is seen", got)
+	}
+	a = invoke(t, http.NotFoundHandler(), lambdahttp.Options{Refuse: func(w http.ResponseWriter, _ *http.Request, _ error) {
+		_, _ = w.Write(make([]byte, 6<<20))
+	}}, []byte("{}"))
+	if a.StatusCode != http.StatusInternalServerError || len(a.body) != 0 {
+		t.Errorf("a refusal that is too long becomes %d with %d bytes", a.StatusCode, len(a.body))
+	}
+	for want, f := range map[string]*lambdahttp.Fault{
+		"no": {Message: "no"}, "no: why": {Message: "no", Cause: errors.New("why")},
+	} {
+		if f.Error() != want || !errors.Is(f, f.Cause) && f.Cause != nil {
+			t.Errorf("the error is %q, want %q", f.Error(), want)
+		}
+	}
+}
+
+// TestNoBody: answers that have no body announce none.
+func TestNoBody(t *testing.T) {
+	for status, header := range map[int]map[string]string{
+		http.StatusNoContent: {"Content-Type": "a/b"}, http.StatusNotModified: {},
+	} {
+		a := invoke(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "a/b")
+			w.Header().Set("Content-Length", "0")
+			w.WriteHeader(status)
+			if _, err := w.Write([]byte("x")); !errors.Is(err, http.ErrBodyNotAllowed) {
+				t.Errorf("%d: a body is written: %v", status, err)
+			}
+		}), lambdahttp.Options{}, newRequest("GET", "/", "", nil, nil))
+		if a.StatusCode != status || a.Body != "" || !maps.Equal(a.Headers, header) {
+			t.Errorf("%d with %q and headers %v, want %v", a.StatusCode, a.Body, a.Headers, header)
+		}
 	}
 }
 
@@ -256,7 +323,7 @@ func TestBadEvents(t *testing.T) {
 		"no fields":    {[]byte("{}"), 500},
 		"format 1.0":   {change(func(r request) { r["version"] = "1.0" }), 500},
 		"no method":    {change(func(r request) { r.context()["http"] = map[string]string{} }), 500},
-		"lower case":   {change(func(r request) { r.context()["http"] = map[string]string{"method": "get"} }), 500},
+		"no token":     {change(func(r request) { r.context()["http"] = map[string]string{"method": "GE T"} }), 500},
 		"wrong type":   {change(func(r request) { r["rawPath"] = 7 }), 500},
 		"not base64":   {change(func(r request) { r["body"] = "!" }), 400},
 		"short base64": {change(func(r request) { r["body"] = "QUJ" }), 400},

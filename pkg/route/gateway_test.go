@@ -95,7 +95,7 @@ func TestGatewayAgreesWithParse(t *testing.T) {
 func TestGatewayLeavesTheRestToBase(t *testing.T) {
 	deep := strings.TrimPrefix(strings.Repeat("/x", route.MaxComponents+1), "/")
 	for _, path := range []string{
-		"/v2", "/v2/", "/v2/_catalog", "/", "/v2/a", "/v2/" + deep + "/tags/list", "/v2/a/manifests/",
+		"/v2", "/v2/", "/v2/_catalog", "/v2/_pierless/token", "/", "/v2/a", "/v2/" + deep + "/tags/list", "/v2/a/manifests/",
 		"/v2/a/_pierless", "/v2/_pierless/uploads", "/v2/a/_pierless/uploads/", "/v2/a/_pierless/parts", "/v2/a/_pierless/verifications",
 		"/v2/a/_pierless/parts/", "/v2/a/_pierless/verifications/", "/v2/a/_pierless/other/x", "/v2/" + deep + "/_pierless/uploads",
 	} {

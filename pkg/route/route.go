@@ -34,12 +34,15 @@ const (
 	Direct       Kind = "direct"       // /v2/<name>/_pierless/uploads/<id>
 	DirectParts  Kind = "direct-parts" // /v2/<name>/_pierless/parts/<id>
 	Verification Kind = "verification" // /v2/<name>/_pierless/verifications/<id>
+
+	Token Kind = "token" // /v2/_pierless/token, where clients get a Bearer token
 )
 
 // Kinds lists every kind.
 func Kinds() []Kind {
 	return []Kind{
 		Base, Catalog, Blob, UploadStart, Upload, Manifest, TagList, Referrers, DirectStart, Direct, DirectParts, Verification,
+		Token,
 	}
 }
 
@@ -75,7 +78,7 @@ func (k Kind) Family() Family {
 		return FamilyDirect
 	case Verification:
 		return FamilyVerifications
-	case Base, Catalog:
+	case Base, Catalog, Token:
 	}
 	return FamilyBase
 }
@@ -93,6 +96,8 @@ func (k Kind) Methods() []string {
 		return []string{http.MethodGet, http.MethodPatch, http.MethodPut, http.MethodDelete}
 	case Manifest:
 		return []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete}
+	case Token:
+		return []string{http.MethodGet, http.MethodPost}
 	case Base, Catalog, TagList, Referrers:
 	}
 	return []string{http.MethodGet, http.MethodHead}
@@ -102,7 +107,7 @@ func (k Kind) Methods() []string {
 // are set are valid.
 type Request struct {
 	Kind      Kind
-	Name      string        // the repository; not for Base and Catalog
+	Name      string        // the repository; not for Base, Catalog and Token
 	Digest    oci.Digest    // Blob, Referrers
 	Reference oci.Reference // Manifest
 	Upload    string        // Upload, Direct, DirectParts, Verification: the session's id
@@ -124,6 +129,8 @@ func Parse(path string) (Request, error) {
 		return Request{Kind: Base}, nil
 	case "/_catalog":
 		return Request{Kind: Catalog}, nil
+	case tokenPath:
+		return Request{Kind: Token}, nil
 	}
 	s := strings.Split(rest[1:], "/")
 	n := len(s)
@@ -161,6 +168,9 @@ func Parse(path string) (Request, error) {
 // extension is the component of a path behind which no path of the spec lies (spec,
 // "Extensions").
 const extension = "_pierless"
+
+// tokenPath is the path of Token behind /v2.
+const tokenPath = "/" + extension + "/token"
 
 // extensionKind is the kind of /v2/<name>/_pierless/<component>/<id>, or empty.
 func extensionKind(component string) Kind {
@@ -229,6 +239,8 @@ func (r Request) Path() string {
 		return r.extended("parts/" + r.Upload)
 	case Verification:
 		return r.extended("verifications/" + r.Upload)
+	case Token:
+		return "/v2" + tokenPath
 	case Base:
 	}
 	return "/v2/"

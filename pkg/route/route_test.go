@@ -23,6 +23,7 @@ func TestParse(t *testing.T) {
 		{"/v2", route.Request{Kind: route.Base}},
 		{"/v2/", route.Request{Kind: route.Base}},
 		{"/v2/_catalog", route.Request{Kind: route.Catalog}},
+		{"/v2/_pierless/token", route.Request{Kind: route.Token}},
 		{"/v2/a/blobs/" + dgst, route.Request{Kind: route.Blob, Name: "a", Digest: dgst}},
 		{"/v2/a/b/c/blobs/" + dgst5, route.Request{Kind: route.Blob, Name: "a/b/c", Digest: dgst5}},
 		{"/v2/a/blobs/uploads/", route.Request{Kind: route.UploadStart, Name: "a"}},
@@ -108,6 +109,8 @@ func TestParseRefuses(t *testing.T) {
 		{"/v2/a/referrers/latest", oci.DigestInvalid},
 		{"/v2/a/blobs/uploads/..", oci.BlobUploadUnknown},
 		{"/v2/a/blobs/uploads/a%2Fb", oci.BlobUploadUnknown},
+		{"/v2/_pierless/token/", oci.Unsupported},
+		{"/v2/a/_pierless/token", oci.Unsupported},
 		{"/v2/_pierless/uploads", oci.NameInvalid},
 		{"/v2/_pierless/uploads/x", oci.NameInvalid},
 		{"/v2//_pierless/uploads", oci.NameInvalid},
@@ -130,7 +133,7 @@ func TestParseRefuses(t *testing.T) {
 	for _, tt := range tests {
 		got, err := route.Parse(tt.path)
 		var oe *oci.Error
-		if !errors.As(err, &oe) || oe.Code != tt.want {
+		if !errors.As(err, &oe) || oe.Code != tt.want || got != (route.Request{}) {
 			t.Errorf("Parse(%q) = %+v, %v; want %s", tt.path, got, err, tt.want)
 		}
 	}
@@ -165,7 +168,7 @@ func TestEveryKindHasAFamilyAndMethods(t *testing.T) {
 // inverse of Parse.
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
-		"/v2/", "/v2/_catalog", "/v2/a/blobs/" + dgst, "/v2/a/blobs/uploads/", "/v2/a/blobs/uploads/x",
+		"/v2/", "/v2/_catalog", "/v2/_pierless/token", "/v2/a/blobs/" + dgst, "/v2/a/blobs/uploads/", "/v2/a/blobs/uploads/x",
 		"/v2/a/blobs/uploads/manifests/x", "/v2/a/../b/tags/list", "/v2/a%2Fb/tags/list", "/v2/a/referrers/" + dgst5,
 		"/v2/a/_pierless/uploads", "/v2/a/_pierless/uploads/x", "/v2/a/b/_pierless/parts/x", "/v2/a/_pierless/verifications/x",
 		"/v2/uploads/_pierless/uploads/_pierless", "/v2/_pierless/uploads", "/v2/a/_pierless/parts/", "/v2/a/manifests/_pierless",
@@ -180,12 +183,12 @@ func FuzzParse(f *testing.F) {
 		r, err := route.Parse(path)
 		if err != nil {
 			var oe *oci.Error
-			if !errors.As(err, &oe) {
-				t.Fatalf("Parse(%q): %v is not an OCI error", path, err)
+			if !errors.As(err, &oe) || r != (route.Request{}) {
+				t.Fatalf("Parse(%q) = %+v, %v; want an OCI error alone", path, r, err)
 			}
 			return
 		}
-		if r.Kind != route.Base && r.Kind != route.Catalog {
+		if r.Kind != route.Base && r.Kind != route.Catalog && r.Kind != route.Token {
 			if err := oci.CheckName(r.Name); err != nil {
 				t.Fatalf("Parse(%q) accepted the name %q", path, r.Name)
 			}

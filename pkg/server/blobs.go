@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/pierless/pierless/pkg/auth"
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/route"
@@ -36,7 +37,7 @@ func (s blobs) serve(w http.ResponseWriter, r *http.Request, req route.Request) 
 // head answers without a redirect unless it must: clients that skip an upload
 // because of it read the size from here.
 func (s blobs) head(w http.ResponseWriter, r *http.Request, req route.Request) error {
-	b, err := s.reg.FindBlob(r.Context(), req.Name, req.Digest, true)
+	b, err := s.reg.FindBlob(r.Context(), req.Name, req.Digest, auth.MayPush(r.Context()))
 	if err != nil {
 		return err
 	}

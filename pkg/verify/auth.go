@@ -47,7 +47,7 @@ func (a *authorizer) answer(req *http.Request, resp *http.Response) (bool, error
 	if a.username == "" && a.password == "" {
 		return false, nil
 	}
-	scheme, params := parseChallenge(resp.Header.Values("WWW-Authenticate"))
+	scheme, params := ParseChallenge(resp.Header.Values("WWW-Authenticate"))
 	switch scheme {
 	case "basic":
 		a.mu.Lock()
@@ -56,7 +56,7 @@ func (a *authorizer) answer(req *http.Request, resp *http.Response) (bool, error
 		req.SetBasicAuth(a.username, a.password)
 		return true, nil
 	case "bearer":
-		token, err := a.token(req.Context(), params)
+		token, err := a.token(req.Context(), params, false)
 		if err != nil {
 			return false, err
 		}
@@ -71,9 +71,9 @@ func (a *authorizer) answer(req *http.Request, resp *http.Response) (bool, error
 
 var challengeParam = regexp.MustCompile(`([A-Za-z_]+)=(?:"([^"]*)"|([^\s",]+))`)
 
-// parseChallenge returns the first challenge that is understood, its scheme in
+// ParseChallenge returns the first challenge that is understood, its scheme in
 // lower case, or nothing (RFC 9110, section 11.6.1).
-func parseChallenge(headers []string) (scheme string, params map[string]string) {
+func ParseChallenge(headers []string) (scheme string, params map[string]string) {
 	for _, h := range headers {
 		scheme, rest, _ := strings.Cut(h, " ")
 		scheme = strings.ToLower(scheme)
@@ -89,7 +89,8 @@ func parseChallenge(headers []string) (scheme string, params map[string]string) 
 	return "", nil
 }
 
-func (a *authorizer) token(ctx context.Context, params map[string]string) (string, error) {
+// token asks the token service of a challenge, anonymously if there is no login.
+func (a *authorizer) token(ctx context.Context, params map[string]string, anonymous bool) (string, error) {
 	realm, err := url.Parse(params["realm"])
 	if err != nil || realm.Host == "" {
 		return "", fmt.Errorf("the realm %q of the challenge is not a URL", params["realm"])
@@ -105,7 +106,9 @@ func (a *authorizer) token(ctx context.Context, params map[string]string) (strin
 	if err != nil {
 		return "", err
 	}
-	req.SetBasicAuth(a.username, a.password)
+	if !anonymous {
+		req.SetBasicAuth(a.username, a.password)
+	}
 	resp, err := a.client.Do(req)
 	if err != nil {
 		return "", err

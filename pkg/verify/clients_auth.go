@@ -31,6 +31,16 @@ func clientAuthCases() []Case {
 			"a login that failed looks like one that worked, or like an outage", clientAuthWrong,
 		},
 		{
+			"client-auth-push", Clients, Must, "docker, podman, skopeo",
+			"Where a push needs a login, GET /v2/ without one answers 401, and the scheme of its challenge starts an upload, even if everybody may read.",
+			"docker, podman and skopeo choose their scheme by that answer: without a challenge they push without the password that they have", clientAuthPush,
+		},
+		{
+			"client-auth-open", Clients, Must, "docker",
+			"Where everybody may read, the challenge of GET /v2/ is none, or Bearer with a token service that gives a token without a login, and this token reads.",
+			"docker does not pull without a login if it is asked for Basic", clientAuthOpen,
+		},
+		{
 			"client-auth-error", Clients, Should, "Error Codes",
 			"The 401 for a missing login has the error code UNAUTHORIZED.",
 			"docker and podman print the message", clientAuthError,
@@ -41,24 +51,27 @@ func clientAuthCases() []Case {
 // protected ends the case where a login is not needed or cannot be tried.
 func (p *probe) protected() {
 	a := p.get("/v2/", anonymous())
-	switch {
-	case p.conn.auth.username == "" && p.conn.auth.password == "":
+	if p.conn.auth.username == "" && p.conn.auth.password == "" {
 		p.notOffered(a, "no user and password were given")
-	case a.status == http.StatusOK:
-		p.notOffered(a, "no login is needed")
+	}
+	if a.status == http.StatusOK {
+		if a := p.post(p.repo.uploads(""), anonymous()); a.status == http.StatusAccepted {
+			p.notOffered(a, "no login is needed")
+		}
 	}
 }
 
 // challenges expects 401 with a challenge that clients can meet.
-func (a *answer) challenges() {
+func (a *answer) challenges() *answer {
 	a.is(http.StatusUnauthorized)
-	scheme, params := parseChallenge(a.header.Values("WWW-Authenticate"))
+	scheme, params := ParseChallenge(a.header.Values("WWW-Authenticate"))
 	a.want(scheme != "", "expected a WWW-Authenticate header with a Basic or Bearer challenge")
 	a.want(params["realm"] != "", "expected a realm in the challenge")
 	if scheme == "bearer" {
 		realm, err := url.Parse(params["realm"])
 		a.want(err == nil && realm.Host != "" && slices.Contains([]string{"http", "https"}, realm.Scheme), "expected a realm that is a URL")
 	}
+	return a
 }
 
 func clientAuthPing(p *probe) {
@@ -104,6 +117,45 @@ func clientAuthWrong(p *probe) {
 	for _, credentials := range []string{"Basic !!!", "Basic", "Bearer", "Unheard of"} {
 		p.post(p.repo.uploads(""), anonymous(), withHeader("Authorization", credentials)).refused()
 	}
+}
+
+func clientAuthPush(p *probe) {
+	p.protected()
+	authorization := p.chosen(p.get("/v2/", anonymous()).challenges(), "pull,push", false)
+	p.post(p.repo.uploads(""), anonymous(), withHeader("Authorization", authorization)).is(http.StatusAccepted)
+}
+
+func clientAuthOpen(p *probe) {
+	p.protected()
+	m := p.hasImage(p.repo, "v1")
+	if a := p.get(p.repo.manifest("v1"), anonymous()); a.status != http.StatusOK {
+		p.notOffered(a, "reading needs a login")
+	}
+	ping := p.get("/v2/", anonymous())
+	if ping.status == http.StatusOK {
+		return
+	}
+	ping.challenges()
+	scheme, _ := ParseChallenge(ping.header.Values("WWW-Authenticate"))
+	ping.want(scheme == "bearer", "expected a Bearer challenge: manifests can be read without a login")
+	authorization := withHeader("Authorization", p.chosen(ping, "pull", true))
+	p.get(p.repo.manifest("v1"), anonymous(), authorization).isManifest(m)
+	p.get(p.repo.blob(m.doc.Config.Digest), anonymous(), authorization).is(http.StatusOK)
+}
+
+// chosen is the Authorization of a client that chooses its scheme by the challenge of
+// /v2/ and keeps to it, as docker and skopeo do.
+func (p *probe) chosen(ping *answer, actions string, anonymous bool) string {
+	scheme, params := ParseChallenge(ping.header.Values("WWW-Authenticate"))
+	if scheme == "basic" {
+		r := http.Request{Header: http.Header{}}
+		r.SetBasicAuth(p.conn.auth.username, p.conn.auth.password)
+		return r.Header.Get("Authorization")
+	}
+	params["scope"] = "repository:" + string(p.repo) + ":" + actions
+	token, err := p.conn.auth.token(p.ctx, params, anonymous)
+	ping.want(err == nil, "expected a token from the realm: %v", err)
+	return "Bearer " + token
 }
 
 func clientAuthError(p *probe) {

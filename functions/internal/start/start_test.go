@@ -120,7 +120,7 @@ func TestWrongFunction(t *testing.T) {
 	d := string(oci.SHA256.FromBytes(nil))
 	deep := strings.Repeat("x/", 20) + "x"
 	for path, owner := range map[string]route.Family{
-		"/v2/": route.FamilyBase, "/v2": route.FamilyBase, "/v2/_catalog": route.FamilyBase,
+		"/v2/": route.FamilyBase, "/v2": route.FamilyBase, "/v2/_catalog": route.FamilyBase, "/v2/_pierless/token": route.FamilyBase,
 		"/v2/a/tags/list": route.FamilyTags, "/v2/" + deep + "/tags/list": route.FamilyTags,
 		"/v2/a/blobs/" + d: route.FamilyBlobs, "/v2/a/blobs/uploads/blobs/" + d: route.FamilyBlobs,
 		"/v2/a/referrers/" + d: route.FamilyReferrers, "/v2/a/manifests/latest": route.FamilyManifests,
@@ -336,6 +336,9 @@ func script() []step {
 		{method: "HEAD", path: "/v2/"},
 		{method: "GET", path: "/v2"},
 		{method: "PUT", path: "/v2/", body: "x"},
+		{method: "get", path: "/v2/"},
+		{method: "Delete", path: "/v2/a/manifests/none"},
+		{method: "x-!", path: "/v2/a/tags/list"},
 		{method: "GET", path: "/v2/_catalog?n=x"},
 		{method: "GET", path: "/v2/UPPER/tags/list"},
 		{method: "GET", path: "/v2/a%00b/tags/list"},

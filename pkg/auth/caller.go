@@ -1,0 +1,34 @@
+package auth
+
+import "context"
+
+// anonymousToken is the Bearer token of clients without credentials.
+const anonymousToken = "anonymous"
+
+// caller is the sender of a request.
+type caller struct {
+	token     string
+	anonymous bool
+}
+
+type callerKey struct{}
+
+func withCaller(ctx context.Context, c caller) context.Context {
+	return context.WithValue(ctx, callerKey{}, c)
+}
+
+// callerOf returns the caller. A request that passed no guard comes from an open
+// registry, where everybody may do everything.
+func callerOf(ctx context.Context) caller {
+	if c, found := ctx.Value(callerKey{}).(caller); found {
+		return c
+	}
+	return caller{token: anonymousToken}
+}
+
+// MayPush reports whether the caller of a request may push.
+func MayPush(ctx context.Context) bool { return !callerOf(ctx).anonymous }
+
+// Token returns the caller's Bearer token: the password that came with the request, or
+// the token of clients without credentials. It must not be logged.
+func Token(ctx context.Context) string { return callerOf(ctx).token }
