@@ -34,7 +34,7 @@ func (t *transfer) repairing(ctx context.Context, m client.Manifest, put func() 
 		return err
 	}
 	suspects := parsed.Blobs
-	if named := missing(err); slices.ContainsFunc(suspects, func(d oci.Descriptor) bool { return named[d.Digest] && t.isAssumed(d) }) {
+	if named := missing(err); slices.ContainsFunc(suspects, func(d oci.Descriptor) bool { return named[d.Digest] }) {
 		suspects = slices.DeleteFunc(suspects, func(d oci.Descriptor) bool { return !named[d.Digest] })
 	}
 	if !slices.ContainsFunc(suspects, t.isAssumed) {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/pierless/pierless/pkg/client"
@@ -90,35 +91,40 @@ func TestRepair(t *testing.T) {
 	}
 }
 
-// TestRepairOnce: a registry that goes on to refuse the manifest is not asked for ever,
-// and an error of another kind sends nothing.
+// TestRepairOnce: a registry that goes on to refuse the manifest is not asked for ever.
+// An error of another kind sends nothing, nor does one about blobs that were just sent.
 func TestRepairOnce(t *testing.T) {
 	for name, tt := range map[string]struct {
-		code oci.Code
-		puts int
-	}{"still unknown": {oci.ManifestBlobUnknown, 2}, "another error": {oci.ManifestInvalid, 1}} {
+		to          string
+		code        oci.Code
+		puts, posts int32
+	}{
+		"still unknown": {"app:1", oci.ManifestBlobUnknown, 2, 1},
+		"another error": {"app:1", oci.ManifestInvalid, 1, 0},
+		"just sent":     {"new:1", oci.ManifestBlobUnknown, 1, 2},
+	} {
 		t.Run(name, func(t *testing.T) {
 			reg, spool := newTestRegistry(t), testSpool(t)
 			path := writeFile(t, oldArchive(t, "app:1", tarLayer(t, 1, 1000)))
 			dir := t.TempDir()
 			must(copyImage(t, must(FromArchive(place(t, "docker-archive:"+path), nil, spool))(t), must(ToLayout(dir, "1"))(t), Options{}))(t)
 			r := must(copyImage(t, must(FromLayout(dir, oci.Reference{}))(t), reg.to(t, "app:1"), Options{}))(t)
-			puts, posts := 0, 0
+			var puts, posts atomic.Int32
 			reg.intercept(func(w http.ResponseWriter, req *http.Request) bool {
 				if req.Method == http.MethodPost {
-					posts++
+					posts.Add(1)
 				}
 				if req.Method != http.MethodPut {
 					return false
 				}
-				puts++
+				puts.Add(1)
 				w.WriteHeader(http.StatusBadRequest)
 				fmt.Fprintf(w, `{"errors":[{"code":%q,"detail":{"digest":%q}}]}`, tt.code, r.Layers[0].Digest)
 				return true
 			})
-			_, err := copyImage(t, must(FromLayout(dir, oci.Reference{}))(t), reg.to(t, "app:1"), Options{})
-			if err == nil || puts != tt.puts || posts != tt.puts-1 {
-				t.Errorf("%v after %d PUTs of the manifest and %d uploads, want %d and %d", err, puts, posts, tt.puts, tt.puts-1)
+			_, err := copyImage(t, must(FromLayout(dir, oci.Reference{}))(t), reg.to(t, tt.to), Options{Jobs: 1})
+			if err == nil || puts.Load() != tt.puts || posts.Load() != tt.posts {
+				t.Errorf("%v after %d PUTs of the manifest and %d uploads, want %d and %d", err, puts.Load(), posts.Load(), tt.puts, tt.posts)
 			}
 		})
 	}
