@@ -143,7 +143,8 @@ func (o *opener) client(server string) (*client.Client, error) {
 	}
 	opts := client.Options{
 		PlainHTTP: o.f.plainHTTP, Credentials: o.logins, UserAgent: "pierless/" + strings.ReplaceAll(version(), " ", "+"),
-		Log: slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		InternalHosts: o.f.internalHosts,
+		Log:           slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	if o.f.parts {
 		opts.PartsFrom = 1
@@ -173,8 +174,11 @@ func openUploads() (*images.Uploads, error) {
 
 // advised adds to an error what to do about it.
 func advised(err error, from, to images.Place) error {
+	var refused *client.TargetError
 	switch {
 	case err == nil:
+	case errors.As(err, &refused) && refused.Internal:
+		return fmt.Errorf("%w: --internal-host %s allows it, if that is the registry's store", err, refused.Hostname())
 	case errors.Is(err, &oci.Error{Code: oci.Unauthorized}):
 		host := "HOST" // one of two
 		if from.Kind != images.InRegistry || to.Kind != images.InRegistry || from.Name.Host == to.Name.Host {

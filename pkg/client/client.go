@@ -37,8 +37,13 @@ type Options struct {
 	// used then, and a 401 comes back as an *Error that has the challenge.
 	Authorization string
 
-	// Transport makes the requests; nil: NewTransport(). It should not add compression, as
-	// sizes are compared, and should give up what stands still: nobody else does.
+	// InternalHosts are hosts, without ports, to which the registry may send this client
+	// although they are at internal addresses and the registry is not (docs/client.md).
+	InternalHosts []string
+
+	// Transport makes the requests; nil: NewTransport(). It must not add compression, as
+	// sizes are compared, and must time out stalled transfers and check the addresses that
+	// it dials: the client does not. One that wraps another has a method Unwrap.
 	Transport http.RoundTripper
 
 	// UserAgent is sent to the registry, never to a store; empty: "pierless".
@@ -110,7 +115,7 @@ func New(registry string, opts Options) (*Client, error) {
 		opts.Transport = NewTransport()
 	}
 	c := &Client{base: *base, opts: opts}
-	c.plain = &http.Client{Transport: opts.Transport, CheckRedirect: checkRedirect}
+	c.plain = &http.Client{Transport: newTargetGuard(opts.Transport, c.base, opts.InternalHosts), CheckRedirect: checkRedirect}
 	c.auth = newAuth(c.plain, opts)
 	return c, nil
 }

@@ -163,6 +163,10 @@ func cleanError(ctx context.Context, k call, err error, sent int64) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s %s: %w", k.method, k.label, ctx.Err())
 	}
+	var refused *TargetError
+	if errors.As(err, &refused) {
+		return refused
+	}
 	if denied := authError(err); denied != nil {
 		return denied
 	}
