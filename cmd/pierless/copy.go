@@ -169,14 +169,14 @@ func (f copyFlags) run(cmd *cobra.Command, getenv func(string) string, from, to 
 	ends, err := f.open(cmd, getenv, shown, from, to)
 	if err != nil {
 		shown.end()
-		return advised(err, from, to)
+		return advised(err)
 	}
 	defer func() { err = errors.Join(err, ends.Close()) }()
 	opts.Observer = shown
 	result, err := images.Copy(cmd.Context(), ends.from, ends.to, opts)
 	shown.end()
 	if err != nil {
-		return interrupted(cmd.Context(), advised(err, from, to))
+		return interrupted(cmd.Context(), advised(err))
 	}
 	return f.report(cmd.OutOrStdout(), result)
 }

@@ -83,10 +83,12 @@ const (
 
 // Client talks to one registry. It is safe for concurrent use.
 type Client struct {
-	base  url.URL // scheme and host
-	opts  Options
-	auth  *auth.Client
-	plain *http.Client // for hosts that are told nothing
+	base url.URL // scheme and host
+	opts Options
+	auth *auth.Client
+
+	logins *logins
+	plain  *http.Client // for hosts that are told nothing
 
 	noDirect     atomic.Bool // the registry has said that it takes no direct uploads
 	noSinglePost atomic.Bool // it answers POST with a blob by asking for a PUT
@@ -116,7 +118,8 @@ func New(registry string, opts Options) (*Client, error) {
 	}
 	c := &Client{base: *base, opts: opts}
 	c.plain = &http.Client{Transport: newTargetGuard(opts.Transport, c.base, opts.InternalHosts), CheckRedirect: checkRedirect}
-	c.auth = newAuth(c.plain, opts)
+	c.logins = &logins{ask: opts.Credentials, known: map[string]Credential{}}
+	c.auth = newAuth(c.plain, c.logins, opts)
 	return c, nil
 }
 

@@ -82,7 +82,7 @@ func (r *Repository) PushBlob(ctx context.Context, b Blob) (Pushed, error) {
 	}
 	how, err := r.push(ctx, b)
 	if err != nil {
-		return Pushed{}, fmt.Errorf("push %s to %s: %w", b.Digest, r, err)
+		return Pushed{}, fmt.Errorf("push to %s: %w", r, err)
 	}
 	return Pushed{How: how, Sent: sent.Load()}, nil
 }

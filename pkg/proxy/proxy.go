@@ -66,7 +66,7 @@ type Proxy struct {
 	log       *slog.Logger
 
 	internalHosts []string
-	errorLog  *log.Logger
+	errorLog      *log.Logger
 
 	sleep    func(context.Context, time.Duration) error
 	bodyIdle time.Duration
