@@ -164,12 +164,13 @@ func TestRestart(t *testing.T) {
 	if err := c.Ping(t.Context()); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Fatal(err)
 	}
-	var all time.Duration
-	for _, d := range slept.list() {
-		all += d
+	for i, d := range slept.list() {
+		if limit := 500 * time.Millisecond << i; d < limit/2+time.Second || d > limit+time.Second {
+			t.Errorf("wait %d is %v, want %v to %v", i, d, limit/2+time.Second, limit+time.Second)
+		}
 	}
-	if len(slept.list()) != 5 || all < 12*time.Second || all > 21*time.Second {
-		t.Errorf("waited %v, %v in all", slept.list(), all)
+	if n := len(slept.list()); n != 5 {
+		t.Errorf("%d waits, want 5", n)
 	}
 	naps := 0
 	c, _ = newClient(t, address, client.Options{Sleep: func(context.Context, time.Duration) error {
