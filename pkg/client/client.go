@@ -60,16 +60,17 @@ type Options struct {
 	// Log hears of each request that is repeated; nil: nobody does.
 	Log *slog.Logger
 
-	// Resume keeps unfinished uploads in parts between processes; nil: they are forgotten.
+	// Resume keeps unfinished uploads, in parts and in chunks, between processes; nil: they
+	// are forgotten.
 	Resume Resume
 
 	// Sleep waits; tests replace it. The error is that of the context.
 	Sleep func(ctx context.Context, d time.Duration) error
 }
 
-// Resume remembers the id of the upload in parts of a blob that did not end yet. The id is
-// the right to write: it must be kept where others cannot read it. Methods are called from
-// several goroutines.
+// Resume remembers the upload of a blob that did not end yet, by an id of at most a few
+// KiB. The id is the right to write: it must be kept where others cannot read it. Methods
+// are called from several goroutines.
 type Resume interface {
 	Load(registry, repository string, d oci.Digest) (id string, ok bool)
 	Save(registry, repository string, d oci.Digest, id string) error
