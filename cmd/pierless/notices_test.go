@@ -23,16 +23,19 @@ func TestNotices(t *testing.T) {
 	now := time.Now()
 	n.now = func() time.Time { return now }
 	log := slog.New(n)
-	refused := &net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 5000}, Err: syscall.ECONNREFUSED}
+	at := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 5000}
+	refused := &net.OpError{Op: "dial", Net: "tcp", Addr: at, Err: syscall.ECONNREFUSED}
 	for range 2 {
 		for layer := range 4 {
 			log.Warn("request is repeated", "path", layer, "error", fmt.Errorf("POST 127.0.0.1:5000/v2/%d: %w", layer, refused))
-			log.Warn("request is repeated", "error", &client.Error{Method: "POST", Path: fmt.Sprint(layer), Status: http.StatusServiceUnavailable})
+			busy := &client.Error{Method: "POST", Path: fmt.Sprint(layer), Status: http.StatusServiceUnavailable}
+			log.Warn("request is repeated", "error", busy)
 			log.Info("mount failed", "error", refused)
 		}
 		now = now.Add(noticeEvery)
 	}
-	want := strings.Repeat("warning: request is repeated: dial 127.0.0.1:5000: connection refused\nwarning: request is repeated: 503 Service Unavailable\n", 2)
+	want := strings.Repeat("warning: request is repeated: dial 127.0.0.1:5000: connection refused\n"+
+		"warning: request is repeated: 503 Service Unavailable\n", 2)
 	if out.String() != want {
 		t.Errorf("%s\nwant\n%s", &out, want)
 	}

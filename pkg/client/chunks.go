@@ -34,8 +34,8 @@ func (r *Repository) pushChunks(ctx context.Context, b Blob) (How, error) {
 				return Chunked, nil
 			}
 		}
-		if r.client.opts.Resume != nil && (ctx.Err() != nil || temporary(err) || errors.Is(err, ErrSource)) && !errors.Is(err, ErrUploadLost) {
-			return "", err // the upload stays, for a later call
+		if r.mayGoOn(ctx, err) {
+			return "", err
 		}
 		b.Progress(start - min(u.Offset, b.Size))
 		r.forget(ctx, b)
@@ -47,6 +47,14 @@ func (r *Repository) pushChunks(ctx context.Context, b Blob) (How, error) {
 			return "", err
 		}
 	}
+}
+
+// mayGoOn reports whether a later call may go on with an upload in chunks after an error.
+func (r *Repository) mayGoOn(ctx context.Context, err error) bool {
+	if r.client.opts.Resume == nil || errors.Is(err, ErrUploadLost) {
+		return false
+	}
+	return ctx.Err() != nil || temporary(err) || errors.Is(err, ErrSource)
 }
 
 // openChunks returns the upload that was left behind, if resume is set and the registry
@@ -148,6 +156,7 @@ func (r *Repository) resumeChunks(ctx context.Context, b Blob) (*Upload, error) 
 	case err != nil, u.Offset > b.Size:
 		return nil, nil
 	}
-	r.client.opts.Log.LogAttrs(ctx, slog.LevelInfo, "upload goes on", slog.String("digest", string(b.Digest)), slog.Int64("offset", u.Offset))
+	r.client.opts.Log.LogAttrs(ctx, slog.LevelInfo, "upload goes on",
+		slog.String("digest", string(b.Digest)), slog.Int64("offset", u.Offset))
 	return u, nil
 }

@@ -118,7 +118,8 @@ func New(registry string, opts Options) (*Client, error) {
 		opts.Transport = NewTransport()
 	}
 	c := &Client{base: *base, opts: opts}
-	c.plain = &http.Client{Transport: newTargetGuard(opts.Transport, c.base, opts.InternalHosts), CheckRedirect: checkRedirect}
+	guard := newTargetGuard(opts.Transport, c.base, opts.InternalHosts)
+	c.plain = &http.Client{Transport: guard, CheckRedirect: checkRedirect}
 	c.logins = &logins{ask: opts.Credentials, known: map[string]Credential{}}
 	c.auth = newAuth(c.plain, c.logins, opts)
 	return c, nil

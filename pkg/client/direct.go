@@ -202,7 +202,8 @@ func storeCall(req direct.Request) (call, error) {
 				return call{}, errors.New("the registry gave out a request to its store without a length")
 			}
 		case !direct.AllowedHeader(name):
-			return call{}, fmt.Errorf("the registry gave out a request to its store with the header %.40q, which clients do not send", name)
+			return call{}, fmt.Errorf("the registry gave out a request to its store with the header %.40q, "+
+				"which clients do not send", name)
 		case !strings.EqualFold(name, "Host"):
 			k.header.Set(name, value)
 		}

@@ -123,7 +123,8 @@ func (r *Repository) mountAny(ctx context.Context, b Blob) (mounted bool, err er
 			return false, err
 		}
 		if err != nil { // no permission to pull there, for example
-			r.client.opts.Log.LogAttrs(ctx, slog.LevelInfo, "mount failed", slog.String("from", from), slog.String("error", err.Error()))
+			r.client.opts.Log.LogAttrs(ctx, slog.LevelInfo, "mount failed",
+				slog.String("from", from), slog.String("error", err.Error()))
 		}
 	}
 	return false, nil

@@ -186,8 +186,8 @@ const (
 	lostAnswer        // it arrives, its answer does not
 	cutAnswer         // the answer breaks off in the middle of its body
 	unavailable       // 503 in its place
-	unknown           // 404 in its place
 	tooMany           // 429 in its place, with Retry-After
+	unknown           // 404 in its place: not one that passes
 )
 
 var errInjected = errors.New("injected fault")

@@ -268,7 +268,8 @@ func TestInternalTargets(t *testing.T) {
 	names := map[string]string{"inside.example": "127.0.0.1"}
 	for way, use := range ways() {
 		for host, at := range map[string]string{
-			"127.0.0.1": "198.51.100.7", "localhost": "198.51.100.7", "inside.example": "198.51.100.7", "0.0.0.0": "10.0.0.5", "[::ffff:127.0.0.1]": "169.254.1.1",
+			"127.0.0.1": "198.51.100.7", "localhost": "198.51.100.7", "inside.example": "198.51.100.7",
+			"0.0.0.0": "10.0.0.5", "[::ffff:127.0.0.1]": "169.254.1.1",
 		} {
 			t.Run(way+" to "+host, func(t *testing.T) {
 				t.Parallel() // servers wait for connections that break
@@ -383,10 +384,12 @@ func TestTargetsBehindProxy(t *testing.T) {
 // TestDictatedHeaders: a client sends a store no header that a store does not need.
 func TestDictatedHeaders(t *testing.T) {
 	for name, want := range map[string]bool{
-		"content-type": true, "Content-MD5": true, "If-None-Match": true, "X-Amz-Checksum-Sha256": true, "x-amz-sdk-checksum-algorithm": true,
-		"x-amz-server-side-encryption": true, "x-amz-server-side-encryption-aws-kms-key-id": true, "Host": true, "x-amz-content-sha256": true,
-		"X-aws-ec2-metadata-token-ttl-seconds": false, "Cookie": false, "Proxy-Authorization": false, "Authorization": false, "Metadata-Flavor": false,
-		"X-Forwarded-For": false, "x-amz-acl": false, "x-amz-copy-source": false, "Expect": false, "Transfer-Encoding": false, "Referer": false,
+		"content-type": true, "Content-MD5": true, "Host": true, "If-None-Match": true,
+		"X-Amz-Checksum-Sha256": true, "x-amz-sdk-checksum-algorithm": true, "x-amz-content-sha256": true,
+		"x-amz-server-side-encryption": true, "x-amz-server-side-encryption-aws-kms-key-id": true,
+		"X-aws-ec2-metadata-token-ttl-seconds": false, "Metadata-Flavor": false, "X-Forwarded-For": false,
+		"Cookie": false, "Proxy-Authorization": false, "Authorization": false, "Referer": false,
+		"x-amz-acl": false, "x-amz-copy-source": false, "Expect": false, "Transfer-Encoding": false,
 	} {
 		t.Run(name, func(t *testing.T) {
 			port, hits := victim(t)

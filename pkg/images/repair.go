@@ -71,7 +71,8 @@ func (t *transfer) unchecked(d oci.Digest) (b Blob, ok bool) {
 func (t *transfer) repair(ctx context.Context, m client.Manifest, blobs []oci.Descriptor) error {
 	t.repairs.Lock() // manifests share blobs: the second one waits until they are sent
 	defer t.repairs.Unlock()
-	t.opts.Observer.Note(fmt.Sprintf("the destination has the manifest %s but not all of its blobs: sending what is missing", m.Digest))
+	t.opts.Observer.Note(fmt.Sprintf("the destination has the manifest %s but not all of its blobs: "+
+		"sending what is missing", m.Digest))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(t.opts.Jobs)
 	for _, d := range blobs {

@@ -93,8 +93,9 @@ func New(opts Options) (*Proxy, error) {
 		opts.Log = slog.Default()
 	}
 	p := &Proxy{
-		upstream: upstream, guard: newGuard(opts.Listen, opts.AllowHosts), transport: opts.Transport, log: opts.Log, internalHosts: opts.InternalHosts,
-		errorLog: slog.NewLogLogger(opts.Log.Handler(), slog.LevelDebug), sleep: client.Sleep, bodyIdle: bodyIdle, stop: make(chan struct{}),
+		upstream: upstream, guard: newGuard(opts.Listen, opts.AllowHosts), transport: opts.Transport, log: opts.Log,
+		internalHosts: opts.InternalHosts,
+		errorLog:      slog.NewLogLogger(opts.Log.Handler(), slog.LevelDebug), sleep: client.Sleep, bodyIdle: bodyIdle, stop: make(chan struct{}),
 	}
 	if p.transport == nil {
 		p.transport = client.NewTransport() // nothing is asked for or unpacked on the way

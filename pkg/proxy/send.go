@@ -126,7 +126,8 @@ func (p *Proxy) streamDirect(ctx context.Context, r *http.Request, repo *client.
 		}
 		p.cancelDirect(r, repo, u.ID)
 		var refused *client.TargetError
-		if ctx.Err() != nil || errors.Is(failed, client.ErrContent) || errors.Is(failed, client.ErrSource) || errors.As(failed, &refused) {
+		final := errors.Is(failed, client.ErrContent) || errors.Is(failed, client.ErrSource) || errors.As(failed, &refused)
+		if ctx.Err() != nil || final {
 			return failed
 		}
 	}
