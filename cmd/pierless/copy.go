@@ -67,6 +67,7 @@ type copyFlags struct {
 	jobs                 int
 	referrers, plainHTTP bool
 	parts                bool
+	internalHosts        []string
 	json, quiet          bool
 }
 
@@ -86,6 +87,7 @@ func copying(cmd *cobra.Command, getenv func(string) string, least int, places f
 	flags.IntVarP(&f.jobs, "jobs", "j", 4, "layers at once")
 	flags.BoolVar(&f.referrers, "referrers", false, "copy what refers to the image as well: signatures, SBOMs (from registries and layouts)")
 	flags.BoolVar(&f.parts, "parts", false, "send layers above 4 MiB to the store of Pierless in parts, so that a push that was killed goes on where it was; layers above 5 GiB come so anyway")
+	addInternalHosts(cmd, &f.internalHosts)
 	flags.BoolVar(&f.plainHTTP, "plain-http", false, "speak to registries without TLS")
 	flags.BoolVar(&f.json, "json", false, "write one JSON document about what was done")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "say nothing on the way")
@@ -167,14 +169,14 @@ func (f copyFlags) run(cmd *cobra.Command, getenv func(string) string, from, to 
 	ends, err := f.open(cmd, getenv, shown, from, to)
 	if err != nil {
 		shown.end()
-		return advised(err, from, to)
+		return advised(err)
 	}
 	defer func() { err = errors.Join(err, ends.Close()) }()
 	opts.Observer = shown
 	result, err := images.Copy(cmd.Context(), ends.from, ends.to, opts)
 	shown.end()
 	if err != nil {
-		return interrupted(cmd.Context(), advised(err, from, to))
+		return interrupted(cmd.Context(), advised(err))
 	}
 	return f.report(cmd.OutOrStdout(), result)
 }

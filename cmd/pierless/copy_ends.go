@@ -15,7 +15,6 @@ import (
 
 	"github.com/pierless/pierless/pkg/client"
 	"github.com/pierless/pierless/pkg/images"
-	"github.com/pierless/pierless/pkg/oci"
 )
 
 // copyEnds is what a copy works with.
@@ -143,7 +142,8 @@ func (o *opener) client(server string) (*client.Client, error) {
 	}
 	opts := client.Options{
 		PlainHTTP: o.f.plainHTTP, Credentials: o.logins, UserAgent: "pierless/" + strings.ReplaceAll(version(), " ", "+"),
-		Log: slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		InternalHosts: o.f.internalHosts,
+		Log:           slog.New(newNotices(o.log)),
 	}
 	if o.f.parts {
 		opts.PartsFrom = 1
@@ -172,18 +172,15 @@ func openUploads() (*images.Uploads, error) {
 }
 
 // advised adds to an error what to do about it.
-func advised(err error, from, to images.Place) error {
+func advised(err error) error {
+	var refused *client.TargetError
+	var answer *client.Error
 	switch {
 	case err == nil:
-	case errors.Is(err, &oci.Error{Code: oci.Unauthorized}):
-		host := "HOST" // one of two
-		if from.Kind != images.InRegistry || to.Kind != images.InRegistry || from.Name.Host == to.Name.Host {
-			host = from.Name.Host
-		}
-		if from.Kind != images.InRegistry {
-			host = to.Name.Host
-		}
-		return fmt.Errorf("%w: run 'docker login %s', or give --username and --password-stdin", err, host)
+	case errors.As(err, &refused) && refused.Internal:
+		return fmt.Errorf("%w: --internal-host %s allows it, if that is the registry's store", err, refused.Hostname())
+	case errors.As(err, &answer) && answer.Registry != "":
+		return fmt.Errorf("%w: run 'docker login %s', or give --username and --password-stdin", err, answer.Registry)
 	case errors.Is(err, http.ErrSchemeMismatch):
 		return fmt.Errorf("%w: --plain-http speaks to it without TLS", err)
 	}

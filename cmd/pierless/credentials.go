@@ -38,3 +38,10 @@ func (c *credentials) read(stdin io.Reader) error {
 	}
 	return nil
 }
+
+// addInternalHosts adds the flag that names hosts to which a registry may send its clients.
+func addInternalHosts(cmd *cobra.Command, hosts *[]string) {
+	cmd.Flags().StringSliceVar(hosts, "internal-host", nil,
+		"host to which the registry may send layers although it is at an internal address and the registry "+
+			"is not: an S3 endpoint in a VPC, for example")
+}

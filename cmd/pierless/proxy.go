@@ -63,6 +63,7 @@ func newProxy(getenv func(string) string) *cobra.Command {
 	flags.StringVar(&f.spoolMax, "spool-max", f.spoolMax, "most that may wait there at once: a number of bytes, or with KiB, MiB, GiB, TiB behind it")
 	flags.BoolVar(&f.allowRemote, "allow-remote", false, "listen where other machines can reach it")
 	flags.StringSliceVar(&f.AllowHosts, "allow-host", nil, "another name, host or host:port, under which clients know the proxy")
+	addInternalHosts(cmd, &f.InternalHosts)
 	flags.BoolVar(&f.PlainHTTP, "plain-http", false, "reach the registry over http; loopback addresses need no such word")
 	flags.StringVar(&f.log, "log", orElse(getenv("PIERLESS_LOG"), f.log), "log format: text or json (PIERLESS_LOG)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

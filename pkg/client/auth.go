@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -16,35 +17,68 @@ import (
 
 // newAuth returns the client for requests to the registry: it answers challenges, keeps
 // tokens by their scopes, and sends no credentials to another origin.
-func newAuth(plain *http.Client, opts Options) *auth.Client {
+func newAuth(plain *http.Client, l *logins, opts Options) *auth.Client {
 	return &auth.Client{
 		Client:     plain,
 		Header:     http.Header{"User-Agent": {opts.UserAgent}},
-		Credential: rememberCredentials(opts.Credentials),
+		Credential: l.credential,
 		Cache:      auth.NewCache(),
 		ClientID:   "pierless",
 	}
 }
 
-// rememberCredentials asks once per host: a helper may be slow, or ask a person.
-func rememberCredentials(ask func(context.Context, string) (Credential, error)) auth.CredentialFunc {
-	if ask == nil {
-		return nil
+// logins asks for credentials once per host: a helper may be slow, or ask a person.
+type logins struct {
+	ask func(context.Context, string) (Credential, error) // nil: nobody
+
+	mu    sync.Mutex
+	known map[string]Credential
+}
+
+func (l *logins) credential(ctx context.Context, host string) (Credential, error) {
+	if l.ask == nil {
+		return Credential{}, nil
 	}
-	var mu sync.Mutex
-	known := map[string]Credential{}
-	return func(ctx context.Context, host string) (Credential, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if cred, ok := known[host]; ok {
-			return cred, nil
-		}
-		cred, err := ask(ctx, host)
-		if err == nil {
-			known[host] = cred
-		}
-		return cred, err
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if cred, ok := l.known[host]; ok {
+		return cred, nil
 	}
+	cred, err := l.ask(ctx, host)
+	if err == nil {
+		l.known[host] = cred
+	}
+	return cred, err
+}
+
+// sent is the credential that a host was given; zero: none.
+func (l *logins) sent(host string) Credential {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.known[host]
+}
+
+// explained adds to a 401 whom the registry refuses, and why. Credentials themselves are
+// never shown.
+func (c *Client) explained(e *Error) *Error {
+	if e.Status != http.StatusUnauthorized {
+		return e
+	}
+	e.Registry = c.base.Host
+	cred := c.logins.sent(c.base.Host)
+	basic := strings.HasPrefix(strings.ToLower(e.Challenge), "basic")
+	switch {
+	case c.opts.Authorization != "": // the caller knows whose it is
+	case cred == (Credential{}):
+		e.login = "no credentials are known for the registry " + e.Registry
+	case cred.Password == "":
+		e.login = "the registry " + e.Registry + " refuses the token that is known for it"
+	case basic || e.tokens:
+		e.login = fmt.Sprintf("the password that is known for user %q at the registry %s is wrong", cred.Username, e.Registry)
+	default: // the token service took the password
+		e.login = fmt.Sprintf("user %q at the registry %s may not do this", cred.Username, e.Registry)
+	}
+	return e
 }
 
 const maxRedirects = 10
@@ -85,15 +119,15 @@ func portOf(u *url.URL) string {
 
 // authError makes what the library returns where no token can be had an *Error, so that
 // it is told apart and repeated as any other answer.
-func authError(err error) error {
+func authError(err error) *Error {
 	var answer *errcode.ErrorResponse
 	switch {
 	case errors.Is(err, auth.ErrBasicCredentialNotFound):
 		return &Error{Status: http.StatusUnauthorized, Errors: oci.Errors{
-			oci.NewError(oci.Unauthorized, "the registry asks for a user name and a password, and none are known for it"),
+			oci.NewError(oci.Unauthorized, "the registry asks for a user name and a password"),
 		}}
 	case errors.As(err, &answer):
-		e := &Error{Method: answer.Method, Path: "the token service", Status: answer.StatusCode}
+		e := &Error{Method: answer.Method, Path: "the token service", Status: answer.StatusCode, tokens: true}
 		if answer.URL != nil {
 			e.Path = answer.URL.Host + answer.URL.Path
 		}

@@ -25,6 +25,11 @@ func asked(n *int) func(context.Context, string) (client.Credential, error) {
 	}
 }
 
+// guess returns a wrong password.
+func guess(context.Context, string) (client.Credential, error) {
+	return client.Credential{Username: "ann", Password: "guess"}, nil
+}
+
 func TestBasic(t *testing.T) {
 	inner := newRegistry(t)
 	address := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -40,16 +45,20 @@ func TestBasic(t *testing.T) {
 	if session(t, c); n != 1 {
 		t.Errorf("asked for credentials %d times", n)
 	}
-	for name, opts := range map[string]client.Options{
-		"nobody": {},
-		"wrong": {Credentials: func(context.Context, string) (client.Credential, error) {
-			return client.Credential{Username: "ann", Password: "guess"}, nil
-		}},
+	for want, opts := range map[string]client.Options{
+		"no credentials are known for the registry " + c.Host():                         {},
+		`the password that is known for user "ann" at the registry ` + c.Host() + " is": {Credentials: guess},
+		"401": {Authorization: "Basic YW5uOmd1ZXNz"},
 	} {
 		c, slept := newClient(t, address, opts)
 		err := c.Ping(t.Context())
-		if !errors.Is(err, &oci.Error{Code: oci.Unauthorized}) || strings.Contains(err.Error(), "guess") || len(slept.list()) != 0 {
-			t.Errorf("%s: %v", name, err)
+		var answer *client.Error
+		if !errors.Is(err, &oci.Error{Code: oci.Unauthorized}) || strings.Contains(err.Error(), "guess") || len(slept.list()) != 0 ||
+			!errors.As(err, &answer) || answer.Registry != c.Host() || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+		if opts.Authorization != "" && strings.Contains(err.Error(), "known for") {
+			t.Errorf("%v: nothing is known of this login", err)
 		}
 	}
 	broken := errors.New("the helper is broken")
@@ -143,6 +152,23 @@ func TestBearer(t *testing.T) {
 	var answer *client.Error
 	if !errors.As(err, &answer) || answer.Status != http.StatusUnauthorized || !strings.Contains(err.Error(), "who are you?") {
 		t.Errorf("without credentials: %v", err)
+	}
+	for want, ask := range map[string]func(context.Context, string) (client.Credential, error){
+		`the password that is known for user "ann" at the registry ` + c.Host() + " is wrong": guess,
+		"the registry " + c.Host() + " refuses the token": func(context.Context, string) (client.Credential, error) {
+			return client.Credential{RefreshToken: "guess"}, nil
+		},
+	} {
+		c, _ = newClient(t, long.base, client.Options{Credentials: ask})
+		if err := c.Ping(t.Context()); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "guess") {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	// The token service takes the password, and gives a token that does not suffice.
+	useless := newBearer(t, 0)
+	c, _ = newClient(t, useless.base, client.Options{Credentials: asked(&n)})
+	if err := c.Ping(t.Context()); err == nil || !strings.Contains(err.Error(), `user "ann" at the registry `+c.Host()+" may not") {
+		t.Errorf("with a useless token: %v", err)
 	}
 }
 

@@ -2,9 +2,12 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"net/url"
 )
 
 const (
@@ -16,43 +19,86 @@ const (
 	maxLost = 3
 )
 
-// pushChunks sends a blob in chunks (spec, "Pushing a blob in chunks").
+// pushChunks sends a blob in chunks (spec, "Pushing a blob in chunks"). It goes on with
+// the upload that another process, or an earlier call, left behind.
 func (r *Repository) pushChunks(ctx context.Context, b Blob) (How, error) {
 	for lost := 0; ; lost++ {
-		u, err := r.StartUpload(ctx, b.Digest.Algorithm())
+		u, resumed, err := r.openChunks(ctx, b, lost == 0)
 		if err != nil {
 			return "", err
 		}
-		size := max(chunkSize, u.MinChunk)
-		if u.MaxChunk > 0 {
-			size = min(size, u.MaxChunk)
-		}
-		if size > maxChunk {
-			r.abandon(ctx, u)
-			return "", fmt.Errorf("%w: it wants chunks of %d bytes", ErrNoChunks, size)
-		}
-		if err = r.appendAll(ctx, u, b, size); err == nil {
+		start := u.Offset
+		if err = r.appendAll(ctx, u, b); err == nil {
 			if err = r.FinishUpload(ctx, u, b.Digest); err == nil {
+				r.forget(ctx, b)
 				return Chunked, nil
 			}
 		}
-		b.Progress(-min(u.Offset, b.Size))
-		r.abandon(ctx, u)
-		if !errors.Is(err, ErrUploadLost) || lost >= maxLost {
+		if r.mayGoOn(ctx, err) {
+			return "", err
+		}
+		b.Progress(start - min(u.Offset, b.Size))
+		r.forget(ctx, b)
+		if !resumed { // else another process may be at it
+			r.abandon(ctx, u)
+		}
+		again := errors.Is(err, ErrUploadLost) || resumed && errors.Is(err, ErrContent) // what was there may be damaged
+		if !again || lost >= maxLost {
 			return "", err
 		}
 	}
 }
 
-// appendAll reads the blob once and sends it chunk by chunk.
-func (r *Repository) appendAll(ctx context.Context, u *Upload, b Blob, size int64) error {
-	content, err := b.Open(0)
+// mayGoOn reports whether a later call may go on with an upload in chunks after an error.
+func (r *Repository) mayGoOn(ctx context.Context, err error) bool {
+	if r.client.opts.Resume == nil || errors.Is(err, ErrUploadLost) {
+		return false
+	}
+	return ctx.Err() != nil || temporary(err) || errors.Is(err, ErrSource)
+}
+
+// openChunks returns the upload that was left behind, if resume is set and the registry
+// still has it, or else a new one.
+func (r *Repository) openChunks(ctx context.Context, b Blob, resume bool) (u *Upload, resumed bool, err error) {
+	if resume {
+		if u, err = r.resumeChunks(ctx, b); u != nil || err != nil {
+			return u, true, err
+		}
+	}
+	if u, err = r.StartUpload(ctx, b.Digest.Algorithm()); err != nil {
+		return nil, false, err
+	}
+	if size := u.chunkSize(); size > maxChunk {
+		r.abandon(ctx, u)
+		return nil, false, fmt.Errorf("%w: it wants chunks of %d bytes", ErrNoChunks, size)
+	}
+	return u, false, nil
+}
+
+// chunkSize is the size of the chunks of an upload, in bytes.
+func (u *Upload) chunkSize() int64 {
+	size := max(chunkSize, u.MinChunk)
+	if u.MaxChunk > 0 {
+		size = min(size, u.MaxChunk)
+	}
+	return size
+}
+
+// appendAll reads what the upload lacks of the blob and sends it chunk by chunk.
+func (r *Repository) appendAll(ctx context.Context, u *Upload, b Blob) error {
+	content, err := b.Open(u.Offset)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrSource, err)
 	}
 	defer content.Close()
+	size := u.chunkSize()
 	buffer := make([]byte, min(size, b.Size))
+	kept := ""
 	for u.Offset < b.Size {
+		if at := u.next.String(); at != kept { // some registries answer each chunk with another Location
+			r.keepChunks(ctx, b, u)
+			kept = at
+		}
 		chunk := buffer[:min(size, b.Size-u.Offset)]
 		if n, err := io.ReadFull(content, chunk); err != nil {
 			return fmt.Errorf("%w: it ends after %d of %d bytes: %w", ErrSource, u.Offset+int64(n), b.Size, err)
@@ -65,4 +111,52 @@ func (r *Repository) appendAll(ctx context.Context, u *Upload, b Blob, size int6
 		b.Progress(int64(len(chunk)))
 	}
 	return nil
+}
+
+// chunksState is what Options.Resume keeps of an upload in chunks.
+type chunksState struct {
+	Location string // a secret
+	Min, Max int64  // of a chunk, in bytes
+}
+
+// chunksOf reads what Resume kept, if it is of an upload in chunks: ids of direct uploads
+// are no JSON.
+func chunksOf(kept string) (s chunksState, ok bool) {
+	err := json.Unmarshal([]byte(kept), &s)
+	return s, err == nil && s.Location != ""
+}
+
+func (r *Repository) keepChunks(ctx context.Context, b Blob, u *Upload) {
+	state, err := json.Marshal(chunksState{Location: u.next.String(), Min: u.MinChunk, Max: u.MaxChunk})
+	if err == nil {
+		r.remember(ctx, b, string(state))
+	}
+}
+
+// resumeChunks asks for the upload that was left behind; nil: there is none, or it is of
+// no use. The error is that of the context.
+func (r *Repository) resumeChunks(ctx context.Context, b Blob) (*Upload, error) {
+	if r.client.opts.Resume == nil {
+		return nil, nil
+	}
+	kept, _ := r.client.opts.Resume.Load(r.client.Host(), r.name, b.Digest)
+	state, ok := chunksOf(kept)
+	if !ok {
+		return nil, nil
+	}
+	next, err := url.Parse(state.Location)
+	if err != nil {
+		return nil, nil
+	}
+	u := &Upload{next: next, MinChunk: state.Min, MaxChunk: state.Max}
+	err = r.UploadStatus(ctx, u)
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil, u.Offset > b.Size:
+		return nil, nil
+	}
+	r.client.opts.Log.LogAttrs(ctx, slog.LevelInfo, "upload goes on",
+		slog.String("digest", string(b.Digest)), slog.Int64("offset", u.Offset))
+	return u, nil
 }

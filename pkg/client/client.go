@@ -37,8 +37,13 @@ type Options struct {
 	// used then, and a 401 comes back as an *Error that has the challenge.
 	Authorization string
 
-	// Transport makes the requests; nil: NewTransport(). It should not add compression, as
-	// sizes are compared, and should give up what stands still: nobody else does.
+	// InternalHosts are hosts, without ports, to which the registry may send this client
+	// although they are at internal addresses and the registry is not (docs/client.md).
+	InternalHosts []string
+
+	// Transport makes the requests; nil: NewTransport(). It must not add compression, as
+	// sizes are compared, and must time out stalled transfers and check the addresses that
+	// it dials: the client does not. One that wraps another has a method Unwrap.
 	Transport http.RoundTripper
 
 	// UserAgent is sent to the registry, never to a store; empty: "pierless".
@@ -55,16 +60,17 @@ type Options struct {
 	// Log hears of each request that is repeated; nil: nobody does.
 	Log *slog.Logger
 
-	// Resume keeps unfinished uploads in parts between processes; nil: they are forgotten.
+	// Resume keeps unfinished uploads, in parts and in chunks, between processes; nil: they
+	// are forgotten.
 	Resume Resume
 
 	// Sleep waits; tests replace it. The error is that of the context.
 	Sleep func(ctx context.Context, d time.Duration) error
 }
 
-// Resume remembers the id of the upload in parts of a blob that did not end yet. The id is
-// the right to write: it must be kept where others cannot read it. Methods are called from
-// several goroutines.
+// Resume remembers the upload of a blob that did not end yet, by an id of at most a few
+// KiB. The id is the right to write: it must be kept where others cannot read it. Methods
+// are called from several goroutines.
 type Resume interface {
 	Load(registry, repository string, d oci.Digest) (id string, ok bool)
 	Save(registry, repository string, d oci.Digest, id string) error
@@ -78,10 +84,12 @@ const (
 
 // Client talks to one registry. It is safe for concurrent use.
 type Client struct {
-	base  url.URL // scheme and host
-	opts  Options
-	auth  *auth.Client
-	plain *http.Client // for hosts that are told nothing
+	base url.URL // scheme and host
+	opts Options
+	auth *auth.Client
+
+	logins *logins
+	plain  *http.Client // for hosts that are told nothing
 
 	noDirect     atomic.Bool // the registry has said that it takes no direct uploads
 	noSinglePost atomic.Bool // it answers POST with a blob by asking for a PUT
@@ -110,8 +118,10 @@ func New(registry string, opts Options) (*Client, error) {
 		opts.Transport = NewTransport()
 	}
 	c := &Client{base: *base, opts: opts}
-	c.plain = &http.Client{Transport: opts.Transport, CheckRedirect: checkRedirect}
-	c.auth = newAuth(c.plain, opts)
+	guard := newTargetGuard(opts.Transport, c.base, opts.InternalHosts)
+	c.plain = &http.Client{Transport: guard, CheckRedirect: checkRedirect}
+	c.logins = &logins{ask: opts.Credentials, known: map[string]Credential{}}
+	c.auth = newAuth(c.plain, c.logins, opts)
 	return c, nil
 }
 

@@ -201,8 +201,9 @@ func storeCall(req direct.Request) (call, error) {
 			if k.size, err = strconv.ParseInt(value, 10, 64); err != nil || k.size < 0 {
 				return call{}, errors.New("the registry gave out a request to its store without a length")
 			}
-		case strings.EqualFold(name, "Authorization"):
-			return call{}, errors.New("the registry gave out a request to its store that wants credentials")
+		case !direct.AllowedHeader(name):
+			return call{}, fmt.Errorf("the registry gave out a request to its store with the header %.40q, "+
+				"which clients do not send", name)
 		case !strings.EqualFold(name, "Host"):
 			k.header.Set(name, value)
 		}

@@ -40,10 +40,13 @@ type Error struct {
 	Excerpt string
 	// RetryAfter is how long the registry wants to be left alone; 0: it does not say.
 	RetryAfter time.Duration
-	// Challenge is the WWW-Authenticate header of a 401.
-	Challenge string
+	// Challenge is the WWW-Authenticate header of a 401, Registry the host[:port] that wants
+	// the login; other answers have none.
+	Challenge, Registry string
 
-	attempt int // which try it answers, from 1
+	login   string // what is wrong with the login, in words
+	tokens  bool   // whether the token service answered
+	attempt int    // which try it answers, from 1
 }
 
 // Error returns request, status, and every error of the answer.
@@ -55,6 +58,9 @@ func (e *Error) Error() string {
 	fmt.Fprintf(&b, "%d %s", e.Status, http.StatusText(e.Status))
 	for i, one := range e.Errors {
 		b.WriteString([]string{": ", "; "}[min(i, 1)] + one.Error() + detail(one))
+	}
+	if e.login != "" {
+		b.WriteString(": " + e.login)
 	}
 	if e.Excerpt != "" {
 		fmt.Fprintf(&b, " (the answer begins with %q)", e.Excerpt)

@@ -1,11 +1,15 @@
 package client_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -144,6 +148,45 @@ func TestWaits(t *testing.T) {
 		if err := c.Ping(t.Context()); err == nil || n != 1 {
 			t.Errorf("%d: %v after %d tries, want one", final, err, n)
 		}
+	}
+}
+
+// TestRestart: a registry that refuses connections while it restarts is waited for, as
+// long as one that answers 503 and asks for a second.
+func TestRestart(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	listener.Close()
+	c, slept := newClient(t, address, client.Options{})
+	if err := c.Ping(t.Context()); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Fatal(err)
+	}
+	for i, d := range slept.list() {
+		if limit := 500 * time.Millisecond << i; d < limit/2+time.Second || d > limit+time.Second {
+			t.Errorf("wait %d is %v, want %v to %v", i, d, limit/2+time.Second, limit+time.Second)
+		}
+	}
+	if n := len(slept.list()); n != 5 {
+		t.Errorf("%d waits, want 5", n)
+	}
+	naps := 0
+	c, _ = newClient(t, address, client.Options{Sleep: func(context.Context, time.Duration) error {
+		if naps++; naps == 5 {
+			again, err := net.Listen("tcp", address)
+			if err != nil {
+				t.Skip("another process took the port")
+			}
+			server := &httptest.Server{Listener: again, Config: &http.Server{Handler: newRegistry(t)}}
+			server.Start()
+			t.Cleanup(server.Close)
+		}
+		return nil
+	}})
+	if err := c.Ping(t.Context()); err != nil || naps != 5 {
+		t.Errorf("%v after %d waits", err, naps)
 	}
 }
 

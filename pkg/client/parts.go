@@ -31,7 +31,7 @@ func (r *Repository) resumeParts(ctx context.Context, b Blob) (done bool, err er
 		return false, nil
 	}
 	id, ok := resume.Load(r.client.Host(), r.name, b.Digest)
-	if !ok {
+	if _, chunks := chunksOf(id); !ok || chunks {
 		return false, nil
 	}
 	u, err := r.statusOf(ctx, b, id)

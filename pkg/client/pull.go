@@ -118,7 +118,7 @@ func (b *blobReader) stop(err error) error {
 		return cut
 	}
 	b.repo.client.opts.Log.LogAttrs(b.ctx, slog.LevelWarn, "blob was cut off", slog.String("digest", string(b.digest)),
-		slog.Int64("offset", b.offset), slog.Duration("wait", wait), slog.String("error", cut.Error()))
+		slog.Int64("offset", b.offset), slog.Duration("wait", wait), slog.Any("error", cut))
 	return b.repo.client.opts.Sleep(b.ctx, wait)
 }
 

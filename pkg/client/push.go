@@ -62,8 +62,8 @@ type Pushed struct {
 }
 
 // PushBlob sees to it that the repository has a blob, by the cheapest way that the
-// registry knows: small ones in one request; others by mounting, straight to the store,
-// in chunks, or as a whole, in this order. ErrContent: the bytes are not what the digest
+// registry knows: mounted from MountFrom; else a small one in one request, others straight
+// to the store, in chunks, or as a whole, in this order. ErrContent: the bytes are not what the digest
 // says; ErrSource: they could not be read.
 func (r *Repository) PushBlob(ctx context.Context, b Blob) (Pushed, error) {
 	if _, err := oci.ParseDigest(string(b.Digest)); err != nil {
@@ -82,26 +82,17 @@ func (r *Repository) PushBlob(ctx context.Context, b Blob) (Pushed, error) {
 	}
 	how, err := r.push(ctx, b)
 	if err != nil {
-		return Pushed{}, fmt.Errorf("push %s to %s: %w", b.Digest, r, err)
+		return Pushed{}, fmt.Errorf("push to %s: %w", r, err)
 	}
 	return Pushed{How: how, Sent: sent.Load()}, nil
 }
 
 func (r *Repository) push(ctx context.Context, b Blob) (How, error) {
+	if mounted, err := r.mountAny(ctx, b); mounted || err != nil {
+		return Mounted, err
+	}
 	if b.Size <= smallBlob && !b.Parts {
 		return r.pushSmall(ctx, b)
-	}
-	for _, from := range b.MountFrom {
-		mounted, err := r.Mount(ctx, b.Digest, from)
-		if mounted {
-			return Mounted, nil
-		}
-		if ctx.Err() != nil {
-			return "", err
-		}
-		if err != nil { // no right to pull there, for example
-			r.client.opts.Log.LogAttrs(ctx, slog.LevelInfo, "mount failed", slog.String("from", from), slog.String("error", err.Error()))
-		}
 	}
 	if !r.client.noDirect.Load() {
 		how, err := r.pushDirect(ctx, b)
@@ -118,6 +109,25 @@ func (r *Repository) push(ctx context.Context, b Blob) (How, error) {
 		return Whole, r.pushWhole(ctx, b)
 	}
 	return how, err
+}
+
+// mountAny mounts a blob from the first repository that has it. A mount that fails is no
+// error: the bytes are sent then.
+func (r *Repository) mountAny(ctx context.Context, b Blob) (mounted bool, err error) {
+	for _, from := range b.MountFrom {
+		mounted, err := r.Mount(ctx, b.Digest, from)
+		if mounted {
+			return true, nil
+		}
+		if ctx.Err() != nil {
+			return false, err
+		}
+		if err != nil { // no permission to pull there, for example
+			r.client.opts.Log.LogAttrs(ctx, slog.LevelInfo, "mount failed",
+				slog.String("from", from), slog.String("error", err.Error()))
+		}
+	}
+	return false, nil
 }
 
 // exists asks whether the blob is there. A blob of another size is not that blob.

@@ -109,12 +109,12 @@ func (c *Client) once(ctx context.Context, k call) (*http.Response, error) {
 		}
 		return nil, broken
 	case err != nil:
-		return nil, cleanError(ctx, k, err, sent)
+		return nil, c.cleanError(ctx, k, err, sent)
 	}
 	if k.store || !sameOrigin(resp.Request.URL, &c.base) {
 		return nil, storeError(resp)
 	}
-	return nil, answerError(resp, k)
+	return nil, c.explained(answerError(resp, k))
 }
 
 // send adds what this client says of itself, to the registry alone.
@@ -159,12 +159,16 @@ func (k call) build(ctx context.Context) (*http.Request, *source, error) {
 }
 
 // cleanError makes what net/http and the authorization return an error without URLs.
-func cleanError(ctx context.Context, k call, err error, sent int64) error {
+func (c *Client) cleanError(ctx context.Context, k call, err error, sent int64) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s %s: %w", k.method, k.label, ctx.Err())
 	}
+	var refused *TargetError
+	if errors.As(err, &refused) {
+		return refused
+	}
 	if denied := authError(err); denied != nil {
-		return denied
+		return c.explained(denied)
 	}
 	var u *url.Error
 	if !errors.As(err, &u) {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"syscall"
 	"time"
 )
 
@@ -17,6 +18,9 @@ const (
 	firstWait     = 500 * time.Millisecond
 	maxWait       = 20 * time.Second
 	maxRetryAfter = time.Minute
+	// restartWait is added to each wait after a refused connection: the default attempts
+	// then bridge twelve seconds or more.
+	restartWait = time.Second
 )
 
 // again tells whether a request may be made once more after an error, and how long to
@@ -35,7 +39,7 @@ func (c *Client) repeat(ctx context.Context, what string, err error, attempt int
 	if !again {
 		return err
 	}
-	attrs = append(attrs, slog.Int("attempt", attempt), slog.Duration("wait", wait), slog.String("error", err.Error()))
+	attrs = append(attrs, slog.Int("attempt", attempt), slog.Duration("wait", wait), slog.Any("error", err))
 	c.opts.Log.LogAttrs(ctx, slog.LevelWarn, what+" is repeated", attrs...)
 	if sleepErr := c.opts.Sleep(ctx, wait); sleepErr != nil {
 		return errors.Join(sleepErr, err)
@@ -44,10 +48,14 @@ func (c *Client) repeat(ctx context.Context, what string, err error, attempt int
 }
 
 // backoff is a random time up to a limit that doubles with each attempt, so that clients
-// which failed together do not come back together; longer where the answer asks for it.
+// which failed together do not come back together; longer if the answer asks for it, or if
+// nothing listens at the address: a registry that restarts cannot ask.
 func backoff(err error, attempt int) time.Duration {
 	limit := min(maxWait, firstWait<<min(attempt-1, 10))
-	wait := rand.N(limit) // nothing depends on nobody guessing it
+	wait := rand.N(limit) // it need not be hard to guess
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		wait = max(wait, limit/2) + restartWait
+	}
 	var e *Error
 	var s *StoreError
 	switch {

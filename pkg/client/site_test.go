@@ -187,6 +187,7 @@ const (
 	cutAnswer         // the answer breaks off in the middle of its body
 	unavailable       // 503 in its place
 	tooMany           // 429 in its place, with Retry-After
+	unknown           // 404 in its place: not one that passes
 )
 
 var errInjected = errors.New("injected fault")
@@ -207,6 +208,8 @@ func (f *faults) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, errInjected
 	case unavailable:
 		return answerWith(req, http.StatusServiceUnavailable, http.Header{}), nil
+	case unknown:
+		return answerWith(req, http.StatusNotFound, http.Header{}), nil
 	case tooMany:
 		return answerWith(req, http.StatusTooManyRequests, http.Header{"Retry-After": {"7"}}), nil
 	case cutRequest:

@@ -25,11 +25,11 @@ var errStalled = errors.New("the transfer stood still for too long")
 // NewTransport returns a transport made for large bodies: buffers that make few system
 // calls, many connections to keep, and no compression, as sizes are compared. What stands
 // still for two minutes is given up, and so is an answer that does not begin within ten
-// minutes of the request's end.
+// minutes of the request's end. It refuses addresses to which no registry may send a client.
 func NewTransport() http.RoundTripper {
 	return &stallGuard{idle: idleTimeout, answer: answerTimeout, next: &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+		DialContext:           checkedDial(&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 15 * time.Second}),
 		ForceAttemptHTTP2:     true,
 		MaxIdleConns:          128,
 		MaxIdleConnsPerHost:   32,
@@ -55,6 +55,9 @@ type transfer interface {
 	// not the connection's fault, and whether all were taken.
 	state() (taken int64, waiting, all bool)
 }
+
+// Unwrap returns the transport that makes the requests.
+func (g *stallGuard) Unwrap() http.RoundTripper { return g.next }
 
 // RoundTrip implements http.RoundTripper.
 func (g *stallGuard) RoundTrip(req *http.Request) (*http.Response, error) {

@@ -6,6 +6,8 @@
 package direct
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/pierless/pierless/pkg/oci"
@@ -73,6 +75,16 @@ type Request struct {
 	URL     string            `json:"url"`
 	Headers map[string]string `json:"headers"`
 	Expires time.Time         `json:"expires"` // it must have begun by then
+}
+
+// AllowedHeader reports whether a Request may have a header of this name. Clients refuse
+// others: a registry could make a client speak to a service that is no store.
+func AllowedHeader(name string) bool {
+	name = strings.ToLower(name)
+	return slices.Contains([]string{
+		"content-length", "content-type", "content-md5", "host", "if-none-match",
+		"x-amz-content-sha256", "x-amz-sdk-checksum-algorithm",
+	}, name) || strings.HasPrefix(name, "x-amz-checksum-") || strings.HasPrefix(name, "x-amz-server-side-encryption")
 }
 
 // Part is a piece of a blob.

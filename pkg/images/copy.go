@@ -61,13 +61,14 @@ type Source interface {
 type Destination interface {
 	// platform is the one that the place takes, if it takes no index.
 	platform(ctx context.Context) (*Platform, error)
-	// hasImage reports whether an image manifest is there, and so all that it names.
+	// hasImage reports whether an image manifest is there. Its blobs are not asked for then.
 	hasImage(ctx context.Context, d oci.Descriptor) (bool, error)
 	// putBlob is called concurrently, once per digest.
 	putBlob(ctx context.Context, b Blob, progress func(delta int64)) (client.Pushed, error)
 	// putManifest is called when everything that the manifest names is there.
 	putManifest(ctx context.Context, m client.Manifest) error
-	// finish gives the image its name, and returns it.
+	// finish gives the image its name, and returns it. Like putManifest it may be called
+	// again after MANIFEST_BLOB_UNKNOWN.
 	finish(ctx context.Context, root client.Manifest) (name string, err error)
 	// Close drops what was not finished.
 	Close() error
@@ -136,11 +137,16 @@ func Copy(ctx context.Context, from Source, to Destination, opts Options) (Resul
 	if err := t.putManifests(ctx, root); err != nil {
 		return Result{}, t.cause(ctx, err)
 	}
-	r := t.result
-	if r.Name, err = to.finish(ctx, root); err != nil {
+	var name string
+	err = t.repairing(ctx, root, func() (err error) {
+		name, err = to.finish(ctx, root)
+		return err
+	})
+	if err != nil {
 		return Result{}, t.cause(ctx, err)
 	}
-	r.Digest, r.MediaType = root.Digest, root.MediaType
+	r := t.result
+	r.Name, r.Digest, r.MediaType = name, root.Digest, root.MediaType
 	r.Seconds = time.Since(started).Seconds()
 	return r, nil
 }

@@ -110,8 +110,8 @@ func TestAFailedCopyGoesOn(t *testing.T) {
 	source := func() Source { return must(FromArchive(place(t, "docker-archive:"+path), nil, spool))(t) }
 	_, err := copyImage(t, source(), reg.to(t, "app:1"), Options{Jobs: 1})
 	var failed *LayerError
-	if !errors.As(err, &failed) || !strings.Contains(err.Error(), string(failed.Digest)) {
-		t.Fatalf("%v, want an error that names a layer", err)
+	if !errors.As(err, &failed) || strings.Count(err.Error(), string(failed.Digest)) != 1 {
+		t.Fatalf("%v, want an error that names a layer once", err)
 	}
 	reg.intercept(nil)
 	if d := reg.resolve(t, "app:1"); d != "" {
@@ -160,18 +160,26 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-// TestMount: inside one registry the bytes of large layers do not move.
+// TestMount: inside one registry no blob is read or sent, whatever its size.
 func TestMount(t *testing.T) {
 	reg := newTestRegistry(t)
-	path := writeFile(t, oldArchive(t, "app:1", tarLayer(t, 1, 10<<20)))
+	path := writeFile(t, oldArchive(t, "app:1", tarLayer(t, 1, 10<<20), tarLayer(t, 2, 200_000), tarLayer(t, 3, 100)))
 	spool := testSpool(t)
 	must(copyImage(t, must(FromArchive(place(t, "docker-archive:"+path), nil, spool))(t), reg.to(t, "a:1"), Options{}))(t)
+	asked := &requests{}
+	reg.intercept(asked.record)
 	r := must(copyImage(t, reg.from(t, "a:1"), reg.to(t, "b:1"), Options{}))(t)
-	if r.Sent > 1000 || hows(r)[client.Mounted] != 1 {
-		t.Errorf("%+v, want that the layer was mounted", r)
+	if r.Sent != 0 || hows(r)[client.Mounted] != 4 {
+		t.Errorf("%+v, want that all blobs were mounted", r)
 	}
+	for _, request := range asked.take() {
+		if strings.Contains(request, "/blobs/sha256:") {
+			t.Errorf("%s: a mount needs no look at the blob", request)
+		}
+	}
+	reg.intercept(nil)
 	again := must(copyImage(t, reg.from(t, "a:1"), reg.to(t, "b:2"), Options{}))(t)
-	if hows(again)[client.Existed] != 2 || again.Sent != 0 || reg.resolve(t, "b:2") != r.Digest {
+	if hows(again)[client.Existed] != 4 || again.Sent != 0 || reg.resolve(t, "b:2") != r.Digest {
 		t.Errorf("a second tag: %+v", again)
 	}
 }

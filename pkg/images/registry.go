@@ -69,8 +69,8 @@ func (r *remote) referrers(ctx context.Context, d oci.Digest) iter.Seq2[oci.Desc
 
 func (r *remote) platform(context.Context) (*Platform, error) { return nil, nil }
 
-// hasImage relies on what every registry promises: an image manifest is there only
-// with all that it names.
+// hasImage saves a request per blob: a registry takes an image manifest only with all that
+// it names. A blob may have been deleted since; the PUT of the manifest tells.
 func (r *remote) hasImage(ctx context.Context, d oci.Descriptor) (bool, error) {
 	_, err := r.repo.Resolve(ctx, oci.Reference{Digest: d.Digest})
 	if isUnknown(err) {

@@ -58,7 +58,7 @@ func (u *Uploads) Load(registry, repository string, d oci.Digest) (id string, ok
 	if err != nil || time.Since(info.ModTime()) > keptFor {
 		return "", false
 	}
-	const longest = 1 << 10 // more is none of ours
+	const longest = 16 << 10 // more is none of ours
 	content, err := readSmall(path, longest)
 	return string(content), err == nil && len(content) > 0
 }

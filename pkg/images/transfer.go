@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,9 +32,12 @@ type transfer struct {
 
 	mu        sync.Mutex
 	seen      map[oci.Digest]bool // blobs and manifests
+	assumed   map[oci.Digest]*assumption
 	result    Result
 	manifests []client.Manifest // children before parents
 	held      int64             // bytes of manifests
+
+	repairs sync.Mutex // one manifest at a time has its blobs sent again
 }
 
 func newTransfer(ctx context.Context, to Destination, opts Options) *transfer {
@@ -43,7 +47,7 @@ func newTransfer(ctx context.Context, to Destination, opts Options) *transfer {
 	if opts.Observer == nil {
 		opts.Observer = nobody{}
 	}
-	t := &transfer{to: to, opts: opts, seen: map[oci.Digest]bool{}}
+	t := &transfer{to: to, opts: opts, seen: map[oci.Digest]bool{}, assumed: map[oci.Digest]*assumption{}}
 	t.result.Layers = []Layer{} // in JSON a list, even an empty one
 	ctx, t.stop = context.WithCancel(ctx)
 	t.group, t.ctx = errgroup.WithContext(ctx)
@@ -97,18 +101,29 @@ func (t *transfer) put(ctx context.Context, b Blob) error {
 	return nil
 }
 
-// existed counts a blob that is there because its manifest is.
-func (t *transfer) existed(d oci.Descriptor) {
-	if t.first(d.Digest) {
-		t.done(d, client.Pushed{How: client.Existed}, 0)
+// assume counts a blob as there because the destination has a manifest that names it.
+// Whether that holds shows when the manifest is sent.
+func (t *transfer) assume(b Blob) {
+	if !t.first(b.Digest) {
+		return
 	}
+	t.mu.Lock()
+	t.assumed[b.Digest] = &assumption{Blob: b}
+	t.mu.Unlock()
+	t.done(b.Descriptor, client.Pushed{How: client.Existed}, 0)
 }
 
+// done counts a blob that is at the destination; of one that was sent after all, the last
+// word counts.
 func (t *transfer) done(d oci.Descriptor, pushed client.Pushed, took time.Duration) {
 	l := Layer{Digest: d.Digest, MediaType: d.MediaType, Size: d.Size, How: pushed.How, Sent: pushed.Sent, Seconds: took.Seconds()}
 	t.mu.Lock()
-	t.result.Layers = append(t.result.Layers, l)
-	t.result.Size += l.Size
+	if i := slices.IndexFunc(t.result.Layers, func(old Layer) bool { return old.Digest == l.Digest }); i >= 0 {
+		t.result.Layers[i] = l
+	} else {
+		t.result.Layers = append(t.result.Layers, l)
+		t.result.Size += l.Size
+	}
 	t.result.Sent += l.Sent
 	t.mu.Unlock()
 	t.opts.Observer.Done(l)
@@ -137,7 +152,9 @@ func (t *transfer) putManifests(ctx context.Context, root client.Manifest) error
 		case isIndex(m.MediaType):
 			parents = append(parents, m)
 		default:
-			leaves.Go(func() error { return t.to.putManifest(leafCtx, m) })
+			leaves.Go(func() error {
+				return t.repairing(leafCtx, m, func() error { return t.to.putManifest(leafCtx, m) })
+			})
 		}
 	}
 	if err := leaves.Wait(); err != nil {

@@ -213,7 +213,7 @@ func (w walk) descend(ctx context.Context, d oci.Descriptor, depth int) error {
 	return w.manifest(ctx, m, depth)
 }
 
-// blobs hands over the blobs of an image, if the destination has not the whole image.
+// blobs hands over the blobs of an image, unless the destination has its manifest.
 func (w walk) blobs(ctx context.Context, m client.Manifest, parsed oci.Manifest) error {
 	if len(parsed.Blobs) == 0 {
 		return nil
@@ -224,7 +224,7 @@ func (w walk) blobs(ctx context.Context, m client.Manifest, parsed oci.Manifest)
 	}
 	for _, d := range parsed.Blobs {
 		if whole && !d.NonDistributable() {
-			w.t.existed(d)
+			w.t.assume(w.store.blob(d))
 			continue
 		}
 		if err := w.t.blob(ctx, w.store.blob(d)); err != nil {

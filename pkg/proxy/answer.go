@@ -70,12 +70,19 @@ func (p *Proxy) logFailure(r *http.Request, status int, err error) {
 func errorsOf(err error) oci.Errors {
 	var one *oci.Error
 	var answer *client.Error
+	var refused *client.TargetError
 	switch {
 	case errors.Is(err, errSpoolFull):
 		full := oci.NewError(oci.Unavailable, "pierless proxy has no room for this upload: its spool is full (see --spool and --spool-max); "+
 			"try again when other uploads have ended")
 		full.Status = http.StatusInsufficientStorage
 		return oci.Errors{full}
+	case errors.As(err, &refused):
+		advice := ""
+		if refused.Internal {
+			advice = ": start pierless proxy with --internal-host " + refused.Hostname() + " if that is its store"
+		}
+		return oci.Errors{oci.NewError(oci.Denied, "%v%s", refused, advice)}
 	case errors.As(err, &one):
 		return oci.Errors{one}
 	case errors.As(err, &answer):

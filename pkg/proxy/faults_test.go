@@ -3,14 +3,17 @@ package proxy_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/pierless/pierless/pkg/direct"
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/proxy"
 )
@@ -364,4 +367,32 @@ func TestClientGoes(t *testing.T) {
 	up.setFault(nil)
 	s.do("PUT", closeAt(at, oci.SHA256.FromBytes(content)), nil).want(http.StatusCreated)
 	s.pulled("app", content)
+}
+
+// TestInternalStore: a registry that sends the proxy to an internal address is refused
+// once, with what to do about it.
+func TestInternalStore(t *testing.T) {
+	content := random(large)
+	d := oci.SHA256.FromBytes(content)
+	up := newUpstream(t, func(_ *upstream, next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodPost || !strings.Contains(r.URL.Path, "/_pierless/") {
+				next.ServeHTTP(w, r)
+				return
+			}
+			w.WriteHeader(http.StatusAccepted)
+			_ = json.NewEncoder(w).Encode(direct.Upload{
+				ID: strings.Repeat("a", 64), State: direct.Open, Digest: d, Size: large,
+				Put: &direct.Request{Method: http.MethodPut, URL: "http://169.254.169.254/x", Headers: map[string]string{"Content-Length": strconv.Itoa(large)}},
+			})
+		})
+	})
+	s := newSite(t, up.URL)
+	message := s.do("PUT", closeAt(s.open("app"), d), bytes.NewReader(content)).want(http.StatusForbidden, oci.Denied).body
+	if !strings.Contains(message, "--internal-host 169.254.169.254") {
+		t.Errorf("%s names no remedy", message)
+	}
+	if offers := up.requests("POST /v2/app/_pierless/"); len(offers) != 1 {
+		t.Errorf("%d offers, want 1", len(offers))
+	}
 }

@@ -48,6 +48,9 @@ type Options struct {
 	SpoolMax int64
 	// Log receives refusals; nil means slog.Default.
 	Log *slog.Logger
+	// InternalHosts are hosts to which the registry may send this proxy although they are at
+	// internal addresses and the registry is not: client.Options.InternalHosts.
+	InternalHosts []string
 	// Transport carries the requests to the registry and the store; nil means one of
 	// its own.
 	Transport http.RoundTripper
@@ -61,7 +64,9 @@ type Proxy struct {
 	sessions  sessions
 	transport http.RoundTripper
 	log       *slog.Logger
-	errorLog  *log.Logger
+
+	internalHosts []string
+	errorLog      *log.Logger
 
 	sleep    func(context.Context, time.Duration) error
 	bodyIdle time.Duration
@@ -89,7 +94,8 @@ func New(opts Options) (*Proxy, error) {
 	}
 	p := &Proxy{
 		upstream: upstream, guard: newGuard(opts.Listen, opts.AllowHosts), transport: opts.Transport, log: opts.Log,
-		errorLog: slog.NewLogLogger(opts.Log.Handler(), slog.LevelDebug), sleep: client.Sleep, bodyIdle: bodyIdle, stop: make(chan struct{}),
+		internalHosts: opts.InternalHosts,
+		errorLog:      slog.NewLogLogger(opts.Log.Handler(), slog.LevelDebug), sleep: client.Sleep, bodyIdle: bodyIdle, stop: make(chan struct{}),
 	}
 	if p.transport == nil {
 		p.transport = client.NewTransport() // nothing is asked for or unpacked on the way
@@ -178,7 +184,9 @@ func (p *Proxy) repository(r *http.Request, name string) (*client.Repository, er
 	if len(given) > 1 {
 		return nil, oci.NewError(oci.Unauthorized, "there are two Authorization headers: which one counts?")
 	}
-	opts := client.Options{Transport: p.transport, UserAgent: r.UserAgent(), Log: p.log, Sleep: p.sleep}
+	opts := client.Options{
+		Transport: p.transport, InternalHosts: p.internalHosts, UserAgent: r.UserAgent(), Log: p.log, Sleep: p.sleep,
+	}
 	if len(given) == 1 {
 		opts.Authorization = given[0]
 	} else {
@@ -195,6 +203,9 @@ func (p *Proxy) repository(r *http.Request, name string) (*client.Repository, er
 // the registry wants some, so that no anonymous token is asked for. The client was told
 // at the start of its upload.
 type nobody struct{ next http.RoundTripper }
+
+// Unwrap returns the transport that makes the requests.
+func (n nobody) Unwrap() http.RoundTripper { return n.next }
 
 // RoundTrip implements http.RoundTripper.
 func (n nobody) RoundTrip(r *http.Request) (*http.Response, error) {

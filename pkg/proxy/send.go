@@ -125,7 +125,9 @@ func (p *Proxy) streamDirect(ctx context.Context, r *http.Request, repo *client.
 			return nil
 		}
 		p.cancelDirect(r, repo, u.ID)
-		if ctx.Err() != nil || errors.Is(failed, client.ErrContent) || errors.Is(failed, client.ErrSource) {
+		var refused *client.TargetError
+		final := errors.Is(failed, client.ErrContent) || errors.Is(failed, client.ErrSource) || errors.As(failed, &refused)
+		if ctx.Err() != nil || final {
 			return failed
 		}
 	}
