@@ -18,7 +18,9 @@ const maxListWrites = 6
 // Referrers lists the manifests that refer to d, page by page (spec, end-12): those of an
 // artifact type, or all where it is empty. A registry without this list keeps it as an
 // index under a tag made of the digest (spec, "Unavailable Referrers API"), which is read.
-func (r *Repository) Referrers(ctx context.Context, d oci.Digest, artifactType string) iter.Seq2[oci.Descriptor, error] {
+func (r *Repository) Referrers(
+	ctx context.Context, d oci.Digest, artifactType string,
+) iter.Seq2[oci.Descriptor, error] {
 	k := r.newCall(http.MethodGet, route.Request{Kind: route.Referrers, Digest: d}, "pull")
 	k.header.Set("Accept", oci.MediaTypeImageIndex)
 	if artifactType != "" {
@@ -27,7 +29,8 @@ func (r *Repository) Referrers(ctx context.Context, d oci.Digest, artifactType s
 	return func(yield func(oci.Descriptor, error) bool) {
 		first := true
 		for page, err := range r.client.pages(ctx, k) {
-			if first && hasStatus(err, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusBadRequest) {
+			if first && hasStatus(err,
+				http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusBadRequest) {
 				r.taggedReferrers(ctx, d, artifactType)(yield)
 				return
 			}
@@ -40,7 +43,9 @@ func (r *Repository) Referrers(ctx context.Context, d oci.Digest, artifactType s
 }
 
 // taggedReferrers reads the index that clients keep if the registry has no list.
-func (r *Repository) taggedReferrers(ctx context.Context, d oci.Digest, artifactType string) iter.Seq2[oci.Descriptor, error] {
+func (r *Repository) taggedReferrers(
+	ctx context.Context, d oci.Digest, artifactType string,
+) iter.Seq2[oci.Descriptor, error] {
 	return func(yield func(oci.Descriptor, error) bool) {
 		m, err := r.Manifest(ctx, oci.Reference{Tag: ReferrersTag(d)})
 		if is(err, oci.ManifestUnknown) || is(err, oci.NameUnknown) {
@@ -122,7 +127,9 @@ func (r *Repository) addToList(ctx context.Context, ref oci.Reference, referrers
 type referrersList map[string]json.RawMessage
 
 // referrersList reads the list, and the ETag to write it with, if there is a strong one.
-func (r *Repository) referrersList(ctx context.Context, ref oci.Reference) (list referrersList, etag string, err error) {
+func (r *Repository) referrersList(
+	ctx context.Context, ref oci.Reference,
+) (list referrersList, etag string, err error) {
 	m, header, err := r.manifest(ctx, ref)
 	switch {
 	case is(err, oci.ManifestUnknown) || is(err, oci.NameUnknown):
@@ -130,8 +137,8 @@ func (r *Repository) referrersList(ctx context.Context, ref oci.Reference) (list
 	case err != nil:
 		return nil, "", err
 	case m.MediaType != oci.MediaTypeImageIndex:
-		return nil, "", fmt.Errorf("the tag names a manifest of type %s, which is no list of referrers: delete it, or push to another repository",
-			printable(m.MediaType))
+		return nil, "", fmt.Errorf("the tag names a manifest of type %s, which is no list of referrers: "+
+			"delete it, or push to another repository", printable(m.MediaType))
 	}
 	if err := json.Unmarshal(m.Content, &list); err != nil {
 		return nil, "", err

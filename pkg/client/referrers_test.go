@@ -100,7 +100,8 @@ func TestReferrersTagKeeps(t *testing.T) {
 	}
 	entry := fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":%d,"artifactType":"application/x-signature",`+
 		`"annotations":{"number":"9"},"data":"e30=","x":1e2}`, oci.MediaTypeImageManifest, ref.Digest, len(other))
-	index := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"annotations":{"by":"others"},"manifests":[%s]}`, oci.MediaTypeImageIndex, entry)
+	index := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"annotations":{"by":"others"},"manifests":[%s]}`,
+		oci.MediaTypeImageIndex, entry)
 	tag := oci.Reference{Tag: client.ReferrersTag(subject)}
 	if _, err := repo.PushManifest(t.Context(), tag, oci.MediaTypeImageIndex, []byte(index)); err != nil {
 		t.Fatal(err)
@@ -127,8 +128,10 @@ func TestReferrersTagKeeps(t *testing.T) {
 // TestReferrersTagTaken: what is no list of referrers is not replaced.
 func TestReferrersTagTaken(t *testing.T) {
 	subject := oci.SHA256.FromBytes([]byte("image"))
+	image := fmt.Sprintf(`{"schemaVersion":2,"config":{"mediaType":"a/b","digest":%q,"size":1}}`, subject)
+	referrer := oci.Descriptor{MediaType: "a/b", Digest: subject, Size: 1}
 	for name, tt := range map[string]struct{ mediaType, content, want string }{
-		"image":    {oci.MediaTypeImageManifest, `{"schemaVersion":2,"config":{"mediaType":"a/b","digest":"` + string(subject) + `","size":1}}`, "no list of referrers"},
+		"image":    {oci.MediaTypeImageManifest, image, "no list of referrers"},
 		"no list":  {oci.MediaTypeImageIndex, `{"manifests":5}`, "read the list"},
 		"no JSON":  {oci.MediaTypeImageIndex, `{`, "unexpected end"},
 		"null":     {oci.MediaTypeImageIndex, `null`, ""},
@@ -149,11 +152,12 @@ func TestReferrersTagTaken(t *testing.T) {
 				_, _ = io.WriteString(w, tt.content)
 			}
 		})), "app", client.Options{})
-		err := repo.AddReferrers(t.Context(), subject, oci.Descriptor{MediaType: "a/b", Digest: subject, Size: 1})
+		err := repo.AddReferrers(t.Context(), subject, referrer)
 		if tt.want == "" && (err != nil || !strings.Contains(string(put), string(subject))) {
 			t.Errorf("%s: %q, %v", name, put, err)
 		}
-		if tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "sha256-") || put != nil) {
+		if tt.want != "" && (put != nil || err == nil ||
+			!strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "sha256-")) {
 			t.Errorf("%s: %q, %v, want %q", name, put, err, tt.want)
 		}
 	}
@@ -167,7 +171,7 @@ func TestReferrersTagRace(t *testing.T) {
 	other := newRepository(t, serve(t, withoutReferrers(h, nil)), "app", client.Options{})
 	races := 0
 	repo := newRepository(t, serve(t, withoutReferrers(checksIfMatch(h), func(r *http.Request) {
-		if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/manifests/"+client.ReferrersTag(subject)) && races < 3 {
+		if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, client.ReferrersTag(subject)) && races < 3 {
 			races++
 			pushSignature(t, other, subject, 10+races)
 		}
@@ -202,7 +206,8 @@ func TestReferrersTagReplaced(t *testing.T) {
 		}
 	})), "app", client.Options{})
 	err := repo.AddReferrers(t.Context(), ours, oci.Descriptor{MediaType: "a/b", Digest: ours, Size: 1})
-	if err != nil || writes != 2 || !strings.Contains(string(list), string(ours)) || !strings.Contains(string(list), string(theirs)) {
+	has := func(d oci.Digest) bool { return strings.Contains(string(list), string(d)) }
+	if err != nil || writes != 2 || !has(ours) || !has(theirs) {
 		t.Errorf("after %d writes: %s, %v", writes, list, err)
 	}
 }
@@ -247,7 +252,8 @@ func TestReferrersTagEndless(t *testing.T) {
 		w.Header().Set("ETag", `W/"1"`)
 		_, _ = io.WriteString(w, `{"schemaVersion":2,"manifests":[]}`)
 	})), client.Options{})
-	err := repository(t, c, "app").AddReferrers(t.Context(), subject, oci.Descriptor{MediaType: "a/b", Digest: subject, Size: 1})
+	referrer := oci.Descriptor{MediaType: "a/b", Digest: subject, Size: 1}
+	err := repository(t, c, "app").AddReferrers(t.Context(), subject, referrer)
 	if err == nil || !strings.Contains(err.Error(), "push again") || writes < 2 || writes > 10 || len(naps.list()) == 0 {
 		t.Errorf("%v after %d writes and the waits %v", err, writes, naps.list())
 	}

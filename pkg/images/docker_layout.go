@@ -26,7 +26,7 @@ func wholeImage(ctx context.Context, l layout, t *transfer) (root client.Manifes
 			return root, false, err
 		}
 	}
-	root, err = pick(ctx, l, d, t.opts.Platform)
+	root, indexes, err := pick(ctx, l, d, t.opts.Platform)
 	var missing *missingError
 	if errors.As(err, &missing) {
 		return root, false, fmt.Errorf("%w: pull it for this platform first", err)
@@ -37,7 +37,8 @@ func wholeImage(ctx context.Context, l layout, t *transfer) (root client.Manifes
 	if !isIndex(root.MediaType) && !l.complete(ctx, root) {
 		return root, false, nil
 	}
-	return root, true, walk{store: l, t: t}.manifest(ctx, root, 0)
+	root, err = sendImage(ctx, l, root, indexes, t)
+	return root, true, err
 }
 
 // available is what of an index can be sent: all, or the one image that the daemon has of it.

@@ -107,7 +107,7 @@ func TestSearchOnce(t *testing.T) {
 		reads++
 		return find(d)
 	}
-	_, err := pick(t.Context(), source, root, &Platform{OS: "linux", Architecture: "arm64"})
+	_, _, err := pick(t.Context(), source, root, &Platform{OS: "linux", Architecture: "arm64"})
 	if !errors.Is(err, errNoPlatform) || reads != 10 {
 		t.Errorf("%d reads of 10 indexes: %v", reads, err)
 	}
@@ -115,7 +115,7 @@ func TestSearchOnce(t *testing.T) {
 
 // TestManifestsAreBounded: those of one image are held in memory.
 func TestManifestsAreBounded(t *testing.T) {
-	tr := newTransfer(t.Context(), nil, Options{})
+	tr := newTransfer(t.Context(), nil, limits{}, Options{})
 	defer tr.stop()
 	m := manifestOf(oci.Descriptor{}, make([]byte, maxManifests/2))
 	if err := errors.Join(tr.manifest(m), tr.manifest(m)); err != nil {

@@ -22,6 +22,8 @@ type store interface {
 	blob(d oci.Descriptor) Blob
 	// referrers are the manifests whose subject is d.
 	referrers(ctx context.Context, d oci.Digest) iter.Seq2[oci.Descriptor, error]
+	// tagged is the manifest with a tag, if there is one.
+	tagged(ctx context.Context, tag string) (m client.Manifest, found bool, err error)
 }
 
 const (
@@ -73,27 +75,49 @@ func sendTree(ctx context.Context, s store, t *transfer) (client.Manifest, error
 	if err != nil {
 		return client.Manifest{}, err
 	}
-	root, err := pick(ctx, s, d, t.opts.Platform)
+	image, indexes, err := pick(ctx, s, d, t.opts.Platform)
 	if err != nil {
 		return client.Manifest{}, err
 	}
-	w := walk{store: s, t: t}
-	return root, w.manifest(ctx, root, 0)
+	return sendImage(ctx, s, image, indexes, t)
+}
+
+// sendImage hands over an image, and the indexes that it was picked from if the
+// destination keeps them without their other images.
+func sendImage(
+	ctx context.Context, s store, image client.Manifest, indexes []client.Manifest, t *transfer,
+) (root client.Manifest, err error) {
+	root = image
+	err = walk{store: s, t: t}.manifest(ctx, image, 0)
+	if !t.takes.sparse {
+		return root, err
+	}
+	for _, outer := range indexes {
+		if err != nil {
+			break
+		}
+		root, err = outer, t.manifest(outer)
+	}
+	return root, err
 }
 
 var errNoPlatform = errors.New("the image has nothing for the platform")
 
-// pick follows indexes down to the image for a platform; without one, d it is.
-func pick(ctx context.Context, s store, d oci.Descriptor, p *Platform) (client.Manifest, error) {
+// pick follows indexes down to the image for a platform; without one, d it is. indexes
+// are those on the way, the innermost first.
+func pick(
+	ctx context.Context, s store, d oci.Descriptor, p *Platform,
+) (image client.Manifest, indexes []client.Manifest, err error) {
 	if p == nil {
-		return s.manifest(ctx, d)
+		image, err = s.manifest(ctx, d)
+		return image, nil, err
 	}
 	look := search{store: s, platform: *p, seen: map[oci.Digest]bool{}}
-	m, err := look.in(ctx, d, 0)
+	image, err = look.in(ctx, d, 0)
 	if errors.Is(err, errNoPlatform) {
-		return m, fmt.Errorf("%w %s, but for %s: choose with --platform", errNoPlatform, p, strings.Join(look.others, ", "))
+		err = fmt.Errorf("%w %s, but for %s: choose with --platform", errNoPlatform, p, strings.Join(look.others, ", "))
 	}
-	return m, err
+	return image, look.indexes, err
 }
 
 // search looks for the image for a platform.
@@ -102,6 +126,7 @@ type search struct {
 	platform Platform
 	seen     map[oci.Digest]bool // without success
 	others   []string            // platforms that are there
+	indexes  []client.Manifest   // that lead to the image, the innermost first
 }
 
 func (s *search) in(ctx context.Context, d oci.Descriptor, depth int) (client.Manifest, error) {
@@ -125,11 +150,14 @@ func (s *search) in(ctx context.Context, d oci.Descriptor, depth int) (client.Ma
 			s.seen[c.Digest] = true
 			found, err := s.in(ctx, c.Descriptor, depth+1)
 			if !errors.Is(err, errNoPlatform) {
+				s.indexes = append(s.indexes, m)
 				return found, err
 			}
 		case c.Platform == nil:
 		case s.platform.takes(*c.Platform):
-			return s.in(ctx, c.Descriptor, depth+1)
+			found, err := s.in(ctx, c.Descriptor, depth+1)
+			s.indexes = append(s.indexes, m)
+			return found, err
 		case c.Platform.OS != "unknown" && !slices.Contains(s.others, c.Platform.String()): // attestations have none
 			s.others = append(s.others, c.Platform.String())
 		}
@@ -194,15 +222,10 @@ func (w walk) manifest(ctx context.Context, m client.Manifest, depth int) error 
 	if !w.t.opts.Referrers {
 		return nil
 	}
-	for d, err := range w.store.referrers(ctx, m.Digest) {
-		if err != nil {
-			return fmt.Errorf("list what refers to %s: %w", m.Digest, err)
-		}
-		if err := w.descend(ctx, d, depth+1); err != nil {
-			return err
-		}
+	if err := w.referrers(ctx, m.Digest, depth+1); err != nil {
+		return err
 	}
-	return nil
+	return w.signatures(ctx, m.Digest, depth+1)
 }
 
 func (w walk) descend(ctx context.Context, d oci.Descriptor, depth int) error {
