@@ -99,15 +99,6 @@ func (w *daemonWriter) limits(ctx context.Context) (limits, error) {
 	return limits{platform: &w.info.Platform, sparse: w.info.KeepsManifests && w.info.SparseIndexes}, nil
 }
 
-func (w *daemonWriter) putManifest(ctx context.Context, m client.Manifest) error {
-	if !isIndex(m.MediaType) {
-		if _, err := runnable(m); err != nil {
-			return err
-		}
-	}
-	return w.archiveWriter.putManifest(ctx, m)
-}
-
 // finish ends the archive, and asks the daemon under which ID it has the image: that is
 // the digest unless the daemon has made another manifest, or keeps none.
 func (w *daemonWriter) finish(ctx context.Context, root client.Manifest) (named, error) {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -131,6 +132,54 @@ func TestIndexIntoDaemon(t *testing.T) {
 				t.Errorf("manifest.json %q, ID %q, notes %q", files[manifestFile], r.ImageID, w.notes)
 			}
 		})
+	}
+}
+
+// TestAttestationsIntoDaemon: those of the image make the index of a build for one
+// platform complete, so that the daemon can push it on. One that is gone is no obstacle.
+func TestAttestationsIntoDaemon(t *testing.T) {
+	reg := newTestRegistry(t)
+	spool := testSpool(t)
+	pushIndex(t, reg, spool, "app:1")
+	repo := must(reg.Repository("app"))(t)
+	var entries []map[string]any
+	attests := map[string]oci.Digest{}
+	for _, arch := range []string{"amd64", "arm64"} {
+		image := must(repo.Resolve(t.Context(), oci.Reference{Tag: "1" + arch}))(t)
+		m := artifactOf(t, repo, "application/x-"+arch, nil)
+		must(repo.PushManifest(t.Context(), oci.Reference{Digest: m.Digest}, m.MediaType, m.Content))(t)
+		attests[arch] = m.Digest
+		entries = append(entries, map[string]any{
+			"mediaType": image.MediaType, "digest": image.Digest, "size": image.Size,
+			"platform": Platform{OS: "linux", Architecture: arch},
+		}, map[string]any{
+			"mediaType": m.MediaType, "digest": m.Digest, "size": m.Size,
+			"platform":    Platform{OS: "unknown", Architecture: "unknown"},
+			"annotations": map[string]string{"vnd.docker.reference.digest": string(image.Digest)},
+		})
+	}
+	index := jsonOf(t, map[string]any{"schemaVersion": 2, "mediaType": oci.MediaTypeImageIndex, "manifests": entries})
+	root := must(repo.PushManifest(t.Context(), oci.Reference{Tag: "built"}, oci.MediaTypeImageIndex, index))(t)
+	for _, gone := range []bool{false, true} {
+		reg.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+			hidden := gone && strings.HasSuffix(r.URL.Path, string(attests["amd64"]))
+			if hidden {
+				http.NotFound(w, r)
+			}
+			return hidden
+		})
+		for _, info := range []DaemonInfo{{}, docker25} {
+			d := &fakeDaemon{info: info}
+			to := ToDaemon(t.Context(), d, reg.name(t, "app:built"), spool)
+			r := must(copyImage(t, reg.from(t, "app:built"), to, Options{}))(t)
+			files := d.files()
+			if want := info.KeepsManifests && !gone; (files[blobPath(attests["amd64"])] != nil) != want || files[blobPath(attests["arm64"])] != nil {
+				t.Errorf("%+v, gone %t: the archive has %d files", info, gone, len(files))
+			}
+			if info.KeepsManifests && r.Digest != root.Digest {
+				t.Errorf("%+v, want %s", r, root.Digest)
+			}
+		}
 	}
 }
 

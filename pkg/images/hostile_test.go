@@ -107,7 +107,7 @@ func TestSearchOnce(t *testing.T) {
 		reads++
 		return find(d)
 	}
-	_, _, err := pick(t.Context(), source, root, &Platform{OS: "linux", Architecture: "arm64"})
+	_, err := pick(t.Context(), source, root, &Platform{OS: "linux", Architecture: "arm64"})
 	if !errors.Is(err, errNoPlatform) || reads != 10 {
 		t.Errorf("%d reads of 10 indexes: %v", reads, err)
 	}

@@ -29,10 +29,10 @@ func (w walk) referrers(ctx context.Context, d oci.Digest, depth int) error {
 			return fmt.Errorf("list what refers to %s: %w", d, err)
 		}
 		m, err := w.store.manifest(ctx, referrer)
-		var missing *missingError
-		if isUnknown(err) || errors.As(err, &missing) {
+		if isAbsent(err) {
 			// Deleting a referrer leaves it in the list of a registry without the API.
-			w.t.opts.Observer.Note(fmt.Sprintf("%s, listed as a referrer of %s, does not exist: it is not copied", referrer.Digest, d))
+			w.t.opts.Observer.Note(fmt.Sprintf("%s, listed as a referrer of %s, does not exist: it is not copied",
+				referrer.Digest, d))
 			continue
 		}
 		if err == nil {
@@ -43,6 +43,12 @@ func (w walk) referrers(ctx context.Context, d oci.Digest, depth int) error {
 		}
 	}
 	return nil
+}
+
+// isAbsent reports whether a source does not have a manifest that it names.
+func isAbsent(err error) bool {
+	var missing *missingError
+	return isUnknown(err) || errors.As(err, &missing)
 }
 
 // signatures hands over what cosign keeps of d under tags, with these tags.

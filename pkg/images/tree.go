@@ -47,6 +47,18 @@ func readIndex(content []byte) (in index, err error) {
 	return in, err
 }
 
+// attestations are the entries that BuildKit made for an image (its docs,
+// "Image Attestation Storage").
+func (in index) attestations(image oci.Digest) []oci.Descriptor {
+	var found []oci.Descriptor
+	for _, c := range in.Manifests {
+		if c.Annotations["vnd.docker.reference.digest"] == string(image) {
+			found = append(found, c.Descriptor)
+		}
+	}
+	return found
+}
+
 // child is one entry of an index.
 type child struct {
 	oci.Descriptor
@@ -75,49 +87,62 @@ func sendTree(ctx context.Context, s store, t *transfer) (client.Manifest, error
 	if err != nil {
 		return client.Manifest{}, err
 	}
-	image, indexes, err := pick(ctx, s, d, t.opts.Platform)
+	p, err := pick(ctx, s, d, t.opts.Platform)
 	if err != nil {
 		return client.Manifest{}, err
 	}
-	return sendImage(ctx, s, image, indexes, t)
+	return sendPicked(ctx, s, p, t)
 }
 
-// sendImage hands over an image, and the indexes that it was picked from if the
-// destination keeps them without their other images.
-func sendImage(
-	ctx context.Context, s store, image client.Manifest, indexes []client.Manifest, t *transfer,
-) (root client.Manifest, err error) {
-	root = image
-	err = walk{store: s, t: t}.manifest(ctx, image, 0)
-	if !t.takes.sparse {
+// picked is an image, and the rest of an index for destinations that keep the index
+// without its other images.
+type picked struct {
+	image        client.Manifest
+	attestations []oci.Descriptor  // of the image
+	indexes      []client.Manifest // that lead to it, the innermost first
+}
+
+// sendPicked hands over an image, and its indexes if the destination keeps them. root is
+// the outermost manifest.
+func sendPicked(ctx context.Context, s store, p picked, t *transfer) (root client.Manifest, err error) {
+	if t.takes.platform != nil {
+		if _, err := runnable(p.image); err != nil {
+			return p.image, err
+		}
+	}
+	w := walk{store: s, t: t}
+	root = p.image
+	if err := w.manifest(ctx, root, 0); err != nil || !t.takes.sparse {
 		return root, err
 	}
-	for _, outer := range indexes {
-		if err != nil {
-			break
+	for _, d := range p.attestations {
+		if err := w.descend(ctx, d, 1); err != nil && !isAbsent(err) {
+			return root, err
 		}
-		root, err = outer, t.manifest(outer)
 	}
-	return root, err
+	for _, root = range p.indexes {
+		if err := t.manifest(root); err != nil {
+			return root, err
+		}
+	}
+	return root, nil
 }
 
 var errNoPlatform = errors.New("the image has nothing for the platform")
 
-// pick follows indexes down to the image for a platform; without one, d it is. indexes
-// are those on the way, the innermost first.
-func pick(
-	ctx context.Context, s store, d oci.Descriptor, p *Platform,
-) (image client.Manifest, indexes []client.Manifest, err error) {
+// pick follows indexes down to the image for a platform; without one, d it is.
+func pick(ctx context.Context, s store, d oci.Descriptor, p *Platform) (picked, error) {
 	if p == nil {
-		image, err = s.manifest(ctx, d)
-		return image, nil, err
+		m, err := s.manifest(ctx, d)
+		return picked{image: m}, err
 	}
 	look := search{store: s, platform: *p, seen: map[oci.Digest]bool{}}
-	image, err = look.in(ctx, d, 0)
+	var err error
+	look.found.image, err = look.in(ctx, d, 0)
 	if errors.Is(err, errNoPlatform) {
 		err = fmt.Errorf("%w %s, but for %s: choose with --platform", errNoPlatform, p, strings.Join(look.others, ", "))
 	}
-	return image, look.indexes, err
+	return look.found, err
 }
 
 // search looks for the image for a platform.
@@ -126,7 +151,7 @@ type search struct {
 	platform Platform
 	seen     map[oci.Digest]bool // without success
 	others   []string            // platforms that are there
-	indexes  []client.Manifest   // that lead to the image, the innermost first
+	found    picked
 }
 
 func (s *search) in(ctx context.Context, d oci.Descriptor, depth int) (client.Manifest, error) {
@@ -150,13 +175,14 @@ func (s *search) in(ctx context.Context, d oci.Descriptor, depth int) (client.Ma
 			s.seen[c.Digest] = true
 			found, err := s.in(ctx, c.Descriptor, depth+1)
 			if !errors.Is(err, errNoPlatform) {
-				s.indexes = append(s.indexes, m)
+				s.found.indexes = append(s.found.indexes, m)
 				return found, err
 			}
 		case c.Platform == nil:
 		case s.platform.takes(*c.Platform):
 			found, err := s.in(ctx, c.Descriptor, depth+1)
-			s.indexes = append(s.indexes, m)
+			s.found.indexes = append(s.found.indexes, m)
+			s.found.attestations = in.attestations(c.Digest)
 			return found, err
 		case c.Platform.OS != "unknown" && !slices.Contains(s.others, c.Platform.String()): // attestations have none
 			s.others = append(s.others, c.Platform.String())
