@@ -162,6 +162,28 @@ func TestPullKeepsDigests(t *testing.T) {
 	}
 }
 
+// TestDaemonInfo: containerd's store loads an index without all of its images since Docker 25.
+func TestDaemonInfo(t *testing.T) {
+	for version, sparse := range map[string]bool{"1.43": false, "1.44": true, "1.56": true} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Api-Version", version)
+			fmt.Fprintf(w, `{"Os":"linux","Arch":"arm64","ApiVersion":%q,"DriverStatus":[["driver-type",%q]]}`, version, containerdStore)
+		}))
+		t.Setenv("DOCKER_HOST", "tcp://"+srv.Listener.Addr().String())
+		d, err := newDaemon(os.Getenv)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := images.DaemonInfo{
+			Platform: images.Platform{OS: "linux", Architecture: "arm64"}, KeepsManifests: true, SparseIndexes: sparse,
+		}
+		if info, err := d.Info(t.Context()); err != nil || info != want {
+			t.Errorf("%s: %+v, %v, want %+v", version, info, err, want)
+		}
+		srv.Close()
+	}
+}
+
 func TestPushAndPullWithDocker(t *testing.T) {
 	alone(t)
 	served, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir())

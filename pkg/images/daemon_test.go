@@ -135,6 +135,23 @@ func TestIndexIntoDaemon(t *testing.T) {
 	}
 }
 
+// TestNestedIndexIntoDaemon: all indexes on the way to the image are kept.
+func TestNestedIndexIntoDaemon(t *testing.T) {
+	reg := newTestRegistry(t)
+	spool := testSpool(t)
+	inner := pushIndex(t, reg, spool, "app:1")
+	repo := must(reg.Repository("app"))(t)
+	content := indexOf(t, child{inner.Descriptor, nil})
+	outer := must(repo.PushManifest(t.Context(), oci.Reference{Tag: "outer"}, oci.MediaTypeImageIndex, content))(t)
+	d := &fakeDaemon{info: docker25}
+	to := ToDaemon(t.Context(), d, reg.name(t, "app:outer"), spool)
+	r := must(copyImage(t, reg.from(t, "app:outer"), to, Options{}))(t)
+	files := d.files()
+	if r.Digest != outer.Digest || files[blobPath(outer.Digest)] == nil || files[blobPath(inner.Digest)] == nil {
+		t.Errorf("%+v, want %s", r, outer.Digest)
+	}
+}
+
 // TestAttestationsIntoDaemon: those of the image make the index of a build for one
 // platform complete, so that the daemon can push it on. One that is gone is no obstacle.
 func TestAttestationsIntoDaemon(t *testing.T) {
