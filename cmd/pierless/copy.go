@@ -33,12 +33,18 @@ all of it is there, 1 if not, and 2 if the command makes no sense.`
 	copyHelp = `Copy copies an image from one place to another:
 
 ` + registryHelp + placesHelp + `
-Manifests and layers stay as they are, and so do digests; only layers that Docker keeps
-uncompressed are compressed. An image for several platforms is copied whole, unless
---platform chooses one or the destination is Docker's. Inside one registry nothing is
-sent: layers are mounted.
+Manifests and layers stay as they are, and so do digests, except in Docker's classic image
+store: it keeps no manifests, and its uncompressed layers are compressed when they are
+copied from there. An image for several platforms is copied whole, unless --platform
+chooses one or the destination is Docker's. Inside one registry nothing is sent: layers
+are mounted.
+
+--referrers also copies signatures, SBOMs and all else that refers to the image, and what
+cosign keeps under tags (.sig, .att, .sbom). In a registry without the referrers API they
+are listed under the referrers tag, as the OCI spec asks of clients.
 ` + credentialsHelp + `
-The last line on standard output is NAME:TAG@DIGEST. ` + copyExitHelp
+The last line on standard output is NAME:TAG@DIGEST, or NAME:TAG if the destination is
+Docker's classic image store. ` + copyExitHelp
 
 	copyExample = `  pierless copy docker.io/library/alpine:3 registry.example.com/alpine:3
   pierless copy --referrers old.example.com/app:1 registry.example.com/app:1
@@ -85,7 +91,8 @@ func copying(cmd *cobra.Command, getenv func(string) string, least int, places f
 	f.addFlags(cmd, getenv)
 	flags.StringVar(&f.platform, "platform", "", "take the image for this os/architecture[/variant] only")
 	flags.IntVarP(&f.jobs, "jobs", "j", 4, "layers at once")
-	flags.BoolVar(&f.referrers, "referrers", false, "copy what refers to the image as well: signatures, SBOMs (from registries and layouts)")
+	flags.BoolVar(&f.referrers, "referrers", false,
+		"also copy signatures, SBOMs and all else that refers to the image, and cosign's tags (from registries and layouts, not to Docker)")
 	flags.BoolVar(&f.parts, "parts", false, "send layers above 4 MiB to the store of Pierless in parts, so that a push that was killed goes on where it was; layers above 5 GiB come so anyway")
 	addInternalHosts(cmd, &f.internalHosts)
 	flags.BoolVar(&f.plainHTTP, "plain-http", false, "speak to registries without TLS")

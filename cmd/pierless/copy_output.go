@@ -15,7 +15,11 @@ func (f copyFlags) report(w io.Writer, r images.Result) error {
 		e.SetIndent("", "  ")
 		return e.Encode(r)
 	}
-	_, err := fmt.Fprintf(w, "%s@%s\n", r.Name, r.Digest)
+	known := r.Name + "@" + string(r.Digest)
+	if r.ImageID != "" {
+		known = r.Name // the daemon does not know the digest
+	}
+	_, err := fmt.Fprintln(w, known)
 	return err
 }
 

@@ -79,6 +79,7 @@ type dockerAPI struct {
 	images map[string][]byte // archives by name
 	loaded []byte
 	refuse string // what it says of the next load
+	status string // DriverStatus: how it keeps images
 }
 
 func (d *dockerAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -92,16 +93,94 @@ func (d *dockerAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, "OK")
 	case path == "/version":
 		fmt.Fprint(w, `{"Os":"linux","Arch":"amd64","ApiVersion":"1.47","MinAPIVersion":"1.24"}`)
+	case path == "/info":
+		fmt.Fprintf(w, `{"DriverStatus":%s}`, d.status)
 	case path == "/images/get":
 		_, _ = w.Write(d.images[r.URL.Query().Get("names")])
 	case path == "/images/load":
 		d.loaded, _ = io.ReadAll(r.Body)
 		fmt.Fprintf(w, `{"stream":"Loaded image"}%s`, d.refuse)
 	case strings.HasSuffix(path, "/json") && d.images[name] != nil:
-		fmt.Fprint(w, `{"Id":"sha256:1"}`)
+		fmt.Fprintf(w, `{"Id":%q}`, imageID(d.loaded, strings.Contains(d.status, "io.containerd")))
 	default:
 		w.WriteHeader(http.StatusNotFound)
 		fmt.Fprintf(w, `{"message":"No such image: %s"}`, name)
+	}
+}
+
+// imageID is the ID that Docker gives to the image of an archive: the digest of its
+// manifest in containerd's store, which makes a new one for archives that are no layouts,
+// and of its config in the classic store.
+func imageID(archive []byte, containerd bool) string {
+	files := map[string][]byte{}
+	r := tar.NewReader(bytes.NewReader(archive))
+	for h, err := r.Next(); err == nil; h, err = r.Next() {
+		files[h.Name], _ = io.ReadAll(r)
+	}
+	var index struct{ Manifests []struct{ Digest string } }
+	var saved []struct{ Config string }
+	_, _ = json.Unmarshal(files["index.json"], &index), json.Unmarshal(files["manifest.json"], &saved)
+	switch {
+	case containerd && files["oci-layout"] != nil && len(index.Manifests) == 1:
+		return index.Manifests[0].Digest
+	case containerd || len(saved) != 1:
+		return fmt.Sprintf("sha256:%x", sha256.Sum256(files["manifest.json"]))
+	}
+	return fmt.Sprintf("sha256:%x", sha256.Sum256(files[saved[0].Config]))
+}
+
+// TestPullKeepsDigests: pull prints the digest that the daemon has, and with Docker's
+// classic store, which has none, the name alone.
+func TestPullKeepsDigests(t *testing.T) {
+	alone(t)
+	served, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir())
+	defer stop()
+	name := address(t, served) + "/team/app:1"
+	api := &dockerAPI{images: map[string][]byte{name: savedImage(t, name)}}
+	srv := httptest.NewServer(api)
+	defer srv.Close()
+	t.Setenv("DOCKER_HOST", "tcp://"+srv.Listener.Addr().String())
+	pushed, _, err := copyRun(t.Context(), nil, "push", name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for status, want := range map[string]string{
+		`[["driver-type","io.containerd.snapshotter.v1"]]`:                     pushed,
+		`[["Backing Filesystem","extfs"],["driver-type","io.containerd.v1x"]]`: name + "\n",
+		`null`: name + "\n",
+	} {
+		api.status = status
+		out, progress, err := copyRun(t.Context(), nil, "pull", name)
+		id := imageID(api.loaded, strings.Contains(status, "snapshotter"))
+		if err != nil || out != want || !strings.Contains(out+progress, id) {
+			t.Errorf("%s: %q, want %q; the ID is %s; %q, %v", status, out, want, id, progress, err)
+		}
+	}
+	api.status = "no JSON"
+	if _, _, err := copyRun(t.Context(), nil, "pull", name); err == nil || !strings.Contains(err.Error(), "image store") {
+		t.Errorf("a daemon that does not say how it keeps images: %v", err)
+	}
+}
+
+// TestDaemonInfo: containerd's store loads an index without all of its images since Docker 25.
+func TestDaemonInfo(t *testing.T) {
+	for version, sparse := range map[string]bool{"1.43": false, "1.44": true, "1.56": true} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Api-Version", version)
+			fmt.Fprintf(w, `{"Os":"linux","Arch":"arm64","ApiVersion":%q,"DriverStatus":[["driver-type",%q]]}`, version, containerdStore)
+		}))
+		t.Setenv("DOCKER_HOST", "tcp://"+srv.Listener.Addr().String())
+		d, err := newDaemon(os.Getenv)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := images.DaemonInfo{
+			Platform: images.Platform{OS: "linux", Architecture: "arm64"}, KeepsManifests: true, SparseIndexes: sparse,
+		}
+		if info, err := d.Info(t.Context()); err != nil || info != want {
+			t.Errorf("%s: %+v, %v, want %+v", version, info, err, want)
+		}
+		srv.Close()
 	}
 }
 
@@ -119,8 +198,9 @@ func TestPushAndPullWithDocker(t *testing.T) {
 	if err != nil || !regexp.MustCompile(`^`+regexp.QuoteMeta(name)+`@sha256:[0-9a-f]{64}\n$`).MatchString(out) || strings.Count(progress, "whole") != 2 {
 		t.Fatalf("push: %q, %q, %v", out, progress, err)
 	}
+	api.status = "[]"
 	pulled, _, err := copyRun(t.Context(), nil, "pull", "--quiet", name)
-	if err != nil || pulled != out || !bytes.Contains(api.loaded, []byte(`"RepoTags":["`+name+`"]`)) {
+	if err != nil || pulled != name+"\n" || !bytes.Contains(api.loaded, []byte(`"RepoTags":["`+name+`"]`)) {
 		t.Errorf("pull: %q, %v", pulled, err)
 	}
 	api.refuse = `{"errorDetail":{"message":"no space left"},"error":"no space left"}`

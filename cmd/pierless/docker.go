@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
@@ -13,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/pierless/pierless/pkg/images"
+	"github.com/pierless/pierless/pkg/oci"
 )
 
 // daemon is the Docker daemon that docker's own command would speak to.
@@ -87,11 +89,31 @@ func loadError(messages io.Reader) error {
 	}
 }
 
-// Platform is what the daemon runs.
-func (d *daemon) Platform(ctx context.Context) (images.Platform, error) {
+// containerdStore is the driver type of the image store that keeps manifests.
+const containerdStore = "io.containerd.snapshotter.v1"
+
+// Info asks what the daemon runs, and how it keeps images.
+func (d *daemon) Info(ctx context.Context) (images.DaemonInfo, error) {
 	v, err := d.api.ServerVersion(ctx, client.ServerVersionOptions{})
 	if err != nil {
-		return images.Platform{}, err
+		return images.DaemonInfo{}, err
 	}
-	return images.Platform{OS: v.Os, Architecture: v.Arch}, nil
+	i, err := d.api.Info(ctx, client.InfoOptions{})
+	if err != nil {
+		return images.DaemonInfo{}, fmt.Errorf("ask the Docker daemon for its image store: %w", err)
+	}
+	return images.DaemonInfo{
+		Platform:       images.Platform{OS: v.Os, Architecture: v.Arch},
+		KeepsManifests: slices.Contains(i.Info.DriverStatus, [2]string{"driver-type", containerdStore}),
+		SparseIndexes:  versions.GreaterThanOrEqualTo(v.APIVersion, "1.44"), // Docker 25
+	}, nil
+}
+
+// ImageID asks for the ID of an image.
+func (d *daemon) ImageID(ctx context.Context, name string) (oci.Digest, error) {
+	image, err := d.api.ImageInspect(ctx, name)
+	if err != nil {
+		return "", fmt.Errorf("ask the Docker daemon for the image that it loaded: %w", err)
+	}
+	return oci.ParseDigest(image.ID)
 }

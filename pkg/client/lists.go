@@ -24,69 +24,6 @@ func (r *Repository) Tags(ctx context.Context) iter.Seq2[string, error] {
 	return listStrings(ctx, r.client, r.newCall(http.MethodGet, route.Request{Kind: route.TagList}, "pull"), "tags")
 }
 
-// Referrers lists the manifests that refer to d, page by page (spec, end-12): those of an
-// artifact type, or all where it is empty. A registry without this list keeps it as an
-// index under a tag made of the digest (spec, "Unavailable Referrers API"), which is read.
-func (r *Repository) Referrers(ctx context.Context, d oci.Digest, artifactType string) iter.Seq2[oci.Descriptor, error] {
-	k := r.newCall(http.MethodGet, route.Request{Kind: route.Referrers, Digest: d}, "pull")
-	k.header.Set("Accept", oci.MediaTypeImageIndex)
-	if artifactType != "" {
-		k = k.withQuery("artifactType", artifactType)
-	}
-	return func(yield func(oci.Descriptor, error) bool) {
-		first := true
-		for page, err := range r.client.pages(ctx, k) {
-			if first && hasStatus(err, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusBadRequest) {
-				r.taggedReferrers(ctx, d, artifactType)(yield)
-				return
-			}
-			first = false
-			if !yieldIndex(page, artifactType, err, yield) {
-				return
-			}
-		}
-	}
-}
-
-// taggedReferrers reads the index that clients keep where the registry does not.
-func (r *Repository) taggedReferrers(ctx context.Context, d oci.Digest, artifactType string) iter.Seq2[oci.Descriptor, error] {
-	return func(yield func(oci.Descriptor, error) bool) {
-		m, err := r.Manifest(ctx, oci.Reference{Tag: referrersTag(d)})
-		if is(err, oci.ManifestUnknown) || is(err, oci.NameUnknown) {
-			return
-		}
-		yieldIndex(m.Content, artifactType, err, yield)
-	}
-}
-
-// referrersTag is the digest as a tag, cut as the spec has it ("Referrers Tag Schema").
-func referrersTag(d oci.Digest) string {
-	const longestAlgorithm, longestEncoded = 32, 64
-	a, e := string(d.Algorithm()), d.Encoded()
-	return a[:min(len(a), longestAlgorithm)] + "-" + e[:min(len(e), longestEncoded)]
-}
-
-// yieldIndex hands on the descriptors of an index that are of the type. A registry need
-// not filter.
-func yieldIndex(content []byte, artifactType string, err error, yield func(oci.Descriptor, error) bool) bool {
-	var index oci.Index
-	if err == nil {
-		if err = json.Unmarshal(content, &index); err != nil {
-			err = fmt.Errorf("the list of referrers is no index: %w", err)
-		}
-	}
-	if err != nil {
-		yield(oci.Descriptor{}, err)
-		return false
-	}
-	for _, d := range index.Manifests {
-		if (artifactType == "" || d.ArtifactType == artifactType) && !yield(d, nil) {
-			return false
-		}
-	}
-	return true
-}
-
 // listStrings lists the strings in one field of every page.
 func listStrings(ctx context.Context, c *Client, k call, field string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {

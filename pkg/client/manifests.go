@@ -73,11 +73,17 @@ func mediaType(h http.Header) string {
 // or the one that the registry says the tag stands for. One of more than 8 MiB is an
 // error. Others are MANIFEST_UNKNOWN and ErrContent, among others.
 func (r *Repository) Manifest(ctx context.Context, ref oci.Reference) (Manifest, error) {
+	m, _, err := r.manifest(ctx, ref)
+	return m, err
+}
+
+// manifest is Manifest with the header of the answer.
+func (r *Repository) manifest(ctx context.Context, ref oci.Reference) (Manifest, http.Header, error) {
 	k := r.manifestCall(http.MethodGet, ref, "pull")
 	k.header = manifestTypes()
 	page, err := r.client.read(ctx, k, MaxManifest)
 	if err != nil {
-		return Manifest{}, err
+		return Manifest{}, nil, err
 	}
 	want := ref.Digest
 	if d, err := oci.ParseDigest(page.header.Get("Docker-Content-Digest")); err == nil && want == "" {
@@ -85,12 +91,12 @@ func (r *Repository) Manifest(ctx context.Context, ref oci.Reference) (Manifest,
 	}
 	m := Manifest{Content: page.body, Descriptor: oci.Descriptor{MediaType: mediaType(page.header), Size: int64(len(page.body))}}
 	if m.Digest, err = checkDigest(page.body, want); err != nil {
-		return Manifest{}, err
+		return Manifest{}, nil, err
 	}
 	if parsed, err := oci.ParseManifest(m.MediaType, m.Content); err == nil {
 		m.MediaType, m.ArtifactType = parsed.MediaType, parsed.ArtifactType
 	}
-	return m, nil
+	return m, page.header, nil
 }
 
 // checkDigest returns the digest of content, which must be want unless that is empty.
@@ -107,29 +113,69 @@ func checkDigest(content []byte, want oci.Digest) (oci.Digest, error) {
 	return want, nil
 }
 
-// PushManifest stores a manifest under a tag or its own digest (spec, end-7).
+// PushManifest stores a manifest under a tag or its own digest (spec, end-7). If the
+// manifest has a subject and the registry has no referrers API, PushManifest also adds it
+// to the index under the referrers tag.
 func (r *Repository) PushManifest(ctx context.Context, ref oci.Reference, mediaType string, content []byte) (oci.Descriptor, error) {
-	desc := oci.Descriptor{MediaType: mediaType, Size: int64(len(content))}
-	var err error
-	if desc.Digest, err = checkDigest(content, ref.Digest); err != nil {
-		return oci.Descriptor{}, err
+	desc, unlisted, err := r.PutManifest(ctx, ref, mediaType, content)
+	if err == nil && unlisted != "" {
+		err = r.AddReferrers(ctx, unlisted, desc)
+	}
+	return desc, err
+}
+
+// PutManifest stores a manifest as PushManifest does, and leaves the referrers tag to the
+// caller: unlisted is the subject that AddReferrers must be called for with the returned
+// descriptor, or empty. Callers with several referrers of one subject add them at once.
+func (r *Repository) PutManifest(
+	ctx context.Context, ref oci.Reference, mediaType string, content []byte,
+) (desc oci.Descriptor, unlisted oci.Digest, err error) {
+	header, err := r.putManifest(ctx, ref, mediaType, content, "")
+	if err != nil {
+		return oci.Descriptor{}, "", err
+	}
+	desc = oci.Descriptor{MediaType: mediaType, Digest: ref.Digest, Size: int64(len(content))}
+	if desc.Digest == "" {
+		desc.Digest = oci.SHA256.FromBytes(content)
+	}
+	if header.Get("OCI-Subject") != "" {
+		return desc, "", nil
+	}
+	// A manifest that cannot be parsed refers to nothing; the registry accepted it.
+	if parsed, err := oci.ParseManifest(mediaType, content); err == nil && parsed.Subject != "" {
+		desc.MediaType, desc.ArtifactType, desc.Annotations = parsed.MediaType, parsed.ArtifactType, parsed.Annotations
+		return desc, parsed.Subject, nil
+	}
+	return desc, "", nil
+}
+
+// putManifest sends a manifest and returns the header of the answer. A non-empty etag
+// makes the request conditional: 412 if the reference now names another manifest.
+func (r *Repository) putManifest(
+	ctx context.Context, ref oci.Reference, mediaType string, content []byte, etag string,
+) (http.Header, error) {
+	if _, err := checkDigest(content, ref.Digest); err != nil {
+		return nil, err
 	}
 	k := r.manifestCall(http.MethodPut, ref, "pull", "push")
 	k.header.Set("Content-Type", mediaType)
-	k.body, k.size = bytesBody(content), desc.Size
+	if etag != "" {
+		k.header.Set("If-Match", etag)
+	}
+	k.body, k.size = bytesBody(content), int64(len(content))
 	resp, err := r.client.do(ctx, k)
 	if err != nil {
-		return oci.Descriptor{}, err
+		return nil, err
 	}
 	drain(resp)
 	d, err := oci.ParseDigest(resp.Header.Get("Docker-Content-Digest"))
 	if err != nil {
-		return desc, stored(resp, k)
+		return resp.Header, stored(resp, k)
 	}
 	if _, err := checkDigest(content, d); err != nil {
-		return oci.Descriptor{}, fmt.Errorf("the registry stored something else: %w", err)
+		return nil, fmt.Errorf("the registry stored something else: %w", err)
 	}
-	return desc, nil
+	return resp.Header, nil
 }
 
 // DeleteManifest deletes a tag, or a manifest with all of its tags (spec, end-9). The

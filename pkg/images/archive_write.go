@@ -23,7 +23,7 @@ type archiveWriter struct {
 	name  string // of the place
 	tag   string // for index.json
 	saved *Name  // for manifest.json; nil: none. The zero Name: no tag
-	only  func(ctx context.Context) (*Platform, error)
+	takes limits
 	spool *Spool
 	done  func(ctx context.Context) error // after the last byte
 	drop  func() error                    // instead of done; after it, nothing
@@ -31,6 +31,8 @@ type archiveWriter struct {
 	mu  sync.Mutex // of w: an archive has one end
 	w   *tar.Writer
 	has map[oci.Digest]bool // manifests and blobs
+	// extra are referrers and signatures, which index.json has to name too.
+	extra []oci.Descriptor
 }
 
 // ToArchive writes an image into a file of p's kind. The file gets its name when it is
@@ -50,12 +52,9 @@ func ToArchive(p Place, spool *Spool) (Destination, error) {
 	gone := false
 	p.Name.Digest = ""
 	w := &archiveWriter{name: p.String(), tag: p.Reference.Tag, spool: spool, w: tar.NewWriter(f), has: map[oci.Digest]bool{}}
-	w.only = func(context.Context) (*Platform, error) { return nil, nil }
 	if p.Kind == DockerArchive {
 		w.saved, w.tag = &p.Name, p.Name.Tag
-		w.only = func(context.Context) (*Platform, error) {
-			return &Platform{OS: "linux", Architecture: runtime.GOARCH}, nil
-		}
+		w.takes.platform = &Platform{OS: "linux", Architecture: runtime.GOARCH}
 	}
 	w.done = func(context.Context) error {
 		if err := errors.Join(f.Sync(), f.Close()); err != nil {
@@ -73,55 +72,7 @@ func ToArchive(p Place, spool *Spool) (Destination, error) {
 	return w, w.file(layoutFile, []byte(layoutVersion))
 }
 
-// ToDaemon loads an image into a Docker daemon, in one request that ends well or leaves
-// nothing.
-func ToDaemon(ctx context.Context, d Daemon, n Name, spool *Spool) Destination {
-	r, pipe := io.Pipe()
-	ctx, cancel := context.WithCancel(ctx)
-	n.Digest = ""
-	w := &archiveWriter{name: n.String(), tag: n.Tag, saved: &n, spool: spool, w: tar.NewWriter(pipe), has: map[oci.Digest]bool{}}
-	w.only = func(ctx context.Context) (*Platform, error) {
-		p, err := d.Platform(ctx)
-		return &p, err
-	}
-	loaded := make(chan error, 1)
-	var start sync.Once
-	load := func() {
-		go func() {
-			err := d.Load(ctx, r)
-			// Whoever still writes is told why nobody reads.
-			_ = r.CloseWithError(errors.Join(err, errNotRead))
-			loaded <- err
-		}()
-	}
-	w.w = tar.NewWriter(starting{pipe, func() { start.Do(load) }})
-	w.done = func(context.Context) error {
-		defer cancel()
-		_ = pipe.Close() // a pipe's end cannot fail
-		return <-loaded
-	}
-	w.drop = func() error {
-		cancel()
-		_ = pipe.CloseWithError(context.Canceled)
-		return nil
-	}
-	return w
-}
-
-var errNotRead = errors.New("the Docker daemon stopped reading the image")
-
-// starting begins something with the first byte.
-type starting struct {
-	io.Writer
-	begin func()
-}
-
-func (s starting) Write(p []byte) (int, error) {
-	s.begin()
-	return s.Writer.Write(p)
-}
-
-func (w *archiveWriter) platform(ctx context.Context) (*Platform, error) { return w.only(ctx) }
+func (w *archiveWriter) limits(context.Context) (limits, error) { return w.takes, nil }
 
 func (w *archiveWriter) hasImage(context.Context, oci.Descriptor) (bool, error) { return false, nil }
 
@@ -166,46 +117,64 @@ func (w *archiveWriter) putManifest(_ context.Context, m client.Manifest) error 
 		return nil
 	}
 	w.has[m.Digest] = true
+	if refersTo(m) != "" {
+		w.extra = append(w.extra, m.Descriptor)
+	}
 	return w.file(blobPath(m.Digest), m.Content)
 }
 
-// finish writes the documents that name the image: last, as they make an archive one.
-func (w *archiveWriter) finish(ctx context.Context, root client.Manifest) (string, error) {
-	if err := w.putManifest(ctx, root); err != nil {
-		return "", err
-	}
-	d := root.Descriptor
-	d.Annotations = map[string]string{}
-	if w.tag != "" {
-		d.Annotations[refName] = w.tag
-	}
-	if w.saved != nil {
-		if err := w.writeSaved(root, d.Annotations); err != nil {
-			return "", err
-		}
-	}
-	index, err := json.Marshal(oci.Index{SchemaVersion: 2, MediaType: oci.MediaTypeImageIndex, Manifests: []oci.Descriptor{d}})
-	if err != nil {
-		return "", err
-	}
-	if err := errors.Join(w.file(indexFile, index), w.w.Close()); err != nil {
-		return "", err
-	}
-	if err := w.done(ctx); err != nil {
-		return "", err
-	}
-	w.drop = nil
-	return w.name, nil
+func (w *archiveWriter) putTag(_ context.Context, tag string, m client.Manifest) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.extra = append(w.extra, withTag(m.Descriptor, tag))
+	return nil
 }
 
-// writeSaved writes manifest.json.
-func (w *archiveWriter) writeSaved(root client.Manifest, annotations map[string]string) error {
-	m, err := oci.ParseManifest(root.MediaType, root.Content)
+// finish writes the documents that name the image: last, as they make an archive one.
+func (w *archiveWriter) finish(ctx context.Context, root client.Manifest) (named, error) {
+	if err := w.putManifest(ctx, root); err != nil {
+		return named{}, err
+	}
+	d := withTag(root.Descriptor, w.tag)
+	if w.saved != nil {
+		if err := w.writeSaved(root); err != nil {
+			return named{}, err
+		}
+		if w.saved.Tag != "" {
+			d.Annotations = addName(d.Annotations, *w.saved)
+		}
+	}
+	if err := w.writeIndex(entries(d, w.extra)); err != nil {
+		return named{}, err
+	}
+	return named{name: w.name}, w.end(ctx)
+}
+
+func (w *archiveWriter) writeIndex(entries []oci.Descriptor) error {
+	index, err := json.Marshal(oci.Index{SchemaVersion: 2, MediaType: oci.MediaTypeImageIndex, Manifests: entries})
 	if err != nil {
 		return err
 	}
-	if len(m.Blobs) == 0 || !isConfig(m.Blobs[0].MediaType) {
-		return fmt.Errorf("%s is no image that Docker can run, but %s: write it to oci:DIR", root.Digest, m.ArtifactType)
+	return w.file(indexFile, index)
+}
+
+// end closes an archive that is complete.
+func (w *archiveWriter) end(ctx context.Context) error {
+	if err := w.w.Close(); err != nil {
+		return err
+	}
+	if err := w.done(ctx); err != nil {
+		return err
+	}
+	w.drop = nil
+	return nil
+}
+
+// writeSaved writes manifest.json.
+func (w *archiveWriter) writeSaved(root client.Manifest) error {
+	m, err := runnable(root)
+	if err != nil {
+		return err
 	}
 	s := saved{Config: blobPath(m.Blobs[0].Digest), RepoTags: []string{}, Layers: []string{}}
 	for _, d := range m.Blobs[1:] {
@@ -213,13 +182,41 @@ func (w *archiveWriter) writeSaved(root client.Manifest, annotations map[string]
 	}
 	if w.saved.Tag != "" {
 		s.RepoTags = append(s.RepoTags, w.saved.String())
-		annotations[imageName] = w.saved.Host + "/" + w.saved.Repository + ":" + w.saved.Tag
 	}
 	content, err := json.Marshal([]saved{s})
 	if err != nil {
 		return err
 	}
 	return w.file(manifestFile, content)
+}
+
+// runnable parses the manifest of an image that Docker can run.
+func runnable(m client.Manifest) (oci.Manifest, error) {
+	parsed, err := oci.ParseManifest(m.MediaType, m.Content)
+	if err != nil {
+		return parsed, err
+	}
+	if len(parsed.Blobs) == 0 || !isConfig(parsed.Blobs[0].MediaType) {
+		return parsed, fmt.Errorf("%s is no image that Docker can run, but %s: write it to oci:DIR",
+			m.Digest, parsed.ArtifactType)
+	}
+	return parsed, nil
+}
+
+// addName adds the name that containerd, and so Docker, reads from index.json.
+func addName(annotations map[string]string, n Name) map[string]string {
+	name := n.Host + "/" + n.Repository
+	switch {
+	case n.Digest != "":
+		name += "@" + string(n.Digest)
+	default:
+		name += ":" + n.Tag
+	}
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[imageName] = name
+	return annotations
 }
 
 // Close drops an archive that was not finished.

@@ -59,19 +59,37 @@ type Source interface {
 
 // Destination is a place to write an image to. Nothing of it shows before finish.
 type Destination interface {
-	// platform is the one that the place takes, if it takes no index.
-	platform(ctx context.Context) (*Platform, error)
+	// limits is what the place takes of an image. It is called once, before all others.
+	limits(ctx context.Context) (limits, error)
 	// hasImage reports whether an image manifest is there. Its blobs are not asked for then.
 	hasImage(ctx context.Context, d oci.Descriptor) (bool, error)
 	// putBlob is called concurrently, once per digest.
 	putBlob(ctx context.Context, b Blob, progress func(delta int64)) (client.Pushed, error)
 	// putManifest is called when everything that the manifest names is there.
 	putManifest(ctx context.Context, m client.Manifest) error
+	// putTag gives a tag to a manifest that putManifest has put.
+	putTag(ctx context.Context, tag string, m client.Manifest) error
 	// finish gives the image its name, and returns it. Like putManifest it may be called
 	// again after MANIFEST_BLOB_UNKNOWN.
-	finish(ctx context.Context, root client.Manifest) (name string, err error)
+	finish(ctx context.Context, root client.Manifest) (named, error)
 	// Close drops what was not finished.
 	Close() error
+}
+
+// limits is what a destination takes of an image. The zero value is all of it.
+type limits struct {
+	// platform is the one that Docker's places take, which keep no referrers either;
+	// nil: all of an index.
+	platform *Platform
+	// sparse is whether the index of that image is kept too, without its other images.
+	sparse bool
+}
+
+// named is how an image is known at a destination.
+type named struct {
+	name string
+	// imageID is set if the destination keeps no manifests, and so no digests.
+	imageID oci.Digest
 }
 
 // Result is what Copy has done.
@@ -79,10 +97,13 @@ type Result struct {
 	Name      string     `json:"name"` // of the image at the destination, without its digest
 	Digest    oci.Digest `json:"digest"`
 	MediaType string     `json:"mediaType"`
-	Size      int64      `json:"size"` // of all blobs, in bytes
-	Sent      int64      `json:"sent"` // bytes, tries that failed included
-	Seconds   float64    `json:"seconds"`
-	Layers    []Layer    `json:"layers"` // and configs, in the order they were done
+	// ImageID is set if the destination is Docker's classic store, which keeps no
+	// manifest: Digest is then that of the source alone.
+	ImageID oci.Digest `json:"imageId,omitempty"`
+	Size    int64      `json:"size"` // of all blobs, in bytes
+	Sent    int64      `json:"sent"` // bytes, tries that failed included
+	Seconds float64    `json:"seconds"`
+	Layers  []Layer    `json:"layers"` // and configs, in the order they were done
 }
 
 // Layer is what became of a blob.
@@ -112,14 +133,11 @@ func (e *LayerError) Unwrap() error { return e.Err }
 // the copy, with a *LayerError. The same copy again does what is left.
 func Copy(ctx context.Context, from Source, to Destination, opts Options) (Result, error) {
 	started := time.Now()
-	if opts.Platform == nil {
-		only, err := to.platform(ctx)
-		if err != nil {
-			return Result{}, err
-		}
-		opts.Platform = only
+	takes, err := to.limits(ctx)
+	if err != nil {
+		return Result{}, err
 	}
-	t := newTransfer(ctx, to, opts)
+	t := newTransfer(ctx, to, takes, opts)
 	defer t.stop()
 	root, err := from.send(t.ctx, t)
 	// The first failure is the cause of those after it: a source that failed by itself
@@ -137,16 +155,20 @@ func Copy(ctx context.Context, from Source, to Destination, opts Options) (Resul
 	if err := t.putManifests(ctx, root); err != nil {
 		return Result{}, t.cause(ctx, err)
 	}
-	var name string
+	var known named
 	err = t.repairing(ctx, root, func() (err error) {
-		name, err = to.finish(ctx, root)
+		known, err = to.finish(ctx, root)
 		return err
 	})
 	if err != nil {
 		return Result{}, t.cause(ctx, err)
 	}
+	if known.imageID != "" {
+		t.opts.Observer.Note(fmt.Sprintf("the Docker daemon did not keep the manifest, whose digest at the source is %s: "+
+			"the image's ID in the daemon is %s", root.Digest, known.imageID))
+	}
 	r := t.result
-	r.Name, r.Digest, r.MediaType = name, root.Digest, root.MediaType
+	r.Name, r.ImageID, r.Digest, r.MediaType = known.name, known.imageID, root.Digest, root.MediaType
 	r.Seconds = time.Since(started).Seconds()
 	return r, nil
 }

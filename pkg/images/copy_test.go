@@ -211,33 +211,3 @@ func TestDamaged(t *testing.T) {
 		}
 	}
 }
-
-// fakeDaemon keeps the archive that it was given last.
-type fakeDaemon struct {
-	archive []byte
-	asked   *Platform
-	err     error
-}
-
-func (d *fakeDaemon) Save(_ context.Context, _ string, p *Platform) (io.ReadCloser, error) {
-	d.asked = p
-	return io.NopCloser(bytes.NewReader(d.archive)), d.err
-}
-
-func (d *fakeDaemon) Load(ctx context.Context, r io.Reader) error {
-	if d.err != nil {
-		return d.err
-	}
-	content, err := io.ReadAll(r)
-	if err == nil {
-		err = ctx.Err()
-	}
-	if err == nil {
-		d.archive = content
-	}
-	return err
-}
-
-func (d *fakeDaemon) Platform(context.Context) (Platform, error) {
-	return Platform{OS: "linux", Architecture: "amd64"}, nil
-}

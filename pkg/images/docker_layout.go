@@ -26,7 +26,7 @@ func wholeImage(ctx context.Context, l layout, t *transfer) (root client.Manifes
 			return root, false, err
 		}
 	}
-	root, err = pick(ctx, l, d, t.opts.Platform)
+	p, err := pick(ctx, l, d, t.opts.Platform)
 	var missing *missingError
 	if errors.As(err, &missing) {
 		return root, false, fmt.Errorf("%w: pull it for this platform first", err)
@@ -34,10 +34,11 @@ func wholeImage(ctx context.Context, l layout, t *transfer) (root client.Manifes
 	if err != nil {
 		return root, false, err
 	}
-	if !isIndex(root.MediaType) && !l.complete(ctx, root) {
-		return root, false, nil
+	if !isIndex(p.image.MediaType) && !l.complete(ctx, p.image) {
+		return p.image, false, nil
 	}
-	return root, true, walk{store: l, t: t}.manifest(ctx, root, 0)
+	root, err = sendPicked(ctx, l, p, t)
+	return root, true, err
 }
 
 // available is what of an index can be sent: all, or the one image that the daemon has of it.

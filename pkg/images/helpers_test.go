@@ -30,6 +30,7 @@ type testRegistry struct {
 	*client.Client
 	mu     sync.Mutex
 	before func(w http.ResponseWriter, r *http.Request) (answered bool)
+	hide   string // a header that answers do not have
 }
 
 func newTestRegistry(t *testing.T) *testRegistry {
@@ -40,10 +41,10 @@ func newTestRegistry(t *testing.T) *testRegistry {
 	reg := &testRegistry{}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		reg.mu.Lock()
-		before := reg.before
+		before, hide := reg.before, reg.hide
 		reg.mu.Unlock()
 		if before == nil || !before(w, r) {
-			handler.ServeHTTP(w, r)
+			handler.ServeHTTP(hidesHeader{w, hide}, r)
 		}
 	}))
 	t.Cleanup(srv.Close)
@@ -53,6 +54,16 @@ func newTestRegistry(t *testing.T) *testRegistry {
 	}
 	reg.Client = c
 	return reg
+}
+
+type hidesHeader struct {
+	http.ResponseWriter
+	name string
+}
+
+func (h hidesHeader) WriteHeader(status int) {
+	h.Header().Del(h.name)
+	h.ResponseWriter.WriteHeader(status)
 }
 
 func (r *testRegistry) intercept(f func(w http.ResponseWriter, req *http.Request) bool) {

@@ -115,7 +115,7 @@ func TestSearchOnce(t *testing.T) {
 
 // TestManifestsAreBounded: those of one image are held in memory.
 func TestManifestsAreBounded(t *testing.T) {
-	tr := newTransfer(t.Context(), nil, Options{})
+	tr := newTransfer(t.Context(), nil, limits{}, Options{})
 	defer tr.stop()
 	m := manifestOf(oci.Descriptor{}, make([]byte, maxManifests/2))
 	if err := errors.Join(tr.manifest(m), tr.manifest(m)); err != nil {

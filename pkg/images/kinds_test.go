@@ -2,7 +2,6 @@ package images
 
 import (
 	"bytes"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -60,12 +59,6 @@ func TestIndex(t *testing.T) {
 	p := Platform{OS: "linux", Architecture: "amd64"}
 	if _, err := copyImage(t, to.from(t, "one:1"), to.to(t, "wrong:1"), Options{Platform: &p}); err == nil || !strings.Contains(err.Error(), "the image is for linux/arm64") {
 		t.Errorf("an image for another platform: %v", err)
-	}
-	// A daemon takes one image: the one for what it runs.
-	daemon := &fakeDaemon{}
-	r = must(copyImage(t, from.from(t, "multi:1"), ToDaemon(t.Context(), daemon, from.name(t, "multi:1"), spool), Options{}))(t)
-	if r.Digest == root.Digest || len(r.Layers) != 2 || len(daemon.archive) == 0 {
-		t.Errorf("into a daemon: %+v", r)
 	}
 }
 
@@ -177,34 +170,6 @@ func TestLayoutAfterAKill(t *testing.T) {
 	}
 	if _, err := ToLayout(filepath.Dir(path), "1"); err == nil {
 		t.Error("a folder with other files in it is taken for a layout")
-	}
-}
-
-func TestReferrers(t *testing.T) {
-	from, to := newTestRegistry(t), newTestRegistry(t)
-	spool := testSpool(t)
-	path := writeFile(t, oldArchive(t, "app:1", tarLayer(t, 1, 1000)))
-	r := must(copyImage(t, must(FromArchive(place(t, "docker-archive:"+path), nil, spool))(t), from.to(t, "app:1"), Options{}))(t)
-	repo := must(from.Repository("app"))(t)
-	sbom := []byte("{}")
-	if _, err := repo.PushBlob(t.Context(), client.Blob{Digest: digestOf(sbom), Size: 2, Open: func(int64) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(sbom)), nil }, Progress: func(int64) {}}); err != nil {
-		t.Fatal(err)
-	}
-	artifact := jsonOf(t, map[string]any{
-		"schemaVersion": 2, "mediaType": oci.MediaTypeImageManifest, "artifactType": "application/x-sbom", "layers": []any{},
-		"config":  oci.Descriptor{MediaType: "application/x-empty", Digest: digestOf(sbom), Size: 2},
-		"subject": oci.Descriptor{MediaType: r.MediaType, Digest: r.Digest, Size: 1},
-	})
-	must(repo.PushManifest(t.Context(), oci.Reference{Digest: digestOf(artifact)}, oci.MediaTypeImageManifest, artifact))(t)
-	dir := t.TempDir()
-	must(copyImage(t, from.from(t, "app:1"), must(ToLayout(dir, "1"))(t), Options{Referrers: true}))(t)
-	must(copyImage(t, must(FromLayout(dir, oci.Reference{}))(t), to.to(t, "app:1"), Options{Referrers: true}))(t)
-	var found []oci.Digest
-	for d, err := range must(to.Repository("app"))(t).Referrers(t.Context(), r.Digest, "") {
-		found = append(found, must(d.Digest, err)(t))
-	}
-	if !slices.Equal(found, []oci.Digest{digestOf(artifact)}) {
-		t.Errorf("referrers %v, want %s", found, digestOf(artifact))
 	}
 }
 

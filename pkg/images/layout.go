@@ -50,6 +50,9 @@ func (l layout) root(ctx context.Context) (oci.Descriptor, error) {
 	var tags []string
 	for _, c := range in.Manifests {
 		tag := c.Annotations[refName]
+		if l.reference == (oci.Reference{}) && isAttachment(tag) {
+			continue // a signature, or a list of them
+		}
 		if tag != "" {
 			tags, tagged = append(tags, tag), append(tagged, c.Descriptor)
 		}
@@ -136,13 +139,42 @@ func (e *missingError) Error() string {
 	return fmt.Sprintf("%s has not all of the image: %s is missing", e.what, e.d.Digest)
 }
 
-// referrers looks at what index.json names: that is where writers put them.
+// tagged reads the manifest with a tag; found is false if there is none.
+func (l layout) tagged(ctx context.Context, tag string) (m client.Manifest, found bool, err error) {
+	in, err := readIndex(l.index)
+	if err != nil {
+		return m, false, err
+	}
+	for _, c := range in.Manifests {
+		if c.Annotations[refName] == tag {
+			m, err = l.manifest(ctx, c.Descriptor)
+			return m, true, err
+		}
+	}
+	return m, false, nil
+}
+
+// referrers looks at all that index.json names, and at the list under the referrers tag:
+// writers use one or the other.
 func (l layout) referrers(ctx context.Context, subject oci.Digest) iter.Seq2[oci.Descriptor, error] {
 	return func(yield func(oci.Descriptor, error) bool) {
 		in, err := readIndex(l.index)
+		list, found, listErr := l.tagged(ctx, client.ReferrersTag(subject))
+		var listed index
+		if err == nil && found {
+			err = listErr
+		}
+		if err == nil && found {
+			listed, err = readIndex(list.Content)
+		}
 		if err != nil {
 			yield(oci.Descriptor{}, err)
 			return
+		}
+		for _, c := range listed.Manifests {
+			if !yield(c.Descriptor, nil) {
+				return
+			}
 		}
 		for _, c := range in.Manifests {
 			m, err := l.manifest(ctx, c.Descriptor)

@@ -32,7 +32,7 @@ type folderWriter struct {
 	tag string
 
 	mu    sync.Mutex
-	extra []oci.Descriptor // manifests that refer to others: index.json has to name them
+	extra []oci.Descriptor // referrers and signatures, which index.json has to name too
 }
 
 // ToLayout writes an image into a layout, which is made if it is not there. tag may be
@@ -109,7 +109,7 @@ func (w *folderWriter) writeBy(path string, fill func(io.Writer) error) (err err
 	return os.Rename(f.Name(), path)
 }
 
-func (w *folderWriter) platform(context.Context) (*Platform, error) { return nil, nil }
+func (w *folderWriter) limits(context.Context) (limits, error) { return limits{}, nil }
 
 // hasImage says no: looking for each blob is as cheap.
 func (w *folderWriter) hasImage(context.Context, oci.Descriptor) (bool, error) { return false, nil }
@@ -124,7 +124,7 @@ func (w *folderWriter) putBlob(ctx context.Context, b Blob, progress func(delta 
 }
 
 func (w *folderWriter) putManifest(_ context.Context, m client.Manifest) error {
-	if parsed, err := oci.ParseManifest(m.MediaType, m.Content); err == nil && parsed.Subject != "" {
+	if refersTo(m) != "" {
 		w.mu.Lock()
 		w.extra = append(w.extra, m.Descriptor)
 		w.mu.Unlock()
@@ -132,10 +132,17 @@ func (w *folderWriter) putManifest(_ context.Context, m client.Manifest) error {
 	return w.write(blobPath(m.Digest), bytes.NewReader(m.Content))
 }
 
+func (w *folderWriter) putTag(_ context.Context, tag string, m client.Manifest) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.extra = append(w.extra, withTag(m.Descriptor, tag))
+	return nil
+}
+
 // finish names the image in index.json, and keeps what else is there as it is.
-func (w *folderWriter) finish(ctx context.Context, root client.Manifest) (string, error) {
+func (w *folderWriter) finish(ctx context.Context, root client.Manifest) (named, error) {
 	if err := w.putManifest(ctx, root); err != nil {
-		return "", err
+		return named{}, err
 	}
 	in := map[string]json.RawMessage{}
 	old, err := readSmall(filepath.Join(w.dir, indexFile), maxIndexFile)
@@ -143,51 +150,44 @@ func (w *folderWriter) finish(ctx context.Context, root client.Manifest) (string
 		err = json.Unmarshal(old, &in)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("read index.json of %s: %w", w.dir, err)
+		return named{}, fmt.Errorf("read index.json of %s: %w", w.dir, err)
 	}
 	content, err := w.updated(in, root)
 	if err != nil {
-		return "", err
+		return named{}, err
 	}
 	place := Place{Kind: OCILayout, Path: w.dir, Reference: oci.Reference{Tag: w.tag}}
-	return place.String(), w.write(indexFile, bytes.NewReader(content))
+	return named{name: place.String()}, w.write(indexFile, bytes.NewReader(content))
 }
 
 // updated is index.json with the image in it. Entries of others stay byte for byte.
 func (w *folderWriter) updated(in map[string]json.RawMessage, root client.Manifest) ([]byte, error) {
-	var entries []json.RawMessage
+	var all []json.RawMessage
 	if have := in["manifests"]; have != nil {
-		if err := json.Unmarshal(have, &entries); err != nil {
+		if err := json.Unmarshal(have, &all); err != nil {
 			return nil, fmt.Errorf("read index.json of %s: %w", w.dir, err)
 		}
 	}
-	named := []oci.Descriptor{root.Descriptor}
-	if w.tag != "" {
-		named[0].Annotations = map[string]string{refName: w.tag}
-	}
-	for _, d := range w.extra {
-		if d.Digest != root.Digest {
-			named = append(named, d)
-		}
-	}
-	entries = slices.DeleteFunc(entries, func(raw json.RawMessage) bool {
+	ours := entries(withTag(root.Descriptor, w.tag), w.extra)
+	all = slices.DeleteFunc(all, func(raw json.RawMessage) bool {
 		var d oci.Descriptor
 		if json.Unmarshal(raw, &d) != nil {
 			return false
 		}
 		tag := d.Annotations[refName]
-		replaced := tag != "" && tag == w.tag
-		return replaced || tag == "" && slices.ContainsFunc(named, func(n oci.Descriptor) bool { return n.Digest == d.Digest })
+		return slices.ContainsFunc(ours, func(n oci.Descriptor) bool {
+			return tag == n.Annotations[refName] && tag != "" || tag == "" && d.Digest == n.Digest
+		})
 	})
-	for _, d := range named {
+	for _, d := range ours {
 		raw, err := json.Marshal(d)
 		if err != nil {
 			return nil, err
 		}
-		entries = append(entries, raw)
+		all = append(all, raw)
 	}
 	var err error
-	if in["manifests"], err = json.Marshal(entries); err != nil {
+	if in["manifests"], err = json.Marshal(all); err != nil {
 		return nil, err
 	}
 	in["schemaVersion"] = json.RawMessage("2")

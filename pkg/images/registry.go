@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"sync"
 
 	"github.com/pierless/pierless/pkg/client"
 	"github.com/pierless/pierless/pkg/oci"
@@ -16,6 +17,9 @@ type remote struct {
 	repo *client.Repository
 	host string
 	name Name
+
+	mu       sync.Mutex
+	unlisted map[oci.Digest][]oci.Descriptor // referrers that the registry does not list, by subject
 }
 
 func newRemote(c *client.Client, n Name) (*remote, error) {
@@ -23,7 +27,7 @@ func newRemote(c *client.Client, n Name) (*remote, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &remote{repo: repo, host: c.Host(), name: n}, nil
+	return &remote{repo: repo, host: c.Host(), name: n, unlisted: map[oci.Digest][]oci.Descriptor{}}, nil
 }
 
 // FromRegistry reads an image from the registry that c talks to.
@@ -67,7 +71,19 @@ func (r *remote) referrers(ctx context.Context, d oci.Digest) iter.Seq2[oci.Desc
 	return r.repo.Referrers(ctx, d, "")
 }
 
-func (r *remote) platform(context.Context) (*Platform, error) { return nil, nil }
+// tagged reads a tag; found is false if there is none.
+func (r *remote) tagged(ctx context.Context, tag string) (m client.Manifest, found bool, err error) {
+	m, err = r.repo.Manifest(ctx, oci.Reference{Tag: tag})
+	if isUnknown(err) {
+		return m, false, nil
+	}
+	if err != nil {
+		err = fmt.Errorf("tag %s: %w", tag, err)
+	}
+	return m, true, err
+}
+
+func (r *remote) limits(context.Context) (limits, error) { return limits{}, nil }
 
 // hasImage saves a request per blob: a registry takes an image manifest only with all that
 // it names. A blob may have been deleted since; the PUT of the manifest tells.
@@ -102,22 +118,53 @@ func (r *remote) putManifest(ctx context.Context, m client.Manifest) error {
 	return r.push(ctx, oci.Reference{Digest: m.Digest}, m)
 }
 
-func (r *remote) finish(ctx context.Context, root client.Manifest) (string, error) {
+func (r *remote) putTag(ctx context.Context, tag string, m client.Manifest) error {
+	return r.push(ctx, oci.Reference{Tag: tag}, m)
+}
+
+// finish lists referrers before the image gets its tag: it never shows without them.
+func (r *remote) finish(ctx context.Context, root client.Manifest) (named, error) {
 	ref := oci.Reference{Tag: r.name.Tag}
 	if ref.Tag == "" {
 		ref = r.name.Reference()
 	}
 	if r.name.Digest != "" && r.name.Digest != root.Digest {
-		return "", fmt.Errorf("the image has the digest %s, not %s: name a tag, or leave out the digest", root.Digest, r.name.Digest)
+		return named{}, fmt.Errorf("the image has the digest %s, not %s: name a tag, or leave out the digest", root.Digest, r.name.Digest)
+	}
+	if err := r.list(ctx); err != nil {
+		return named{}, err
+	}
+	if err := r.push(ctx, ref, root); err != nil {
+		return named{}, err
 	}
 	n := r.name
 	n.Digest = ""
-	return n.String(), r.push(ctx, ref, root)
+	return named{name: n.String()}, r.list(ctx) // the image may be a referrer itself
 }
 
 func (r *remote) push(ctx context.Context, ref oci.Reference, m client.Manifest) error {
-	if _, err := r.repo.PushManifest(ctx, ref, m.MediaType, m.Content); err != nil {
+	d, subject, err := r.repo.PutManifest(ctx, ref, m.MediaType, m.Content)
+	if err != nil {
 		return fmt.Errorf("manifest %s: %w", m.Digest, err)
+	}
+	if subject != "" {
+		r.mu.Lock()
+		r.unlisted[subject] = append(r.unlisted[subject], d)
+		r.mu.Unlock()
+	}
+	return nil
+}
+
+// list adds referrers to the lists that clients keep in a registry without the referrers
+// API: one write for each subject, however many there are.
+func (r *remote) list(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for subject, referrers := range r.unlisted {
+		if err := r.repo.AddReferrers(ctx, subject, referrers...); err != nil {
+			return err
+		}
+		delete(r.unlisted, subject)
 	}
 	return nil
 }

@@ -28,6 +28,7 @@ type transfer struct {
 	stop  context.CancelFunc
 	group *errgroup.Group
 	to    Destination
+	takes limits
 	opts  Options
 
 	mu        sync.Mutex
@@ -35,19 +36,33 @@ type transfer struct {
 	assumed   map[oci.Digest]*assumption
 	result    Result
 	manifests []client.Manifest // children before parents
-	held      int64             // bytes of manifests
+	tags      []taggedManifest
+	held      int64 // bytes of manifests
 
 	repairs sync.Mutex // one manifest at a time has its blobs sent again
 }
 
-func newTransfer(ctx context.Context, to Destination, opts Options) *transfer {
+// taggedManifest is a manifest that has a tag of its own beside the image's name.
+type taggedManifest struct {
+	tag string
+	client.Manifest
+}
+
+func newTransfer(ctx context.Context, to Destination, takes limits, opts Options) *transfer {
 	if opts.Jobs <= 0 {
 		opts.Jobs = defaultJobs
 	}
 	if opts.Observer == nil {
 		opts.Observer = nobody{}
 	}
-	t := &transfer{to: to, opts: opts, seen: map[oci.Digest]bool{}, assumed: map[oci.Digest]*assumption{}}
+	if opts.Platform == nil {
+		opts.Platform = takes.platform
+	}
+	if opts.Referrers && takes.platform != nil {
+		opts.Referrers = false
+		opts.Observer.Note("Docker keeps no referrers: signatures and SBOMs are not copied")
+	}
+	t := &transfer{to: to, takes: takes, opts: opts, seen: map[oci.Digest]bool{}, assumed: map[oci.Digest]*assumption{}}
 	t.result.Layers = []Layer{} // in JSON a list, even an empty one
 	ctx, t.stop = context.WithCancel(ctx)
 	t.group, t.ctx = errgroup.WithContext(ctx)
@@ -140,8 +155,15 @@ func (t *transfer) manifest(m client.Manifest) error {
 	return nil
 }
 
+// tag takes another name of a manifest that was handed over.
+func (t *transfer) tag(tag string, m client.Manifest) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.tags = append(t.tags, taggedManifest{tag, m})
+}
+
 // putManifests sends all manifests but the root: images at once, as they name blobs
-// alone, then those that name manifests.
+// alone, then those that name manifests, then tags.
 func (t *transfer) putManifests(ctx context.Context, root client.Manifest) error {
 	leaves, leafCtx := errgroup.WithContext(ctx)
 	leaves.SetLimit(t.opts.Jobs)
@@ -162,6 +184,11 @@ func (t *transfer) putManifests(ctx context.Context, root client.Manifest) error
 	}
 	for _, m := range parents {
 		if err := t.to.putManifest(ctx, m); err != nil {
+			return err
+		}
+	}
+	for _, m := range t.tags {
+		if err := t.to.putTag(ctx, m.tag, m.Manifest); err != nil {
 			return err
 		}
 	}

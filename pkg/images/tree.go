@@ -22,6 +22,8 @@ type store interface {
 	blob(d oci.Descriptor) Blob
 	// referrers are the manifests whose subject is d.
 	referrers(ctx context.Context, d oci.Digest) iter.Seq2[oci.Descriptor, error]
+	// tagged is the manifest with a tag, if there is one.
+	tagged(ctx context.Context, tag string) (m client.Manifest, found bool, err error)
 }
 
 const (
@@ -43,6 +45,18 @@ type index struct {
 func readIndex(content []byte) (in index, err error) {
 	err = json.Unmarshal(content, &in)
 	return in, err
+}
+
+// attestations are the entries that BuildKit made for an image (its docs,
+// "Image Attestation Storage").
+func (in index) attestations(image oci.Digest) []oci.Descriptor {
+	var found []oci.Descriptor
+	for _, c := range in.Manifests {
+		if c.Annotations["vnd.docker.reference.digest"] == string(image) {
+			found = append(found, c.Descriptor)
+		}
+	}
+	return found
 }
 
 // child is one entry of an index.
@@ -73,27 +87,62 @@ func sendTree(ctx context.Context, s store, t *transfer) (client.Manifest, error
 	if err != nil {
 		return client.Manifest{}, err
 	}
-	root, err := pick(ctx, s, d, t.opts.Platform)
+	p, err := pick(ctx, s, d, t.opts.Platform)
 	if err != nil {
 		return client.Manifest{}, err
 	}
+	return sendPicked(ctx, s, p, t)
+}
+
+// picked is an image, and the rest of an index for destinations that keep the index
+// without its other images.
+type picked struct {
+	image        client.Manifest
+	attestations []oci.Descriptor  // of the image
+	indexes      []client.Manifest // that lead to it, the innermost first
+}
+
+// sendPicked hands over an image, and its indexes if the destination keeps them. root is
+// the outermost manifest.
+func sendPicked(ctx context.Context, s store, p picked, t *transfer) (root client.Manifest, err error) {
+	if t.takes.platform != nil {
+		if _, err := runnable(p.image); err != nil {
+			return p.image, err
+		}
+	}
 	w := walk{store: s, t: t}
-	return root, w.manifest(ctx, root, 0)
+	root = p.image
+	if err := w.manifest(ctx, root, 0); err != nil || !t.takes.sparse {
+		return root, err
+	}
+	for _, d := range p.attestations {
+		if err := w.descend(ctx, d, 1); err != nil && !isAbsent(err) {
+			return root, err
+		}
+	}
+	for _, root = range p.indexes {
+		if err := t.manifest(root); err != nil {
+			return root, err
+		}
+	}
+	return root, nil
 }
 
 var errNoPlatform = errors.New("the image has nothing for the platform")
 
 // pick follows indexes down to the image for a platform; without one, d it is.
-func pick(ctx context.Context, s store, d oci.Descriptor, p *Platform) (client.Manifest, error) {
+func pick(ctx context.Context, s store, d oci.Descriptor, p *Platform) (picked, error) {
 	if p == nil {
-		return s.manifest(ctx, d)
+		m, err := s.manifest(ctx, d)
+		return picked{image: m}, err
 	}
 	look := search{store: s, platform: *p, seen: map[oci.Digest]bool{}}
-	m, err := look.in(ctx, d, 0)
+	var err error
+	look.found.image, err = look.in(ctx, d, 0)
 	if errors.Is(err, errNoPlatform) {
-		return m, fmt.Errorf("%w %s, but for %s: choose with --platform", errNoPlatform, p, strings.Join(look.others, ", "))
+		err = fmt.Errorf("%w %s, but for %s: choose with --platform", errNoPlatform, p, strings.Join(look.others, ", "))
 	}
-	return m, err
+	return look.found, err
 }
 
 // search looks for the image for a platform.
@@ -102,6 +151,7 @@ type search struct {
 	platform Platform
 	seen     map[oci.Digest]bool // without success
 	others   []string            // platforms that are there
+	found    picked
 }
 
 func (s *search) in(ctx context.Context, d oci.Descriptor, depth int) (client.Manifest, error) {
@@ -125,11 +175,15 @@ func (s *search) in(ctx context.Context, d oci.Descriptor, depth int) (client.Ma
 			s.seen[c.Digest] = true
 			found, err := s.in(ctx, c.Descriptor, depth+1)
 			if !errors.Is(err, errNoPlatform) {
+				s.found.indexes = append(s.found.indexes, m)
 				return found, err
 			}
 		case c.Platform == nil:
 		case s.platform.takes(*c.Platform):
-			return s.in(ctx, c.Descriptor, depth+1)
+			found, err := s.in(ctx, c.Descriptor, depth+1)
+			s.found.indexes = append(s.found.indexes, m)
+			s.found.attestations = in.attestations(c.Digest)
+			return found, err
 		case c.Platform.OS != "unknown" && !slices.Contains(s.others, c.Platform.String()): // attestations have none
 			s.others = append(s.others, c.Platform.String())
 		}
@@ -194,15 +248,10 @@ func (w walk) manifest(ctx context.Context, m client.Manifest, depth int) error 
 	if !w.t.opts.Referrers {
 		return nil
 	}
-	for d, err := range w.store.referrers(ctx, m.Digest) {
-		if err != nil {
-			return fmt.Errorf("list what refers to %s: %w", m.Digest, err)
-		}
-		if err := w.descend(ctx, d, depth+1); err != nil {
-			return err
-		}
+	if err := w.referrers(ctx, m.Digest, depth+1); err != nil {
+		return err
 	}
-	return nil
+	return w.signatures(ctx, m.Digest, depth+1)
 }
 
 func (w walk) descend(ctx context.Context, d oci.Descriptor, depth int) error {

@@ -1,0 +1,188 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"net/http"
+	"strings"
+
+	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/route"
+)
+
+// maxListWrites is how often AddReferrers writes a list that other clients replace.
+const maxListWrites = 6
+
+// Referrers lists the manifests that refer to d, page by page (spec, end-12): those of an
+// artifact type, or all where it is empty. A registry without this list keeps it as an
+// index under a tag made of the digest (spec, "Unavailable Referrers API"), which is read.
+func (r *Repository) Referrers(
+	ctx context.Context, d oci.Digest, artifactType string,
+) iter.Seq2[oci.Descriptor, error] {
+	k := r.newCall(http.MethodGet, route.Request{Kind: route.Referrers, Digest: d}, "pull")
+	k.header.Set("Accept", oci.MediaTypeImageIndex)
+	if artifactType != "" {
+		k = k.withQuery("artifactType", artifactType)
+	}
+	return func(yield func(oci.Descriptor, error) bool) {
+		first := true
+		for page, err := range r.client.pages(ctx, k) {
+			if first && hasStatus(err,
+				http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusBadRequest) {
+				r.taggedReferrers(ctx, d, artifactType)(yield)
+				return
+			}
+			first = false
+			if !yieldIndex(page, artifactType, err, yield) {
+				return
+			}
+		}
+	}
+}
+
+// taggedReferrers reads the index that clients keep if the registry has no list.
+func (r *Repository) taggedReferrers(
+	ctx context.Context, d oci.Digest, artifactType string,
+) iter.Seq2[oci.Descriptor, error] {
+	return func(yield func(oci.Descriptor, error) bool) {
+		m, err := r.Manifest(ctx, oci.Reference{Tag: ReferrersTag(d)})
+		if is(err, oci.ManifestUnknown) || is(err, oci.NameUnknown) {
+			return
+		}
+		yieldIndex(m.Content, artifactType, err, yield)
+	}
+}
+
+// ReferrersTag is the tag under which clients list the referrers of d in a registry
+// without the referrers API (spec, "Referrers Tag Schema").
+func ReferrersTag(d oci.Digest) string {
+	const longestAlgorithm, longestEncoded = 32, 64
+	a, e := string(d.Algorithm()), d.Encoded()
+	return a[:min(len(a), longestAlgorithm)] + "-" + e[:min(len(e), longestEncoded)]
+}
+
+// yieldIndex hands on the descriptors of an index that are of the type. A registry need
+// not filter.
+func yieldIndex(content []byte, artifactType string, err error, yield func(oci.Descriptor, error) bool) bool {
+	var index oci.Index
+	if err == nil {
+		if err = json.Unmarshal(content, &index); err != nil {
+			err = fmt.Errorf("the list of referrers is no index: %w", err)
+		}
+	}
+	if err != nil {
+		yield(oci.Descriptor{}, err)
+		return false
+	}
+	for _, d := range index.Manifests {
+		if (artifactType == "" || d.ArtifactType == artifactType) && !yield(d, nil) {
+			return false
+		}
+	}
+	return true
+}
+
+// AddReferrers adds manifests to the list of those that refer to subject, which clients
+// keep under the referrers tag of a registry without the referrers API (spec, "Pushing
+// Manifests with Subject"). Entries of other clients stay. Two clients that write the list
+// at once can each replace what the other wrote: the list is read again after each write,
+// and the write is conditional if the registry sends an ETag.
+func (r *Repository) AddReferrers(ctx context.Context, subject oci.Digest, referrers ...oci.Descriptor) error {
+	ref := oci.Reference{Tag: ReferrersTag(subject)}
+	if err := r.addToList(ctx, ref, referrers); err != nil {
+		return fmt.Errorf("list the referrers of %s under the tag %s: %w", subject, ref.Tag, err)
+	}
+	return nil
+}
+
+func (r *Repository) addToList(ctx context.Context, ref oci.Reference, referrers []oci.Descriptor) error {
+	for writes := 0; ; writes++ {
+		if writes > 1 { // another client replaced the list: let it finish
+			if err := r.client.opts.Sleep(ctx, backoff(nil, writes)); err != nil {
+				return err
+			}
+		}
+		list, etag, err := r.referrersList(ctx, ref)
+		if err != nil {
+			return err
+		}
+		content, missing, err := list.with(referrers)
+		if err != nil || !missing {
+			return err
+		}
+		if writes == maxListWrites {
+			return fmt.Errorf("other clients replaced the list %d times: push again", writes)
+		}
+		_, err = r.putManifest(ctx, ref, oci.MediaTypeImageIndex, content, etag)
+		if err != nil && !hasStatus(err, http.StatusPreconditionFailed) {
+			return err
+		}
+	}
+}
+
+// referrersList is the index under a referrers tag. Fields and entries that other clients
+// wrote are kept byte for byte.
+type referrersList map[string]json.RawMessage
+
+// referrersList reads the list, and the ETag to write it with, if there is a strong one.
+func (r *Repository) referrersList(
+	ctx context.Context, ref oci.Reference,
+) (list referrersList, etag string, err error) {
+	m, header, err := r.manifest(ctx, ref)
+	switch {
+	case is(err, oci.ManifestUnknown) || is(err, oci.NameUnknown):
+		return referrersList{}, "", nil
+	case err != nil:
+		return nil, "", err
+	case m.MediaType != oci.MediaTypeImageIndex:
+		return nil, "", fmt.Errorf("the tag names a manifest of type %s, which is no list of referrers: "+
+			"delete it, or push to another repository", printable(m.MediaType))
+	}
+	if err := json.Unmarshal(m.Content, &list); err != nil {
+		return nil, "", err
+	}
+	if list == nil { // null
+		list = referrersList{}
+	}
+	if etag = header.Get("ETag"); strings.HasPrefix(etag, "W/") {
+		etag = "" // a weak one never matches (RFC 9110, 13.1.1)
+	}
+	return list, etag, nil
+}
+
+// with is the list with referrers in it. missing is whether one of them was not.
+func (l referrersList) with(referrers []oci.Descriptor) (content []byte, missing bool, err error) {
+	entries := []json.RawMessage{}
+	listed := map[oci.Digest]bool{}
+	if have := l["manifests"]; have != nil {
+		if err := json.Unmarshal(have, &entries); err != nil {
+			return nil, false, fmt.Errorf("read the list: %w", err)
+		}
+	}
+	for _, raw := range entries {
+		var d oci.Descriptor
+		if json.Unmarshal(raw, &d) == nil { // others' malformed entries stay as well
+			listed[d.Digest] = true
+		}
+	}
+	for _, d := range referrers {
+		if listed[d.Digest] {
+			continue
+		}
+		listed[d.Digest], missing = true, true
+		raw, err := json.Marshal(d)
+		if err != nil {
+			return nil, false, err
+		}
+		entries = append(entries, raw)
+	}
+	if l["manifests"], err = json.Marshal(entries); err != nil {
+		return nil, false, err
+	}
+	l["schemaVersion"] = json.RawMessage("2")
+	l["mediaType"] = json.RawMessage(`"` + oci.MediaTypeImageIndex + `"`)
+	content, err = json.Marshal(l)
+	return content, missing, err
+}
