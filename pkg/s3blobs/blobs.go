@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
+	"github.com/pierless/pierless/pkg/awsclient"
 	"github.com/pierless/pierless/pkg/registry"
 )
 
@@ -72,6 +73,9 @@ func New(client *s3.Client, bucket string, opts Options) *Blobs {
 	if opts.Parallel <= 0 {
 		opts.Parallel = 6
 	}
+	client = s3.New(client.Options(), func(o *s3.Options) {
+		o.APIOptions = append(o.APIOptions, awsclient.MarkUnavailable(registry.ErrUnavailable))
+	})
 	return &Blobs{
 		client: client, presign: s3.NewPresignClient(client), signer: v4.NewSigner(),
 		bucket: aws.String(bucket), options: opts,
