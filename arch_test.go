@@ -28,15 +28,17 @@ var arrows = map[string][]string{
 	"pkg/direct":                {"pkg/oci"},
 	"pkg/registry":              {"pkg/direct", "pkg/oci"},
 	"pkg/registry/registrytest": {"pkg/direct", "pkg/oci", "pkg/registry"},
-	"pkg/server":                {"pkg/auth", "pkg/direct", "pkg/oci", "pkg/registry", "pkg/route"},
+	"pkg/server":                {"pkg/auth", "pkg/direct", "pkg/idle", "pkg/oci", "pkg/registry", "pkg/route"},
 	"pkg/auth":                  {"pkg/oci", "pkg/route"},
 	"pkg/local":                 {"pkg/direct", "pkg/oci", "pkg/registry"},
-	"pkg/s3blobs":               {"pkg/direct", "pkg/oci", "pkg/registry"},
-	"pkg/ddbnames":              {"pkg/registry"},
+	"pkg/s3blobs":               {"pkg/awsclient", "pkg/direct", "pkg/oci", "pkg/registry"},
+	"pkg/ddbnames":              {"pkg/awsclient", "pkg/registry"},
 	"pkg/storetest":             {"pkg/awsenv", "pkg/ddbnames", "pkg/direct", "pkg/local", "pkg/oci", "pkg/registry", "pkg/s3blobs"},
 	"pkg/client":                {"pkg/direct", "pkg/oci", "pkg/route"},
 	"pkg/images":                {"pkg/client", "pkg/oci"},
-	"pkg/proxy":                 {"pkg/client", "pkg/direct", "pkg/oci", "pkg/route"},
+	"pkg/guard":                 {"pkg/client"},
+	"pkg/idle":                  {"pkg/oci"},
+	"pkg/proxy":                 {"pkg/client", "pkg/direct", "pkg/guard", "pkg/idle", "pkg/oci", "pkg/route"},
 	"pkg/verify":                {"pkg/oci"},
 	"pkg/doctor":                {"pkg/direct", "pkg/oci", "pkg/verify"},
 	"pkg/sweep":                 {"pkg/registry"},
@@ -62,6 +64,7 @@ var arrows = map[string][]string{
 	// The local cloud knows nothing of registries: what is deployed is all it has.
 	"localstack/cloud": {
 		cloudInternal + "gateway", cloudInternal + "iam", cloudInternal + "lambda", cloudInternal + "policyproxy", cloudInternal + "template",
+		"pkg/guard",
 	},
 	cloudInternal + "gateway":     {},
 	cloudInternal + "iam":         {},
@@ -69,7 +72,7 @@ var arrows = map[string][]string{
 	cloudInternal + "policyproxy": {cloudInternal + "iam"},
 	cloudInternal + "template":    {},
 	"cmd/pierless": {
-		"pkg/auth", "pkg/awsenv", "pkg/client", "pkg/ddbnames", "pkg/doctor", "pkg/env", "pkg/images", "pkg/local", "pkg/oci", "pkg/proxy", "pkg/registry",
+		"pkg/auth", "pkg/awsenv", "pkg/client", "pkg/ddbnames", "pkg/doctor", "pkg/env", "pkg/guard", "pkg/idle", "pkg/images", "pkg/local", "pkg/oci", "pkg/proxy", "pkg/registry",
 		"pkg/s3blobs", "pkg/server", "pkg/sweep", "pkg/verify",
 	},
 }

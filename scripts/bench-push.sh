@@ -22,11 +22,18 @@ build() {
   CGO_ENABLED=0 go build -C tools/benchpush -trimpath -o "$PWD/bin/benchpush" .
 }
 
-# What was running before stays running. The table is in LocalStack for both servers.
+# A LocalStack that was running before stays running. Only up.sh knows whether it found one:
+# a busy one may be too slow for a second question. The table is in LocalStack for both servers.
 start_localstack() {
-  curl -fs -m 5 -o /dev/null "http://127.0.0.1:${PIERLESS_LOCALSTACK_PORT:-4566}/_localstack/health" || started=yes
-  localstack/up.sh >/dev/null
+  local before after status=0
+  before=$(localstack_pid)
+  localstack/up.sh >/dev/null || status=$?
+  after=$(localstack_pid)
+  [ "$before" = "$after" ] || started=yes
+  return "$status"
 }
+
+localstack_pid() { cat .cache/localstack/pid 2>/dev/null || true; }
 
 # start_versitygw keeps objects in files, on the same disk as LocalStack does.
 start_versitygw() {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pierless/pierless/pkg/guard"
 	"github.com/pierless/pierless/pkg/proxy"
 )
 
@@ -87,7 +88,7 @@ func runProxy(cmd *cobra.Command, f proxyFlags) error {
 	if f.SpoolMax, err = parseSize(f.spoolMax); err != nil {
 		return fmt.Errorf("--spool-max: %w", err)
 	}
-	if !proxy.Loopback(f.Listen) && !f.allowRemote {
+	if !guard.Loopback(f.Listen) && !f.allowRemote {
 		return fmt.Errorf("%s can be reached from other machines: give --allow-remote if that is what you want", f.Listen)
 	}
 	listener, err := new(net.ListenConfig).Listen(cmd.Context(), "tcp", f.Listen)
@@ -104,7 +105,7 @@ func runProxy(cmd *cobra.Command, f proxyFlags) error {
 	}
 	at := listener.Addr().String()
 	log.Info("ready", "listen", at, "registry", p.Upstream(), "spool", p.Spool(), "try", "docker push "+at+"/<name>:<tag>")
-	if !proxy.Loopback(at) {
+	if !guard.Loopback(at) {
 		log.Warn("other machines can reach this address: what they send, passwords too, can be read on the way", "listen", at)
 	}
 	served := run(cmd.Context(), listener, p, log)

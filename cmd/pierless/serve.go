@@ -14,7 +14,8 @@ import (
 
 	"github.com/pierless/pierless/pkg/auth"
 	"github.com/pierless/pierless/pkg/env"
-	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/guard"
+	"github.com/pierless/pierless/pkg/idle"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/server"
 	"github.com/pierless/pierless/pkg/sweep"
@@ -32,7 +33,13 @@ Every hour, and at the start, it drops uploads that nobody completed, as 'pierle
 sweep' does.
 
 Without an administrator's token the registry is open: listen beyond loopback only
-behind something that is not. 'pierless token' makes one.`
+behind something that is not. 'pierless token' makes one. An open registry, and one on
+loopback with --anonymous-pull, refuses requests that web pages send, and requests for a
+host name that a page could have made its own: clients use an IP address, localhost or a
+name given with --allow-host. Beyond loopback, names without a dot work too.
+
+Before it is ready it reads from its store once, and says what to set if that fails.
+/healthz answers 200 while the store can be read, else 503.`
 
 const serveExample = `  pierless serve
   pierless serve --listen 127.0.0.1:5001 --data /srv/registry
@@ -41,6 +48,7 @@ const serveExample = `  pierless serve
 const (
 	headerTimeout = 10 * time.Second // to send the request line and headers
 	idleTimeout   = 2 * time.Minute  // between two requests of a connection
+	startTimeout  = 15 * time.Second // for the store to answer at the start
 	stopTimeout   = 30 * time.Second // for requests under way at the end
 	sweepInterval = time.Hour        // in the background
 )
@@ -53,6 +61,10 @@ func newServe(getenv func(string) string) *cobra.Command {
 	f.StringVar(&c.Data, "data", c.Data, "folder of the embedded store (PIERLESS_DATA)")
 	f.BoolVar(&c.ServeBlobs, "serve-blobs", c.ServeBlobs, "send blob bytes through this process instead of redirecting to S3 (PIERLESS_SERVE_BLOBS)")
 	f.BoolVar(&c.RedirectHead, "redirect-head", c.RedirectHead, "redirect HEAD of blobs to S3 too, for a gateway that loses Content-Length (PIERLESS_REDIRECT_HEAD)")
+	f.StringSliceVar(&c.AllowHosts, "allow-host", c.AllowHosts,
+		"another name, host or host:port, under which clients know an open registry (PIERLESS_ALLOW_HOST)")
+	f.BoolVar(&c.RequestLog, "request-log", c.RequestLog,
+		"log each request, not only those that fail by a fault of the registry (PIERLESS_REQUEST_LOG)")
 	f.BoolVar(&c.AllowSparse, "allow-sparse", c.AllowSparse, "accept indexes whose children are not all pushed (PIERLESS_ALLOW_SPARSE)")
 	f.StringVar(&c.AdminTokenSHA256, "admin-token-sha256", c.AdminTokenSHA256, "SHA-256 of the token that opens the registry, see 'pierless token'; empty: open to all (PIERLESS_ADMIN_TOKEN_SHA256)")
 	f.BoolVar(&c.AnonymousPull, "anonymous-pull", c.AnonymousPull, "let everybody pull; pushes still need the token (PIERLESS_ANONYMOUS_PULL)")
@@ -64,36 +76,64 @@ func serve(cmd *cobra.Command, c env.Config) error {
 	c.ServeBlobs = c.ServeBlobs || !c.OnAWS()
 
 	log := newLog(cmd.ErrOrStderr(), c.Log)
-	names, blobs, closeStore, err := openStore(cmd.Context(), c)
+	s, err := openStore(cmd.Context(), c)
 	if err != nil {
 		return err
 	}
 	defer func() {
-		if err := closeStore(); err != nil {
+		if err := s.close(); err != nil {
 			log.Error("close the store", "error", err)
 		}
 	}()
-	reg := registry.New(names, blobs, registry.Options{AllowSparse: c.AllowSparse, Log: log})
-	opts := server.Options{Log: log, ServeBlobs: c.ServeBlobs, RedirectHead: c.RedirectHead}
-	handler, err := guarded(server.All(reg, opts), c, opts)
-	if err != nil {
+	if err := s.checkIn(cmd.Context(), startTimeout); err != nil {
 		return err
 	}
-
+	reg := registry.New(s.names, s.blobs, registry.Options{AllowSparse: c.AllowSparse, Log: log})
 	listener, err := new(net.ListenConfig).Listen(cmd.Context(), "tcp", c.Listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
+	handler, err := newHandler(reg, c, listener.Addr(), log)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	logReady(log, c, listener.Addr())
+	defer sweepInBackground(cmd.Context(), reg, log)() // before the store is closed
+	handler = withLimits(idle.Default(), withHealth(&health{check: s.checkIn, log: log}, handler))
+	return run(cmd.Context(), listener, handler, log)
+}
+
+// newHandler puts in front of the registry what one process needs: from the outside, the
+// guard against web pages, access control, and the limit of bodies at a time.
+func newHandler(reg *registry.Registry, c env.Config, at net.Addr, log *slog.Logger) (http.Handler, error) {
+	opts := server.Options{Log: log, ServeBlobs: c.ServeBlobs, RedirectHead: c.RedirectHead, ErrorsOnly: !c.RequestLog}
+	refuse := server.Refuse(opts)
+	handler, err := guarded(limitBodies(maxBodies, bodyWait, refuse, server.All(reg, opts)), c, opts)
+	if err != nil {
+		return nil, err
+	}
+	// Behind a token there is nothing for strangers; an address that only this machine
+	// reaches is private although it asks for none.
+	if c.AdminTokenSHA256 == "" || c.AnonymousPull && guard.Loopback(at.String()) {
+		listen, err := withPort(c.Listen, at)
+		if err != nil {
+			return nil, err
+		}
+		handler = withoutPages(guard.New(listen, c.AllowHosts), refuse, handler)
+	}
+	return handler, nil
+}
+
+func logReady(log *slog.Logger, c env.Config, at net.Addr) {
 	store := c.Data
 	if c.OnAWS() {
 		store = "s3://" + c.Bucket + " and DynamoDB table " + c.Table
 	}
-	log.Info("ready", "listen", listener.Addr().String(), "store", store, "try", "docker push "+listener.Addr().String()+"/<name>:<tag>")
-	if at, ok := listener.Addr().(*net.TCPAddr); ok && !at.IP.IsLoopback() && c.AdminTokenSHA256 == "" {
-		log.Warn("there is no access control: whoever reaches this address can push and delete; 'pierless token' makes a token", "listen", at.String())
+	log.Info("ready", "listen", at.String(), "store", store, "try", "docker push "+at.String()+"/<name>:<tag>")
+	if c.AdminTokenSHA256 == "" && !guard.Loopback(at.String()) {
+		log.Warn("there is no access control: every machine that reaches this address can push and delete; "+
+			"'pierless token' makes a token", "listen", at.String())
 	}
-	defer sweepInBackground(cmd.Context(), reg, log)() // before the store is closed
-	return run(cmd.Context(), listener, withHealth(handler), log)
 }
 
 // sweepInBackground sweeps until ctx ends, or until what it returns is called, which
@@ -146,18 +186,6 @@ func run(ctx context.Context, listener net.Listener, handler http.Handler, log *
 		return fmt.Errorf("stop: %w", err)
 	}
 	return nil
-}
-
-// withHealth answers /healthz beside the registry.
-func withHealth(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/healthz" {
-			oci.SetSecurityHeaders(w.Header())
-			_, _ = io.WriteString(w, "ok\n") // a prober that left needs no answer
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
 }
 
 func newLog(w io.Writer, format string) *slog.Logger {

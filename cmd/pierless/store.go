@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/pierless/pierless/pkg/awsenv"
 	"github.com/pierless/pierless/pkg/ddbnames"
@@ -12,22 +13,46 @@ import (
 	"github.com/pierless/pierless/pkg/s3blobs"
 )
 
-// openStore returns the ports that the configuration asks for.
-func openStore(ctx context.Context, c env.Config) (registry.Names, registry.Blobs, func() error, error) {
+// store is what the configuration asks for.
+type store struct {
+	names registry.Names
+	blobs registry.Blobs
+	// check makes a cheap call to each port. Its error is for the operator, not for clients.
+	check func(context.Context) error
+	close func() error
+}
+
+// checkIn checks the store within a time.
+func (s store) checkIn(ctx context.Context, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return s.check(ctx)
+}
+
+func openStore(ctx context.Context, c env.Config) (store, error) {
 	if !c.OnAWS() {
-		store, err := local.Open(c.Data)
+		s, err := local.Open(c.Data)
 		if err != nil {
-			return nil, nil, nil, fmt.Errorf("open the embedded store: %w", err)
+			return store{}, fmt.Errorf("open the embedded store: %w", err)
 		}
-		return store.Names(), store.Blobs(), store.Close, nil
+		return store{names: s.Names(), blobs: s.Blobs(), check: s.Check, close: s.Close}, nil
 	}
 	clients, err := awsenv.Load(ctx, settings(c))
 	if err != nil {
-		return nil, nil, nil, err
+		return store{}, err
 	}
 	names := ddbnames.New(clients.Dynamo, c.Table)
 	blobs := s3blobs.New(clients.S3, c.Bucket, s3blobs.Options{SSE: c.SSE, KMSKeyID: c.KMSKey})
-	return names, blobs, func() error { return nil }, nil
+	check := func(ctx context.Context) error {
+		if err := awsenv.CheckCredentials(ctx, clients); err != nil {
+			return err
+		}
+		if err := names.Check(ctx); err != nil {
+			return err
+		}
+		return blobs.Check(ctx)
+	}
+	return store{names: names, blobs: blobs, check: check, close: func() error { return nil }}, nil
 }
 
 // createStore creates bucket and table. It returns what the endpoint could not do.

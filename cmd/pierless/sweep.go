@@ -44,12 +44,12 @@ func runSweep(cmd *cobra.Command, c env.Config, asJSON bool) (err error) {
 	if err := hasStore(c); err != nil {
 		return err
 	}
-	names, blobs, closeStore, err := openStore(cmd.Context(), c)
+	s, err := openStore(cmd.Context(), c)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeStore()) }()
-	reg := registry.New(names, blobs, registry.Options{Log: newLog(cmd.ErrOrStderr(), c.Log)})
+	defer func() { err = errors.Join(err, s.close()) }()
+	reg := registry.New(s.names, s.blobs, registry.Options{Log: newLog(cmd.ErrOrStderr(), c.Log)})
 	shown := newCounter(cmd.ErrOrStderr(), "uploads looked at")
 	report, err := sweep.Run(cmd.Context(), reg, func(r sweep.Report) {
 		shown.set(r.Uploads.Ended + r.Uploads.Kept + r.Uploads.Done)

@@ -20,6 +20,7 @@ import (
 	"github.com/pierless/pierless/localstack/cloud/internal/lambda"
 	"github.com/pierless/pierless/localstack/cloud/internal/policyproxy"
 	"github.com/pierless/pierless/localstack/cloud/internal/template"
+	"github.com/pierless/pierless/pkg/guard"
 )
 
 const (
@@ -37,6 +38,7 @@ type cloud struct {
 	servers   []*http.Server
 	failed    chan error
 	address   string // of the HTTP API
+	guard     guard.Guard
 	log       *slog.Logger
 }
 
@@ -67,6 +69,7 @@ func start(ctx context.Context, c settings, out io.Writer, log *slog.Logger) (*c
 		return nil, fmt.Errorf("listen: %w", err)
 	}
 	cl.address = listener.Addr().String()
+	cl.guard = guard.New(c.listen, nil)
 	cl.serve(awsListener, cl.proxy)
 	cl.serve(listener, http.HandlerFunc(cl.front))
 	log.Info("ready", "listen", cl.address, "aws", awsListener.Addr().String(),
@@ -163,8 +166,17 @@ func (cl *cloud) invoke(ctx context.Context, function string, payload []byte) ([
 	return out, err
 }
 
-// front serves the API, and beside it what the real one does not have.
+// front serves the API, and beside it what the real one does not have: paths that need
+// no credentials, and that web pages must not reach.
 func (cl *cloud) front(w http.ResponseWriter, r *http.Request) {
+	if !strings.HasPrefix(r.URL.Path, "/_cloud/") {
+		cl.gateway.ServeHTTP(w, r)
+		return
+	}
+	if err := cl.guard.Check(r); err != nil {
+		http.Error(w, err.Error(), http.StatusForbidden)
+		return
+	}
 	id, invoke := strings.CutPrefix(r.URL.Path, "/_cloud/invoke/")
 	switch {
 	case invoke:
@@ -172,7 +184,7 @@ func (cl *cloud) front(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/_cloud/stats":
 		cl.writeStats(w)
 	default:
-		cl.gateway.ServeHTTP(w, r)
+		http.NotFound(w, r)
 	}
 }
 

@@ -297,3 +297,40 @@ func BenchmarkRequest(b *testing.B) {
 		get(b, "http://"+cl.address+"/v2/")
 	}
 }
+
+// TestPagesAreKeptOut: what needs no credentials is not for web pages.
+func TestPagesAreKeptOut(t *testing.T) {
+	cl, _ := startCloud(t, testConfig(t))
+	for _, c := range []struct {
+		method, path, host, origin string
+		status                     int
+	}{
+		{"GET", "/_cloud/stats", cl.address, "", 200},
+		{"GET", "/_cloud/stats", "evil.example", "", 403},
+		{"GET", "/_cloud/stats", cl.address, "http://evil.example", 403},
+		{"POST", "/_cloud/invoke/SweepFunction", cl.address, "", 200},
+		{"POST", "/_cloud/invoke/SweepFunction", "evil.example", "", 403},
+		{"POST", "/_cloud/invoke/SweepFunction", cl.address, "http://evil.example", 403},
+		{"GET", "/_cloud/other", cl.address, "", 404},
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), c.method, "http://"+cl.address+c.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Host = c.host
+		if c.origin != "" {
+			request.Header.Set("Origin", c.origin)
+		}
+		r, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Body.Close()
+		if r.StatusCode != c.status {
+			t.Errorf("%s %s of %s from %q: %s, want %d", c.method, c.path, c.host, c.origin, r.Status, c.status)
+		}
+	}
+	if s := cl.functions["SweepFunction"].Stats(); s.Invocations != 1 {
+		t.Errorf("%+v", s)
+	}
+}

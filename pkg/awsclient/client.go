@@ -16,15 +16,20 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/logging"
 )
 
 const (
-	dialTimeout     = 5 * time.Second
+	dialTimeout     = 3 * time.Second
 	responseTimeout = 60 * time.Second // from the end of the request to the head of its response
 	idleConnections = 64               // kept per host: S3 and DynamoDB see bursts
+	// maxBackoff is the longest pause before the SDK asks again, twice at most. Callers ask
+	// again on their part, and clients wait meanwhile.
+	maxBackoff = 500 * time.Millisecond
 )
 
 // Settings are what the caller's configuration says about AWS; the rest is the
@@ -56,12 +61,18 @@ func New(cfg aws.Config, settings Settings) (Clients, error) {
 	return Clients{
 		S3: s3.NewFromConfig(cfg, func(o *s3.Options) {
 			o.UsePathStyle = pathStyle(settings.PathStyle, aws.ToString(o.BaseEndpoint))
-			// Large objects have no checksum that the SDK could check; saying so for
-			// each of them fills the log.
-			o.DisableLogOutputChecksumValidationSkipped = true
+			o.Retryer, o.Logger = newRetryer(), logging.Nop{}
 		}),
-		Dynamo: dynamodb.NewFromConfig(cfg),
+		Dynamo: dynamodb.NewFromConfig(cfg, func(o *dynamodb.Options) {
+			// The SDK warns of a wrong checksum for each condition that does not hold
+			// (aws-sdk-go-v2#3545). Its other warnings are no better: errors are returned.
+			o.Retryer, o.Logger = newRetryer(), logging.Nop{}
+		}),
 	}, nil
+}
+
+func newRetryer() aws.Retryer {
+	return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = maxBackoff })
 }
 
 // Check reports settings that contradict each other or are missing.

@@ -36,3 +36,12 @@ func Load(ctx context.Context, settings Settings) (Clients, error) {
 	}
 	return awsclient.New(cfg, settings)
 }
+
+// CheckCredentials asks the source of the credentials for them. The error is for the
+// operator: it says what to set.
+func CheckCredentials(ctx context.Context, clients Clients) error {
+	if _, err := clients.S3.Options().Credentials.Retrieve(ctx); err != nil {
+		return fmt.Errorf("no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run with a role (cause: %w)", err)
+	}
+	return nil
+}

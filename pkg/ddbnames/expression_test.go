@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/pierless/pierless/pkg/registry"
@@ -206,7 +207,7 @@ func TestStartKeys(t *testing.T) {
 		{"p", "pa", "pa", false},
 		{"p", "q", "", true},
 	} {
-		input, nothing, err := New(nil, "t").queryInput(registry.Query{PK: "k", Prefix: test.prefix, After: test.after, Limit: 1})
+		input, nothing, err := New(dynamodb.New(dynamodb.Options{}), "t").queryInput(registry.Query{PK: "k", Prefix: test.prefix, After: test.after, Limit: 1})
 		if err != nil || nothing != test.nothing {
 			t.Errorf("%v: nothing %v, %v", test, nothing, err)
 		}

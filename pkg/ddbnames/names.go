@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"github.com/pierless/pierless/pkg/awsclient"
 	"github.com/pierless/pierless/pkg/registry"
 )
 
@@ -23,6 +24,9 @@ var _ registry.Names = (*Names)(nil)
 
 // New returns the names in a table that CreateTable or a template made.
 func New(client *dynamodb.Client, table string) *Names {
+	client = dynamodb.New(client.Options(), func(o *dynamodb.Options) {
+		o.APIOptions = append(o.APIOptions, awsclient.MarkUnavailable(registry.ErrUnavailable))
+	})
 	return &Names{client: client, table: aws.String(table)}
 }
 

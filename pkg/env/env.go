@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // Config is what the environment says. Unset variables give the defaults.
@@ -28,6 +29,11 @@ type Config struct {
 	RedirectHead  bool // PIERLESS_REDIRECT_HEAD: HEAD of blobs is redirected to S3 too
 	AllowSparse   bool // PIERLESS_ALLOW_SPARSE: indexes with missing children
 	AnonymousPull bool // PIERLESS_ANONYMOUS_PULL: pulls need no credentials
+	RequestLog    bool // PIERLESS_REQUEST_LOG: one line per request; true by default
+
+	// AllowHosts is PIERLESS_ALLOW_HOST: more hosts, each with or without a port, under
+	// which clients know a registry that is open; separated by commas.
+	AllowHosts []string
 }
 
 // Load reads variables through get, which main takes from the operating system. The
@@ -43,10 +49,15 @@ func Load(get func(string) string) (Config, error) {
 		Log:    or(get("PIERLESS_LOG"), "text"),
 
 		AdminTokenSHA256: get("PIERLESS_ADMIN_TOKEN_SHA256"),
+		RequestLog:       true,
+	}
+	if hosts := get("PIERLESS_ALLOW_HOST"); hosts != "" {
+		c.AllowHosts = strings.Split(hosts, ",")
 	}
 	for name, field := range map[string]*bool{
 		"PIERLESS_SERVE_BLOBS": &c.ServeBlobs, "PIERLESS_ALLOW_SPARSE": &c.AllowSparse,
 		"PIERLESS_ANONYMOUS_PULL": &c.AnonymousPull, "PIERLESS_REDIRECT_HEAD": &c.RedirectHead,
+		"PIERLESS_REQUEST_LOG": &c.RequestLog,
 	} {
 		value := get(name)
 		if value == "" {
@@ -72,6 +83,11 @@ func (c Config) Check() error {
 		return fmt.Errorf("PIERLESS_SSE is %q: use AES256 or aws:kms, or leave it out for the bucket's default", c.SSE)
 	case c.AnonymousPull && c.AdminTokenSHA256 == "":
 		return errors.New("PIERLESS_ANONYMOUS_PULL is set without PIERLESS_ADMIN_TOKEN_SHA256: without a token everything is open, pushes too")
+	}
+	for _, host := range c.AllowHosts {
+		if host == "" || strings.ContainsAny(host, "/*@ ") {
+			return fmt.Errorf("PIERLESS_ALLOW_HOST has %q: use hosts such as registry.example.com or registry.example.com:5000", host)
+		}
 	}
 	return nil
 }

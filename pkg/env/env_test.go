@@ -1,6 +1,7 @@
 package env_test
 
 import (
+	"reflect"
 	"testing"
 
 	"github.com/pierless/pierless/pkg/env"
@@ -17,8 +18,8 @@ func load(t *testing.T, vars map[string]string) (env.Config, error) {
 
 func TestDefaults(t *testing.T) {
 	c, err := load(t, nil)
-	want := env.Config{Listen: "127.0.0.1:5000", Data: "./pierless-data", Log: "text"}
-	if err != nil || c != want || c.OnAWS() {
+	want := env.Config{Listen: "127.0.0.1:5000", Data: "./pierless-data", Log: "text", RequestLog: true}
+	if err != nil || !reflect.DeepEqual(c, want) || c.OnAWS() {
 		t.Errorf("got %+v, %v; want %+v, embedded", c, err, want)
 	}
 }
@@ -33,6 +34,10 @@ func TestRefused(t *testing.T) {
 		{"PIERLESS_ANONYMOUS_PULL": "perhaps"},
 		{"PIERLESS_ANONYMOUS_PULL": "true"},
 		{"PIERLESS_REDIRECT_HEAD": "perhaps"},
+		{"PIERLESS_REQUEST_LOG": "perhaps"},
+		{"PIERLESS_ALLOW_HOST": "a.example,,b.example"},
+		{"PIERLESS_ALLOW_HOST": "http://a.example"},
+		{"PIERLESS_ALLOW_HOST": "*"},
 	} {
 		if c, err := load(t, vars); err == nil {
 			t.Errorf("%v was accepted: %+v", vars, c)
@@ -44,5 +49,12 @@ func TestAWS(t *testing.T) {
 	c, err := load(t, map[string]string{"PIERLESS_BUCKET": "b", "PIERLESS_TABLE": "t", "PIERLESS_SERVE_BLOBS": "true", "PIERLESS_SSE": "aws:kms"})
 	if err != nil || !c.OnAWS() || !c.ServeBlobs {
 		t.Errorf("got %+v, %v; want AWS with served blobs", c, err)
+	}
+}
+
+func TestAllowHosts(t *testing.T) {
+	c, err := load(t, map[string]string{"PIERLESS_ALLOW_HOST": "a.example,b.example:5000", "PIERLESS_REQUEST_LOG": "false"})
+	if want := []string{"a.example", "b.example:5000"}; err != nil || !reflect.DeepEqual(c.AllowHosts, want) || c.RequestLog {
+		t.Errorf("got %+v, %v; want hosts %q and no log", c, err, want)
 	}
 }

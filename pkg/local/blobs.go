@@ -89,14 +89,14 @@ func (b *blobs) create(key, path string, fill func(*os.File) error) error {
 	return publish(staged, path)
 }
 
-// write makes a durable file of its own under uploads/. Where fill or the disk
-// fails, nothing stays behind and the error comes back as it is.
+// write makes a durable file of its own under uploads/. If fill or the disk fails,
+// nothing stays behind and the error comes back: as it is, or ErrFull.
 func (b *blobs) write(key string, fill func(*os.File) error) (fileID, error) {
 	id := newFileID()
 	path := id.path(b.uploads, key)
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return id, err
+		return id, full(err)
 	}
 	err = fill(f)
 	if err == nil {
@@ -111,7 +111,7 @@ func (b *blobs) write(key string, fill func(*os.File) error) (fileID, error) {
 	if err != nil {
 		os.Remove(path) //nolint:errcheck // what stays is removed by a later Open
 	}
-	return id, err
+	return id, full(err)
 }
 
 // publish gives a staged file its name as content, durably, if that is free.
@@ -122,9 +122,9 @@ func publish(staged, path string) error {
 		return registry.ErrTaken
 	}
 	if err != nil {
-		return err
+		return full(err)
 	}
-	return syncDir(filepath.Dir(path))
+	return full(syncDir(filepath.Dir(path)))
 }
 
 // Open implements registry.Blobs. What it returns hands its file to the kernel

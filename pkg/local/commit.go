@@ -90,7 +90,7 @@ func (c *committer) flush(batch []*commit) {
 	}
 	for _, call := range batch {
 		if err != nil {
-			call.rows, call.err = nil, fmt.Errorf("commit: %w", err)
+			call.rows, call.err = nil, fmt.Errorf("commit: %w", full(err))
 		}
 		close(call.done)
 	}

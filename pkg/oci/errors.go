@@ -66,7 +66,7 @@ func Codes() []ErrorDescriptor {
 		{TagInvalid, http.StatusBadRequest, "invalid tag", "The tag breaks the spec's grammar.", false},
 		{RangeInvalid, http.StatusRequestedRangeNotSatisfiable, "invalid content range", "The chunk does not start where the upload stands; Range says where that is.", false},
 		{PaginationNumberInvalid, http.StatusBadRequest, "invalid number of results requested", "n must be a whole number that is not negative, last must be a value that can stand in the list.", false},
-		{Unavailable, http.StatusServiceUnavailable, "service unavailable", "The storage behind the registry did not answer, or too many requests met on one item. Nothing was half-written; try again.", false},
+		{Unavailable, http.StatusServiceUnavailable, "service unavailable", "The storage behind the registry does not answer, or too many requests meet on one item or in one process. Nothing is half-written; try again after the seconds in Retry-After.", false},
 		{Unknown, http.StatusInternalServerError, "unknown error", "A fault of the registry. The log has the cause under the answer's X-Request-Id.", false},
 	}
 }

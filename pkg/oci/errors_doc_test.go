@@ -34,6 +34,7 @@ func errorsDoc() []byte {
 	}
 	b.WriteString("\nSome codes come with another status where the spec asks for it: `SIZE_INVALID` with 413 for a manifest, or another body, that is too\n" +
 		"large, `TAG_INVALID` with 414 for more tags than one push can set; `UNSUPPORTED` comes with 404 for a path that is no route, and where\n" +
-		"the store takes no direct uploads.\n")
+		"the store takes no direct uploads; `BLOB_UPLOAD_INVALID` with 408 if the client stopped sending; `UNAVAILABLE` with 507 and without\n" +
+		"`Retry-After` if the disk of the embedded store is full: clients repeat a 503, and a full disk stays full.\n")
 	return b.Bytes()
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 
 	"github.com/pierless/pierless/pkg/client"
+	"github.com/pierless/pierless/pkg/idle"
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/route"
 )
@@ -34,7 +35,7 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Header.Get("Expect") == "" { // who asked whether to send gets the answer first
 		drain(r.Body)
 	}
-	stalled := stalledBody(r.Body)
+	stalled := idle.Stalled(r)
 	if stalled != nil && errors.Is(err, context.Canceled) {
 		err = fmt.Errorf("%w (cause: %w)", stalled, err)
 	}

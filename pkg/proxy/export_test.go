@@ -11,7 +11,7 @@ func (p *Proxy) Hurry() {
 }
 
 // SetBodyIdle sets how long a client may send nothing. No request may be under way.
-func (p *Proxy) SetBodyIdle(d time.Duration) { p.bodyIdle = d }
+func (p *Proxy) SetBodyIdle(d time.Duration) { p.limits.Body = d }
 
 // Expire drops the uploads that nobody has used since a moment.
 func (p *Proxy) Expire(since time.Time) { p.expire(since) }

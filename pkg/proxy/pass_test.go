@@ -38,9 +38,8 @@ func TestHosts(t *testing.T) {
 	for host, status := range map[string]int{
 		"127.0.0.1:" + port: 200, "127.9.9.9:" + port: 200, "[::1]:" + port: 200, "localhost:" + port: 200, "LOCALHOST:" + port: 200,
 		"a.localhost:" + port: 200, "host.docker.internal:" + port: 200, "other.example:7": 200,
-		"127.0.0.1": 403, "127.0.0.1:1": 403, "localhost:80": 403, "example.com:" + port: 403, "example.com": 403, "other.example:" + port: 403,
-		"127.0.0.1.example.com:" + port: 403, "localhost.example.com:" + port: 403, "10.0.0.1:" + port: 403, "0.0.0.0:" + port: 403, ":" + port: 403,
-		"host.docker.internal:7": 403,
+		"127.0.0.1:1": 200, "localhost:80": 200, "10.0.0.1:" + port: 200, "example.com:" + port: 403, "example.com": 403, "other.example:" + port: 403,
+		"127.0.0.1.example.com:" + port: 403, "localhost.example.com:" + port: 403, "proxy:" + port: 403, ":" + port: 403,
 	} {
 		if a := s.do("GET", "/v2/", nil, "Host", host); a.status != status || status == 403 && !strings.Contains(a.body, `"DENIED"`) {
 			t.Errorf("Host %s: %d %s, want %d", host, a.status, a.body, status)
@@ -296,13 +295,6 @@ func TestOptions(t *testing.T) {
 		}
 		if err := p.Close(); err != nil {
 			t.Error(err)
-		}
-	}
-	for listen, want := range map[string]bool{
-		"127.0.0.1:5000": true, "localhost:0": true, "[::1]:1": true, "0.0.0.0:1": false, ":5000": false, "10.0.0.1:1": false, "x.example:1": false, "127.0.0.1": false,
-	} {
-		if proxy.Loopback(listen) != want {
-			t.Errorf("Loopback(%q) is %v", listen, !want)
 		}
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/pierless/pierless/pkg/client"
+	"github.com/pierless/pierless/pkg/guard"
+	"github.com/pierless/pierless/pkg/idle"
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/route"
 )
@@ -34,9 +36,8 @@ type Options struct {
 	Registry string
 	// PlainHTTP asks a host without a scheme over plain HTTP.
 	PlainHTTP bool
-	// Listen is the address, host:port, on which the handler is served. Requests for
-	// another port are refused, and those for a host that is neither loopback, nor this
-	// one, nor in AllowHosts.
+	// Listen is the address, host:port, on which the handler is served. pkg/guard refuses
+	// requests for host names that are neither localhost, nor this one, nor in AllowHosts.
 	Listen string
 	// AllowHosts are more hosts, with or without a port, that clients may know us by.
 	AllowHosts []string
@@ -59,7 +60,7 @@ type Options struct {
 // Proxy is an http.Handler. It is safe for concurrent use.
 type Proxy struct {
 	upstream  *url.URL
-	guard     guard
+	guard     guard.Guard
 	spool     *spool
 	sessions  sessions
 	transport http.RoundTripper
@@ -68,8 +69,8 @@ type Proxy struct {
 	internalHosts []string
 	errorLog      *log.Logger
 
-	sleep    func(context.Context, time.Duration) error
-	bodyIdle time.Duration
+	sleep  func(context.Context, time.Duration) error
+	limits idle.Limits
 
 	stop    chan struct{}
 	stopped sync.Once
@@ -93,9 +94,9 @@ func New(opts Options) (*Proxy, error) {
 		opts.Log = slog.Default()
 	}
 	p := &Proxy{
-		upstream: upstream, guard: newGuard(opts.Listen, opts.AllowHosts), transport: opts.Transport, log: opts.Log,
-		internalHosts: opts.InternalHosts,
-		errorLog:      slog.NewLogLogger(opts.Log.Handler(), slog.LevelDebug), sleep: client.Sleep, bodyIdle: bodyIdle, stop: make(chan struct{}),
+		upstream: upstream, guard: guard.New(opts.Listen, opts.AllowHosts), transport: opts.Transport, log: opts.Log,
+		internalHosts: opts.InternalHosts, errorLog: slog.NewLogLogger(opts.Log.Handler(), slog.LevelDebug),
+		sleep: client.Sleep, limits: idle.Default(), stop: make(chan struct{}),
 	}
 	if p.transport == nil {
 		p.transport = client.NewTransport() // nothing is asked for or unpacked on the way
@@ -149,11 +150,9 @@ func (p *Proxy) expire(since time.Time) {
 // ServeHTTP implements http.Handler.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	oci.SetSecurityHeaders(w.Header())
-	if r.ContentLength != 0 {
-		r = p.limitBody(w, r)
-	}
-	if err := p.guard.check(r); err != nil {
-		p.fail(w, r, err)
+	w, r = idle.Watch(w, r, p.limits)
+	if err := p.guard.Check(r); err != nil {
+		p.fail(w, r, oci.NewError(oci.Denied, "pierless proxy: %s", err))
 		return
 	}
 	if err := p.serve(w, r); err != nil {

@@ -232,3 +232,13 @@ func (c *Conflict) Error() string {
 // After any error that is neither ErrContended nor a *Conflict, a write may have
 // been applied or not.
 var ErrContended = errors.New("another write is under way")
+
+// Errors of both ports for a store that cannot serve now. As after any other error, a write
+// may have been applied or not.
+var (
+	// ErrUnavailable: the store did not answer, or answered that it cannot, although the
+	// adapter has asked again.
+	ErrUnavailable = errors.New("the store does not answer")
+	// ErrFull: there is no room for what was to be stored.
+	ErrFull = errors.New("the store is full")
+)

@@ -137,16 +137,19 @@ func uploadKey(id string) string {
 }
 
 // Tries of one write. With the pauses of pause, contention has about two seconds
-// to pass; another fault is the adapter's to retry first.
+// to pass; another fault is the adapter's to retry first. If that took patience, the
+// store is not tried again: a client waits for the answer.
 const (
 	maxContended = 12
 	maxFaults    = 3
+	patience     = 2 * time.Second
 )
 
 // try repeats f while the store says that another write is in the way, and a few
 // times after faults. f must be safe to repeat.
 func (r *Registry) try(ctx context.Context, f func() error) error {
 	contended, faults := 0, 0
+	began := r.opts.Now()
 	for {
 		err := f()
 		var conflict *Conflict
@@ -157,6 +160,8 @@ func (r *Registry) try(ctx context.Context, f func() error) error {
 			return errors.Join(context.Cause(ctx), err)
 		case errors.Is(err, ErrContended):
 			contended++
+		case errors.Is(err, ErrUnavailable) && r.opts.Now().Sub(began) >= patience:
+			return err
 		default:
 			faults++
 		}

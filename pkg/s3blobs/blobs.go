@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
+	"github.com/pierless/pierless/pkg/awsclient"
 	"github.com/pierless/pierless/pkg/registry"
 )
 
@@ -81,6 +82,9 @@ func New(client *s3.Client, bucket string, opts Options) *Blobs {
 	if opts.MemoryWait <= 0 {
 		opts.MemoryWait = 20 * time.Second
 	}
+	client = s3.New(client.Options(), func(o *s3.Options) {
+		o.APIOptions = append(o.APIOptions, awsclient.MarkUnavailable(registry.ErrUnavailable))
+	})
 	return &Blobs{
 		client: client, presign: s3.NewPresignClient(client), signer: v4.NewSigner(),
 		bucket: aws.String(bucket), options: opts,

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pierless/pierless/pkg/idle"
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/route"
@@ -32,6 +33,8 @@ type Options struct {
 	// for HEAD, where the store has URLs: for a gateway that does not pass on the
 	// length that a handler says.
 	RedirectHead bool
+	// ErrorsOnly keeps the log to requests that failed by a fault of the registry.
+	ErrorsOnly bool
 }
 
 // handler answers a request of one kind, with one of the methods that the kind
@@ -41,8 +44,10 @@ type handler func(w http.ResponseWriter, r *http.Request, req route.Request) err
 // family serves the routes of one family: it parses the path, picks the handler
 // by kind, writes errors and logs.
 type family struct {
-	log      *slog.Logger
-	handlers map[route.Kind]handler
+	log        *slog.Logger
+	errorsOnly bool
+	drain      drainLimit
+	handlers   map[route.Kind]handler
 }
 
 func newFamily(opts Options, handlers map[route.Kind]handler) family {
@@ -50,13 +55,15 @@ func newFamily(opts Options, handlers map[route.Kind]handler) family {
 	if log == nil {
 		log = slog.Default()
 	}
-	return family{log: log, handlers: handlers}
+	return family{log: log, errorsOnly: opts.ErrorsOnly, drain: drainKnown(), handlers: handlers}
 }
 
 // Refuse returns what a handler in front of the families answers with: err as an
-// OCI error, with the same headers and the same line in the log as theirs.
+// OCI error, with the same headers and the same line in the log as theirs. The caller is
+// a stranger: little of its body is read.
 func Refuse(opts Options) func(w http.ResponseWriter, r *http.Request, err error) {
 	f := newFamily(opts, nil)
+	f.drain = drainStranger()
 	return func(w http.ResponseWriter, r *http.Request, err error) {
 		f.answer(w, r, func(*recorder) (route.Request, error) {
 			req, _ := route.ParseEscaped(r.URL.EscapedPath()) // for the log
@@ -85,7 +92,7 @@ func (f family) answer(rw http.ResponseWriter, r *http.Request, serve func(*reco
 	oci.SetSecurityHeaders(w.Header())
 	req, err := serve(w)
 	if err != nil {
-		writeError(w, r, req, err)
+		f.writeError(w, r, req, err)
 	}
 	f.logRequest(r, req, w, id, time.Since(start), err)
 }
@@ -139,6 +146,9 @@ func (f family) logRequest(r *http.Request, req route.Request, w *recorder, id s
 			level = slog.LevelError
 		}
 	}
+	if f.errorsOnly && level < slog.LevelError {
+		return
+	}
 	f.log.LogAttrs(r.Context(), level, "request", attrs...)
 }
 
@@ -177,18 +187,18 @@ func (w *recorder) ReadFrom(r io.Reader) (int64, error) {
 // Unwrap lets http.ResponseController find the connection.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// maxDrain is how much of a refused body is read, so that the client is still
-// listening when the answer comes: some hang for ever otherwise.
-const maxDrain = 256 << 20
-
 // statusClientGone is what the log shows for a client that did not wait.
 const statusClientGone = 499
 
 // writeError is the one place where an error becomes an answer. A cause that is
 // not meant for clients stays in the log.
-func writeError(w *recorder, r *http.Request, req route.Request, err error) {
+func (f family) writeError(w *recorder, r *http.Request, req route.Request, err error) {
 	if w.status != 0 {
 		return // the answer has begun; breaking off is all that is left
+	}
+	stalled := idle.Stalled(r)
+	if stalled != nil {
+		err = stalled
 	}
 	errs := wireErrors(r.Context(), err)
 	var offset *registry.OffsetError
@@ -197,13 +207,15 @@ func writeError(w *recorder, r *http.Request, req route.Request, err error) {
 	}
 	status := errs.Status()
 	switch {
+	case stalled != nil: // the client may still read; net/http takes it for gone
 	case errors.Is(r.Context().Err(), context.Canceled): // at a deadline the client still listens
 		status = statusClientGone
 	case status == http.StatusServiceUnavailable, status == http.StatusTooManyRequests:
 		w.Header().Set("Retry-After", "1")
 	}
 	if r.Body != nil && r.Context().Err() == nil && r.Header.Get("Expect") == "" {
-		_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, maxDrain)) // a client that stops sending gets no answer anyway
+		drain := f.drain.of(errs)
+		idle.Drain(r, drain.bytes, drain.within)
 	}
 	writeJSON(w, status, errs)
 }
@@ -218,10 +230,16 @@ func wireErrors(ctx context.Context, err error) oci.Errors {
 	if errors.As(err, &one) {
 		return oci.Errors{one}
 	}
-	if errors.Is(err, registry.ErrNoDirect) {
+	switch {
+	case errors.Is(err, registry.ErrNoDirect):
 		return oci.Errors{errNoDirect()}
-	}
-	if errors.Is(err, registry.ErrContended) || ctx.Err() != nil {
+	case errors.Is(err, registry.ErrFull):
+		full := oci.NewError(oci.Unavailable, "the registry's disk is full: ask its operator for space, then push again")
+		full.Status = http.StatusInsufficientStorage
+		return oci.Errors{full}
+	case errors.Is(err, registry.ErrUnavailable):
+		return oci.Errors{oci.NewError(oci.Unavailable, "the storage behind the registry does not answer: try again")}
+	case errors.Is(err, registry.ErrContended), ctx.Err() != nil:
 		return oci.Errors{oci.NewError(oci.Unavailable, "the registry is busy with other writes to the same item: try again")}
 	}
 	return oci.Errors{{Code: oci.Unknown}}
