@@ -11,8 +11,8 @@ run: build ## build and start a registry on this machine's disk
 build: ## build bin/pierless
 	scripts/build.sh
 
-test: ## everything but e2e: check, tests, tests on LocalStack
-	scripts/test.sh
+test: ## everything but e2e: check, tests, tests on LocalStack; FLAGS=-count=1 repeats what passed
+	scripts/test.sh $(FLAGS)
 
 check: ## formatting, linters, vulnerabilities, generated docs
 	scripts/check.sh

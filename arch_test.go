@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/pierless/pierless/internal/sources"
 )
 
 const (
@@ -44,6 +46,7 @@ var arrows = map[string][]string{
 	"pkg/sweep":                 {"pkg/registry"},
 	"internal/gendoc":           {},
 	"internal/loopback":         {},
+	"internal/sources":          {},
 	"internal/template":         {},
 	"functions/internal/start": {
 		"pkg/auth", "pkg/awsclient", "pkg/ddbnames", "pkg/env", "pkg/lambdahttp", "pkg/oci", "pkg/registry", "pkg/s3blobs", "pkg/server", "pkg/sweep",
@@ -84,6 +87,7 @@ type goPackage struct {
 
 func packages(t *testing.T) []goPackage {
 	t.Helper()
+	sources.Track(t, ".")
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Name,Doc,Imports", "./cmd/...", "./functions/...", "./internal/...", "./localstack/...", "./pkg/...").Output()
 	if err != nil {
 		t.Fatal(err)
@@ -130,6 +134,7 @@ func TestPackagesSayWhatTheyAre(t *testing.T) {
 
 // TestOnlyEnvReadsTheEnvironment: functions link pkg/env, and a variable has one place.
 func TestOnlyEnvReadsTheEnvironment(t *testing.T) {
+	sources.Track(t, ".")
 	out, err := exec.CommandContext(t.Context(), "git", "grep", "-nE", `os\.(Getenv|LookupEnv|Environ)`, "--", "pkg/*.go", "functions/internal/*.go", "localstack/cloud/internal/*.go", ":!*_test.go").Output()
 	if len(out) > 0 {
 		t.Errorf("the environment is read outside of main: %s", out)

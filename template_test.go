@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/pierless/pierless/internal/sources"
 	"github.com/pierless/pierless/internal/template"
 	"github.com/pierless/pierless/pkg/route"
 )
@@ -182,6 +183,7 @@ func checkBuild(t *testing.T, root template.Tree, f route.Family, timeout string
 	if got := resource.Map("Metadata").Text("BuildMethod"); got != "makefile" {
 		t.Errorf("%s: BuildMethod is %q, want makefile", id, got)
 	}
+	sources.Track(t, ".")
 	out, err := exec.CommandContext(t.Context(), "make", "-n", "build-"+id, "ARTIFACTS_DIR=/artifacts").CombinedOutput()
 	if err != nil {
 		t.Fatalf("make build-%s: %v: %s", id, err, out)

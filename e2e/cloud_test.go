@@ -23,6 +23,7 @@ func startCloud(t *testing.T, flags ...string) *server {
 	s := &server{host: loopback.FreeAddress(t), log: filepath.Join(t.TempDir(), "log"), token: token, bucket: name, probe: "/_cloud/stats", env: os.Environ()}
 	s.command = append([]string{
 		built(t, "cloud"), "--listen", s.host, "--aws-listen", loopback.FreeAddress(t), "--aws-endpoint", os.Getenv("AWS_ENDPOINT_URL_S3"),
+		"--dynamodb-endpoint", os.Getenv("AWS_ENDPOINT_URL_DYNAMODB"),
 		"--template", "../template.yaml", "--functions", built(t, "functions"), "--bucket", name, "--table", name,
 		"--parameter", "AdminTokenSha256=" + strings.TrimPrefix(digestOf([]byte(token)), "sha256:"),
 	}, flags...)

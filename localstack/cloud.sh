@@ -29,7 +29,7 @@ up() {
   down
   eval "$(localstack/env.sh)"
   say "starting on $listen, log in $cache/cloud.log"
-  nohup bin/cloud --listen "$listen" --aws-listen "$aws_listen" --aws-endpoint "$AWS_ENDPOINT_URL_S3" \
+  nohup bin/cloud --listen "$listen" --aws-listen "$aws_listen" --aws-endpoint "$AWS_ENDPOINT_URL_S3" --dynamodb-endpoint "$AWS_ENDPOINT_URL_DYNAMODB" \
     --region "$AWS_REGION" --bucket "$PIERLESS_BUCKET" --table "$PIERLESS_TABLE" \
     --parameter "AdminTokenSha256=$(printf %s "$token" | sha256sum | cut -d ' ' -f 1)" "$@" \
     >"$cache/cloud.log" 2>&1 </dev/null &

@@ -24,5 +24,5 @@ stop() {
 # LocalStack first: it would start its child again.
 stop "$cache/pid" loopback.py
 stop "$cache/root/var/lib/localstack/lib/java/21/pid" Loopback.java
-rm -rf "$cache/tmp"
+rm -rf "$cache/tmp" "$cache/port" "$cache/owner"
 echo "localstack: stopped" >&2

@@ -3,13 +3,19 @@
 # Prints the environment that points Pierless and its tests at LocalStack.
 # PIERLESS_LOCALSTACK_PORT chooses the port (4566).
 set -euo pipefail
-endpoint=http://127.0.0.1:${PIERLESS_LOCALSTACK_PORT:-4566}
-cat <<EOF
-export AWS_ENDPOINT_URL_S3=$endpoint
-export AWS_ENDPOINT_URL_DYNAMODB=$endpoint
+cd "$(dirname "$0")/.."
+. localstack/process.sh
+port=${PIERLESS_LOCALSTACK_PORT:-4566}
+dynamodb=$port
+# LocalStack passes requests on to the DynamoDB Local that it starts, at a cost of several
+# milliseconds each. Of a LocalStack that runs elsewhere, only one port is known.
+if ours && [ "$(cat "$cache/port" 2>/dev/null)" = "$port" ]; then dynamodb=$((port + 1)); fi
+cat <<ENV
+export AWS_ENDPOINT_URL_S3=http://127.0.0.1:$port
+export AWS_ENDPOINT_URL_DYNAMODB=http://127.0.0.1:$dynamodb
 export AWS_REGION=us-east-1
 export AWS_ACCESS_KEY_ID=test
 export AWS_SECRET_ACCESS_KEY=test
 export PIERLESS_BUCKET=pierless
 export PIERLESS_TABLE=pierless
-EOF
+ENV

@@ -4,12 +4,11 @@
 # they run already, and prints the environment to export. No Docker, no token.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cache=.cache/localstack
+. localstack/process.sh
+. scripts/ports.sh
 port=${PIERLESS_LOCALSTACK_PORT:-4566}
 
 say() { echo "localstack: $*" >&2; }
-healthy() { curl -fs -m 5 -o /dev/null "http://127.0.0.1:$port/_localstack/health"; }
-started_by_us() { [ -f "$cache/pid" ] && kill -0 "$(cat "$cache/pid")" 2>/dev/null; }
 
 # list_tables makes LocalStack start its DynamoDB, which it does at the first call.
 list_tables() {
@@ -20,38 +19,60 @@ list_tables() {
 }
 
 start() {
-  localstack/install.sh >&2 # stdout is for the environment alone
+  localstack/down.sh 2>/dev/null # the DynamoDB of a LocalStack that was killed
   say "starting on 127.0.0.1:$port, log in $cache/log"
   # Objects are kept in the folder for temporary files: a fresh one, not the machine's.
   rm -rf "$cache/tmp"
   mkdir -p "$cache/tmp"
   # OVERRIDE_IN_DOCKER: in a container it would take the system's folders for its own.
-  # DNS_ADDRESS=0: no name server. The v2 providers use DynamoDB Local's own streams and download nothing.
+  # DNS_ADDRESS=0: no name server. DYNAMODB_SHARE_DB: DynamoDB Local has the same tables for
+  # those who ask it directly (env.sh) and those who ask LocalStack. The v2 providers use DynamoDB Local's own streams and download nothing.
   env -u AWS_ENDPOINT_URL_S3 -u AWS_ENDPOINT_URL_DYNAMODB \
     TMPDIR="$PWD/$cache/tmp" OVERRIDE_IN_DOCKER=0 FILESYSTEM_ROOT="$PWD/$cache/root" \
     GATEWAY_LISTEN="127.0.0.1:$port" DISABLE_EVENTS=1 DNS_ADDRESS=0 SKIP_SSL_CERT_DOWNLOAD=1 \
     S3_SKIP_SIGNATURE_VALIDATION=0 DYNAMODB_IN_MEMORY=1 \
-    PROVIDER_OVERRIDE_DYNAMODB=v2 PROVIDER_OVERRIDE_DYNAMODBSTREAMS=v2 \
+    DYNAMODB_SHARE_DB=1 DYNAMODB_LOCAL_PORT=$((port + 1)) PROVIDER_OVERRIDE_DYNAMODB=v2 PROVIDER_OVERRIDE_DYNAMODBSTREAMS=v2 \
     nohup "$cache/venv/bin/python" localstack/loopback.py >"$cache/log" 2>&1 </dev/null &
   echo $! >"$cache/pid"
+  echo "$port" >"$cache/port"
+  printf %s "${LOCALSTACK_OWNER-}" >"$cache/owner" # a script that will stop it (scripts/localstack.sh)
+}
+
+# LocalStack does not end when it cannot listen: only its log says so.
+wait_until_healthy() {
   local deadline=$((SECONDS + 600))
-  until healthy; do
-    if ! started_by_us || [ "$SECONDS" -gt "$deadline" ]; then
-      say "did not start; the end of $cache/log:"
-      tail -n 20 "$cache/log" >&2
-      exit 1
+  until healthy "$port"; do
+    if ! ours || [ "$SECONDS" -gt "$deadline" ] || grep -q CannotListenError "$cache/log"; then
+      fail "did not start; the end of $cache/log:" "$(tail -n 20 "$cache/log")"
     fi
     sleep 0.3
   done
 }
 
-if healthy; then
+# fail leaves nothing running that this script has started.
+fail() {
+  printf 'localstack: %s\n' "$@" >&2
+  [ -z "${started-}" ] || localstack/down.sh
+  exit 1
+}
+
+if ours; then
+  [ "$(cat "$cache/port")" = "$port" ] || fail "already running on port $(cat "$cache/port"): localstack/down.sh first"
+  wait_until_healthy
   say "already running on 127.0.0.1:$port"
+elif taken "$port" && { healthy "$port" || healthy "$port"; }; then
+  say "already running on 127.0.0.1:$port, started elsewhere"
 else
-  ! started_by_us || { say "already running on another port: localstack/down.sh first"; exit 1; }
+  for needed in "$port" $((port + 1)); do
+    ! taken "$needed" || fail "port $needed is taken$(holder "$needed"): PIERLESS_LOCALSTACK_PORT chooses another one, with the next for DynamoDB"
+  done
+  localstack/install.sh >&2 # stdout is for the environment alone
+  started=yes
+  trap 'fail interrupted' INT TERM
   start
+  wait_until_healthy
 fi
-list_tables || { say "DynamoDB does not answer: see $cache/log"; exit 1; }
+list_tables || fail "DynamoDB does not answer: see $cache/log"
 
 eval "$(localstack/env.sh)"
 if [ -x bin/pierless ]; then

@@ -6,25 +6,41 @@
 cd "$(dirname "$0")/.."
 . scripts/step.sh
 
-lint_tool() { go tool -modfile=tools/lint/go.mod "$@"; }
+build_linters() {
+  golangci_lint=$(scripts/gobin.sh lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint)
+  gofumpt=$(scripts/gobin.sh lint mvdan.cc/gofumpt)
+}
 
 gofumpt_is_clean() {
   local files
   files=$(git ls-files --cached --others --exclude-standard -- '*.go' | while read -r f; do [ ! -f "$f" ] || echo "$f"; done |
-    xargs go tool -modfile=tools/lint/go.mod gofumpt -l)
+    xargs "$gofumpt" -l)
   [ -z "$files" ] || { printf 'not formatted with gofumpt:\n%s\n' "$files" >&2; return 1; }
 }
 
 shell_is_clean() {
-  local venv=.cache/shellcheck
-  if [ ! -x "$venv/bin/shellcheck" ] || ! cmp -s tools/shellcheck/requirements.txt "$venv/installed"; then
-    mkdir -p .cache && echo '*' >.cache/.gitignore
-    python3 -m venv --clear "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r tools/shellcheck/requirements.txt
-    cp tools/shellcheck/requirements.txt "$venv/installed"
-  fi
+  local bin
+  bin=$(scripts/venv.sh shellcheck tools/shellcheck/requirements.txt)
   # -x follows ". scripts/step.sh" from the repository's root, where scripts run.
-  git ls-files --cached --others --exclude-standard -- '*.sh' .ci/run | xargs "$venv/bin/shellcheck" -x
+  git ls-files --cached --others --exclude-standard -- '*.sh' .ci/run | while read -r f; do [ ! -f "$f" ] || echo "$f"; done |
+    xargs "$bin/shellcheck" -x
+}
+
+# lint runs go vet's analyzers too: golangci-lint's govet has the same ones.
+lint() { "$golangci_lint" run --allow-parallel-runners "$@"; }
+
+# replaced prints the packages with files that the tag localstack leaves out.
+replaced() {
+  # shellcheck disable=SC2016 # a template of go
+  go list -tags e2e,localstack -f '{{$p := .}}{{range .IgnoredGoFiles}}{{$p.Dir}}/{{.}}{{"\n"}}{{end}}' ./... |
+    xargs grep -l '^//go:build .*!localstack' | xargs -n 1 dirname | sort -u
+}
+
+lint_replaced() {
+  local packages
+  packages=$(replaced)
+  # shellcheck disable=SC2086 # one argument a package
+  lint --build-tags e2e $packages
 }
 
 # generated_is_current compares the files in docs before and after, not with
@@ -43,12 +59,10 @@ mod_is_tidy() {
   for dir in . tools/lint tools/vuln tools/oras tools/versitygw tools/benchpush; do go -C "$dir" mod tidy -diff; done
 }
 
+step "build golangci-lint, gofumpt" build_linters
 step "gofumpt" gofumpt_is_clean
-# Twice: with localstack some files replace others, and both must be seen.
-for tags in e2e e2e,localstack; do
-  step "golangci-lint, tags $tags" lint_tool golangci-lint run --build-tags "$tags" ./...
-  step "go vet, tags $tags" go vet -tags "$tags" ./...
-done
+step "golangci-lint" lint --build-tags e2e,localstack ./...
+step "golangci-lint of the files that the tag localstack replaces" lint_replaced
 step "govulncheck" scripts/vulncheck.sh
 step "shellcheck" shell_is_clean
 step "go mod tidy" mod_is_tidy

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Usage: scripts/deploy-test.sh
-# Deploys template.yaml, unchanged, to an emulator (MiniStack, 127.0.0.1, ports
-# PIERLESS_DEPLOY_PORT, 4576, and the next two): sam build, sam deploy, push and pull,
+# Deploys template.yaml, unchanged, to an emulator (MiniStack on 127.0.0.1, with three
+# ports from PIERLESS_DEPLOY_PORT, or the first free ones from 4576): sam build, sam deploy, push and pull,
 # a direct upload, the sweep, an update in place, sam delete; bucket and table must
 # still be there.
 # Functions are built for this machine: the emulator runs them as its children.
 cd "$(dirname "$0")/.."
 . scripts/step.sh
-port=${PIERLESS_DEPLOY_PORT:-4576}
+. scripts/ports.sh
+port=${PIERLESS_DEPLOY_PORT:-$(free_port 4576 3)}
 cloud=http://127.0.0.1:$port
 host=127.0.0.1:$((port + 1))
 work=$PWD/.cache/deploy
@@ -29,10 +30,21 @@ cleanup() {
   [ -z "${cloud_pid-}" ] || kill -- "-$cloud_pid" 2>/dev/null || true
 }
 
+prepare() {
+  local i
+  scripts/needs.sh localstack
+  for i in 0 1 2; do
+    if taken $((port + i)); then
+      say "port $((port + i)) is taken$(holder $((port + i))): unset PIERLESS_DEPLOY_PORT, or set it to the first of three free ports"
+      return 1
+    fi
+  done
+}
+
 install() {
   mkdir -p .cache/bin && echo '*' >.cache/.gitignore
-  sam=$(tools/sam/install.sh sam)/sam
-  ministack=$(tools/sam/install.sh ministack)/ministack
+  sam=$(scripts/venv.sh sam tools/sam/sam.txt)/sam
+  ministack=$(scripts/venv.sh ministack tools/sam/ministack.txt)/ministack
   if ! go version -m "$crane" 2>/dev/null | grep -qE '^\s+mod\s.*\sv0\.22\.1(\s|$)'; then
     GOBIN=$PWD/.cache/bin go install github.com/google/go-containerregistry/cmd/crane@v0.22.1
   fi
@@ -41,10 +53,6 @@ install() {
 
 start_cloud() {
   rm -rf "$work" && mkdir -p "$work/docker" "$work/nobody" "$work/tmp"
-  if curl -s -m 2 -o /dev/null "$cloud/"; then
-    echo "something answers at $cloud already: set PIERLESS_DEPLOY_PORT" >&2
-    return 1
-  fi
   # IOT_MTLS_ENABLED, SFTP_ENABLED: they would listen on all interfaces. Functions
   # inherit AWS_ENDPOINT_URL. setsid makes a group that can be ended as one.
   BIND_HOST=127.0.0.1 GATEWAY_PORT=$port IOT_MTLS_ENABLED=0 SFTP_ENABLED=0 TMPDIR=$work/tmp \
@@ -238,6 +246,7 @@ kept() {
   kill "$pid"
 }
 
+step "prerequisites and ports" prepare
 step "install sam, MiniStack, crane" install
 step "start MiniStack" start_cloud
 step "sam build" build

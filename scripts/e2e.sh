@@ -6,30 +6,16 @@
 #   scripts/e2e.sh -run TestClients/functions/crane
 cd "$(dirname "$0")/.."
 . scripts/step.sh
+. scripts/localstack.sh
 PATH=$PWD/.cache/bin:$PATH
 
-localstack_is_up() { curl -fs -m 5 -o /dev/null "http://127.0.0.1:${PIERLESS_LOCALSTACK_PORT:-4566}/_localstack/health"; }
-# What was running before stays running.
 # Called by step.sh, which shellcheck does not see.
 # shellcheck disable=SC2317,SC2329
-cleanup() { [ -z "${started-}" ] || localstack/down.sh; }
+cleanup() { stop_localstack; }
 
-# Debian's names of the packages: docker.io brings docker, dockerd and containerd with ctr.
-install_packages() {
-  local missing=()
-  command -v dockerd >/dev/null && command -v docker >/dev/null || missing+=(docker.io)
-  command -v containerd >/dev/null && command -v ctr >/dev/null || missing+=(containerd)
-  command -v podman >/dev/null || missing+=(podman)
-  command -v skopeo >/dev/null || missing+=(skopeo)
-  [ ${#missing[@]} != 0 ] || return 0
-  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-    say "install first (Debian's package names): ${missing[*]}"
-    return 1
-  fi
-  # A daemon of its own is started by the tests, not by the package.
-  export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
-  apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null 2>&1 ||
-    { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null; }
+prepare() {
+  scripts/needs.sh e2e "$@"
+  choose_localstack
 }
 
 install_go_clients() {
@@ -54,19 +40,16 @@ build() {
   CGO_ENABLED=0 go build -trimpath -o bin/ ./localstack/cloud ./localstack/leftovers
 }
 
-start_localstack() {
-  localstack_is_up || started=yes
-  localstack/up.sh >/dev/null
-}
-
 test_binary() (
   eval "$(localstack/env.sh)"
   go test -tags e2e -count=1 -timeout 180m -v "$@" ./e2e/
 )
 
-step "install docker, containerd, podman, skopeo" install_packages
+step "prerequisites and ports" prepare "$@"
+start localstack localstack/install.sh
 step "install crane, regctl, oras" install_go_clients
 step "build" build
+join localstack
 step "start LocalStack" start_localstack
 step "end-to-end tests" test_binary "$@"
 if [ $# = 0 ]; then step "deploy" scripts/deploy-test.sh; fi

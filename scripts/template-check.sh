@@ -1,20 +1,23 @@
 #!/usr/bin/env bash
 # Usage: scripts/template-check.sh
-# What can be said of template.yaml without an AWS account: sam validate --lint,
-# cfn-lint, checkov, and "sam build" with a look at what it built. What has not
-# changed since it last passed is not checked again.
+# Checks template.yaml without an AWS account: sam validate --lint, cfn-lint, checkov, and
+# "sam build", whose binaries are inspected. Nothing is checked again until a file that it
+# depends on has changed.
 cd "$(dirname "$0")/.."
 . scripts/step.sh
 export SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 # lint asks what a region has; nothing is called
 build=.cache/sam-build
-stamp=.cache/template-checked
 
-sum() { cat template.yaml samconfig.toml tools/sam/* scripts/template-check.sh | cksum; }
-
-install() {
-  sam=$(tools/sam/install.sh sam)/sam
-  cfn_lint=$(tools/sam/install.sh sam)/cfn-lint
-  checkov=$(tools/sam/install.sh checkov)/checkov
+# The stamps: what passed last.
+checked=.cache/template-checked built=.cache/sam-built
+sum_checked() { cat template.yaml samconfig.toml tools/sam/* scripts/template-check.sh | cksum; }
+sum_built() {
+  {
+    sum_checked
+    go version
+    git ls-files -z --cached --others --exclude-standard -- Makefile go.mod go.sum cmd functions internal pkg | xargs -0 cksum 2>/dev/null
+    find "$build" -type f -exec cksum {} + 2>/dev/null
+  } | cksum
 }
 
 # built_is_right: each function must be its family's program, for Lambda's machine.
@@ -30,14 +33,29 @@ built_is_right() {
   done
 }
 
-step "install sam, cfn-lint, checkov" install
-if [ "$(cat "$stamp" 2>/dev/null)" = "$(sum)" ]; then
+sam_build() {
+  local log=.cache/logs/sam-build
+  mkdir -p .cache/logs
+  .cache/sam/bin/sam build --build-dir "$build" >"$log" 2>&1 || { cat "$log" >&2; return 1; }
+}
+
+venv() { scripts/venv.sh "$1" "tools/sam/$1.txt" >/dev/null; }
+
+if [ "$(cat "$checked" 2>/dev/null)" = "$(sum_checked)" ]; then
   say "template.yaml has not changed since it passed sam validate, cfn-lint and checkov"
 else
-  step "sam validate --lint" "$sam" validate --lint
-  step "cfn-lint" "$cfn_lint" template.yaml
-  step "checkov" "$checkov" --config-file tools/sam/checkov.yaml --file template.yaml
-  sum >"$stamp"
+  step "install sam, cfn-lint" venv sam
+  step "sam validate --lint" .cache/sam/bin/sam validate --lint
+  step "cfn-lint" .cache/sam/bin/cfn-lint template.yaml
+  step "install checkov" venv checkov
+  step "checkov" .cache/checkov/bin/checkov --config-file tools/sam/checkov.yaml --file template.yaml
+  sum_checked >"$checked"
 fi
-step "sam build" "$sam" build --build-dir "$build"
-step "what sam built" built_is_right
+if [ "$(cat "$built" 2>/dev/null)" = "$(sum_built)" ]; then
+  say "the functions have not changed since sam built them"
+else
+  step "install sam" venv sam
+  step "sam build" sam_build
+  step "binaries of sam build" built_is_right
+  sum_built >"$built"
+fi

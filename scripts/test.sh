@@ -1,33 +1,71 @@
 #!/usr/bin/env bash
-# Usage: scripts/test.sh
-# All tests but the end-to-end ones: checks, tests that need nothing, then the
-# contract tests of the AWS adapters against LocalStack and versitygw.
+# Usage: scripts/test.sh [FLAGS OF GO TEST]
+# Everything but the end-to-end tests: checks, tests with the race detector, then the
+# tests that are other ones on LocalStack and versitygw. go keeps the results of tests:
+# those whose code and inputs are unchanged do not run again, unless FLAGS (-count=1,
+# -shuffle=on) demand it.
 cd "$(dirname "$0")/.."
 . scripts/step.sh
+. scripts/localstack.sh
+flags=(-timeout 60m "$@")
 
-localstack_is_up() { curl -fs -m 5 -o /dev/null "http://127.0.0.1:${PIERLESS_LOCALSTACK_PORT:-4566}/_localstack/health"; }
-
-# What was running before stays running.
 # Called by step.sh, which shellcheck does not see.
 # shellcheck disable=SC2317,SC2329
-cleanup() { [ -z "${started-}" ] || localstack/down.sh; }
+cleanup() { stop_localstack; }
 
-start_localstack() {
-  localstack_is_up || started=yes
-  scripts/build.sh
-  localstack/up.sh >/dev/null
+prepare() {
+  scripts/needs.sh test
+  choose_localstack
 }
 
-# Both end with go test's own lines.
-test_alone() { go test -race -shuffle=on -timeout 60m ./...; }
+# What comes over the network, or runs on one core, goes beside the checks.
+install_tools() {
+  scripts/venv.sh sam tools/sam/sam.txt
+  scripts/venv.sh checkov tools/sam/checkov.txt
+}
+install_stores() {
+  localstack/install.sh
+  scripts/versitygw.sh
+}
+
+# go keeps results by environment and files, but does not know what LocalStack and
+# versitygw are: other versions of them make all of it run.
+pins() { cat localstack/requirements.txt localstack/pom.xml localstack/*.java localstack/*.py localstack/*.sh tools/versitygw/go.sum | cksum; }
+
+# on_localstack prints the packages whose tests the tag localstack changes: those with
+# files of that tag, and those that test on pkg/storetest.
+on_localstack() {
+  local module
+  module=$(go list -m)
+  {
+    git grep -lE --untracked '^//go:build .*localstack' -- '*_test.go' ':!e2e' | xargs -n 1 dirname | sed "s|^|$module/|"
+    # shellcheck disable=SC2016 # a template of go
+    go list -tags localstack -test -f '{{$p := .}}{{range .Deps}}{{$p.ImportPath}} {{.}}{{"\n"}}{{end}}' ./... |
+      sed -n "s|^\(.*\)\.test $module/pkg/storetest\$|\1|p"
+  } | sort -u
+}
+
+test_alone() { CGO_ENABLED=1 go test -race "${flags[@]}" ./...; }
+
 test_on_localstack() (
+  local packages again=()
+  packages=$(on_localstack)
   eval "$(localstack/env.sh)"
-  go test -tags localstack -count=1 -timeout 60m ./...
+  [ "$(cat .cache/tested-pins 2>/dev/null)" = "$(pins)" ] || again=(-count=1)
+  # shellcheck disable=SC2086 # one argument a package
+  go test -tags localstack "${flags[@]}" "${again[@]}" $packages
+  pins >.cache/tested-pins
 )
 
+step "prerequisites and ports" prepare
+start tools install_tools
+start stores install_stores
 step "check" scripts/check.sh
+join tools
 step "template" scripts/template-check.sh
-step "tests" test_alone
-step "build versitygw" scripts/versitygw.sh
+join stores
+rm -rf .cache/go-build # of tools that are built now
 step "start LocalStack" start_localstack
-step "tests on LocalStack" test_on_localstack
+start localstack test_on_localstack
+step "tests" test_alone
+join localstack

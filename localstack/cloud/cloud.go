@@ -82,6 +82,12 @@ func (cl *cloud) build(c settings, stack *template.Stack, awsEndpoint string, ou
 	if err != nil || upstream.Host == "" {
 		return fmt.Errorf("%q is no address of LocalStack", c.upstream)
 	}
+	var dynamodb *url.URL
+	if c.dynamodb != "" {
+		if dynamodb, err = url.Parse(c.dynamodb); err != nil || dynamodb.Host == "" {
+			return fmt.Errorf("%q is no address of DynamoDB", c.dynamodb)
+		}
+	}
 	principals := map[string]policyproxy.Principal{}
 	for _, f := range stack.Functions {
 		policy, err := iam.Parse(f.Statements)
@@ -98,7 +104,7 @@ func (cl *cloud) build(c settings, stack *template.Stack, awsEndpoint string, ou
 		hashKeys[table.Name] = table.HashKey
 	}
 	cl.proxy = policyproxy.New(upstream, policyproxy.Config{
-		Region: c.region, AccountID: c.account, HashKeys: hashKeys, Principals: principals,
+		Region: c.region, AccountID: c.account, DynamoDB: dynamodb, HashKeys: hashKeys, Principals: principals,
 	}, cl.log)
 	cl.gateway, err = gateway.New(routes(stack), gateway.Options{
 		APIID: stack.APIID, AccountID: c.account, Region: c.region, RenameChallenge: c.renameChallenge,

@@ -15,7 +15,7 @@ import (
 type settings struct {
 	template, functions string // file; folder with <family>/bootstrap
 	listen, awsListen   string // host:port of the HTTP API, and of S3 and DynamoDB for functions
-	upstream            string // LocalStack's address
+	upstream, dynamodb  string // LocalStack's address, and DynamoDB's if it is another one
 	bucket, table       string
 	names, parameters   map[string]string
 	region, account     string
@@ -37,6 +37,7 @@ func newCommand() *cobra.Command {
 	f.StringVar(&c.listen, "listen", "127.0.0.1:5000", "address of the HTTP API")
 	f.StringVar(&c.awsListen, "aws-listen", "127.0.0.1:5001", "address of S3 and DynamoDB for functions and presigned URLs")
 	f.StringVar(&c.upstream, "aws-endpoint", "http://127.0.0.1:4566", "LocalStack's address")
+	f.StringVar(&c.dynamodb, "dynamodb-endpoint", "", "DynamoDB's address, if it is not LocalStack's")
 	f.StringVar(&c.bucket, "bucket", "pierless", "name of the template's bucket in LocalStack")
 	f.StringVar(&c.table, "table", "pierless", "name of the template's table in LocalStack")
 	f.StringToStringVar(&c.names, "name", nil, "logicalID=name of other resources that exist")

@@ -10,10 +10,10 @@ import (
 
 // gatewayPick is what API Gateway does: of the routes that match, the one with the
 // longest beginning in fixed text and variables, fixed text first.
-func gatewayPick(path string) route.GatewayRoute {
+func gatewayPick(routes []route.GatewayRoute, path string) route.GatewayRoute {
 	var best route.GatewayRoute
 	rank := ""
-	for _, r := range route.GatewayRoutes() {
+	for _, r := range routes {
 		if got, matches := gatewayRank(r.Key, path); matches && got > rank {
 			best, rank = r, got
 		}
@@ -66,6 +66,7 @@ func TestGatewayAgreesWithParse(t *testing.T) {
 	for depth := 4; depth <= route.MaxComponents; depth++ {
 		names = append(names, strings.TrimPrefix(strings.Repeat("/x", depth), "/"))
 	}
+	routes := route.GatewayRoutes()
 	for _, name := range names {
 		for _, r := range []route.Request{
 			{Kind: route.Manifest, Name: name, Reference: oci.Reference{Tag: "list"}},
@@ -83,7 +84,7 @@ func TestGatewayAgreesWithParse(t *testing.T) {
 			{Kind: route.Verification, Name: name, Upload: strings.Repeat("0", 64)},
 			{Kind: route.Manifest, Name: name, Reference: oci.Reference{Tag: "_pierless"}},
 		} {
-			got := gatewayPick(r.Path())
+			got := gatewayPick(routes, r.Path())
 			if got.Family == r.Kind.Family() {
 				continue
 			}
@@ -99,7 +100,7 @@ func TestGatewayLeavesTheRestToBase(t *testing.T) {
 		"/v2/a/_pierless", "/v2/_pierless/uploads", "/v2/a/_pierless/uploads/", "/v2/a/_pierless/parts", "/v2/a/_pierless/verifications",
 		"/v2/a/_pierless/parts/", "/v2/a/_pierless/verifications/", "/v2/a/_pierless/other/x", "/v2/" + deep + "/_pierless/uploads",
 	} {
-		if got := gatewayPick(path); got.Family != route.FamilyBase {
+		if got := gatewayPick(route.GatewayRoutes(), path); got.Family != route.FamilyBase {
 			t.Errorf("%s goes to %s", path, got.Key)
 		}
 	}

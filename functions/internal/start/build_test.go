@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pierless/pierless/internal/sources"
 	"github.com/pierless/pierless/pkg/route"
 )
 
@@ -31,6 +32,7 @@ const sweep route.Family = "sweep"
 // build links every function as it is deployed, but for the given flags.
 func build(t *testing.T, ldflags string) string {
 	t.Helper()
+	sources.Track(t, filepath.Join("..", "..", ".."))
 	dir := t.TempDir()
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-tags", "lambda.norpc", "-trimpath", "-ldflags", ldflags, "-o", dir+"/", "./functions/...")
 	cmd.Dir = filepath.Join("..", "..", "..")
@@ -92,6 +94,7 @@ func checkSymbols(t *testing.T, family route.Family, symbols []string) {
 
 // TestStart runs a function without what it needs: it ends, with one plain line.
 func TestStart(t *testing.T) {
+	sources.Track(t, filepath.Join("..", "..", ".."))
 	dir := t.TempDir()
 	binary := filepath.Join(dir, "bootstrap")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "lambda.norpc", "-o", binary, "../../base").CombinedOutput(); err != nil {

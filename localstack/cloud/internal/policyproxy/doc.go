@@ -11,6 +11,7 @@ package policyproxy
 import (
 	"errors"
 	"fmt"
+	"net/url"
 
 	"github.com/pierless/pierless/localstack/cloud/internal/iam"
 )
@@ -18,6 +19,8 @@ import (
 // Config of a proxy.
 type Config struct {
 	Region, AccountID string
+	// DynamoDB is its own address, if the emulator has it elsewhere than S3; else nil.
+	DynamoDB *url.URL
 	// HashKeys are the partition keys' attributes by table.
 	HashKeys map[string]string
 	// Principals by access key id.

@@ -43,7 +43,8 @@ type Proxy struct {
 	stats map[string]*Stats
 }
 
-// New makes a proxy in front of an emulator, which serves S3 and DynamoDB at one address.
+// New makes a proxy in front of an emulator, which serves S3 and DynamoDB at one address
+// unless config has another one for DynamoDB.
 func New(upstream *url.URL, config Config, log *slog.Logger) *Proxy {
 	transport := &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}
 	p := &Proxy{config: config, log: log, stats: map[string]*Stats{}}
@@ -51,7 +52,11 @@ func New(upstream *url.URL, config Config, log *slog.Logger) *Proxy {
 		Transport: transport,
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			// Path, query and Host are part of signatures: they stay as they are.
-			pr.Out.URL.Scheme, pr.Out.URL.Host = upstream.Scheme, upstream.Host
+			to := upstream
+			if config.DynamoDB != nil && pr.In.Header.Get("X-Amz-Target") != "" {
+				to = config.DynamoDB
+			}
+			pr.Out.URL.Scheme, pr.Out.URL.Host = to.Scheme, to.Host
 			pr.Out.URL.RawQuery = pr.In.URL.RawQuery
 			pr.Out.Host = pr.In.Host
 		},
