@@ -71,6 +71,9 @@ const (
 	// referrersBytes bounds the descriptors of one answer, in bytes of JSON: in base64,
 	// they still fit into the 6 MB that a Lambda function can answer.
 	referrersBytes = 4 << 20
+	// referrersRead bounds the manifests that one answer is made from, in bytes: a page
+	// of the largest ones would take longer than the gateway waits.
+	referrersRead = 16 << 20
 )
 
 // Referrers lists what refers to a subject, whether or not that exists, filtered
@@ -89,9 +92,9 @@ func (r *Registry) Referrers(ctx context.Context, repo string, subject oci.Diges
 		return Referrers{}, fmt.Errorf("list referrers: %w", err)
 	}
 	answer := Referrers{Index: oci.Index{SchemaVersion: 2, MediaType: oci.MediaTypeImageIndex, Manifests: []oci.Descriptor{}}}
-	size := 0
+	size, read := 0, 0
 	for i, row := range page.Rows {
-		d, weight, err := r.referrer(ctx, repo, row)
+		d, weight, n, err := r.referrer(ctx, repo, row)
 		if err != nil {
 			return Referrers{}, err
 		}
@@ -103,9 +106,12 @@ func (r *Registry) Referrers(ctx context.Context, repo string, subject oci.Diges
 			answer.Index.Manifests = append(answer.Index.Manifests, d)
 			size += weight
 		}
-	}
-	if page.More {
-		answer.Next = nextReferrer(page.Rows[len(page.Rows)-1])
+		read += n
+		last := i == len(page.Rows)-1
+		if !last && read >= referrersRead || last && page.More {
+			answer.Next = nextReferrer(row)
+			return answer, nil
+		}
 	}
 	return answer, nil
 }
@@ -141,26 +147,27 @@ func describe(m oci.Manifest, digest oci.Digest, size int) (d oci.Descriptor, pa
 	return d, packed, err
 }
 
-// referrer returns the descriptor of a row and its weight: the bytes it takes in an answer, its comma included, or 0
-// if the manifest was deleted since the list was read.
-func (r *Registry) referrer(ctx context.Context, repo string, row Row) (d oci.Descriptor, weight int, err error) {
+// referrer returns the descriptor of a row, its weight, and the bytes of the manifest that it was made from. The weight
+// is the bytes that the descriptor takes in an answer, its comma included, or 0 if the manifest was deleted since the
+// list was read.
+func (r *Registry) referrer(ctx context.Context, repo string, row Row) (d oci.Descriptor, weight, read int, err error) {
 	if packed, found := row.Attrs[attrBytes].([]byte); found {
 		if err := json.Unmarshal(packed, &d); err != nil {
-			return d, 0, fmt.Errorf("decode referrer: %w", err)
+			return d, 0, 0, fmt.Errorf("decode referrer: %w", err)
 		}
-		return d, len(packed) + 1, nil
+		return d, len(packed) + 1, 0, nil
 	}
 	m, err := r.FindManifest(ctx, repo, oci.Reference{Digest: row.Attrs.digest(attrDigest)})
 	if errors.Is(err, oci.NewError(oci.ManifestUnknown, "")) {
-		return d, 0, nil
+		return d, 0, 0, nil
 	}
 	if err != nil {
-		return d, 0, err
+		return d, 0, 0, err
 	}
 	parsed, err := oci.ParseManifest(m.MediaType, m.Content)
 	if err != nil {
 		parsed = oci.Manifest{MediaType: m.MediaType} // was accepted by an earlier version
 	}
 	d, packed, err := describe(parsed, m.Digest, len(m.Content))
-	return d, len(packed) + 1, err
+	return d, len(packed) + 1, len(m.Content), err
 }
