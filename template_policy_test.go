@@ -91,8 +91,8 @@ func uses(f route.Family) map[string]use {
 			"dynamodb.UpdateItem": needs("dynamodb:UpdateItem B#*", "dynamodb:UpdateItem N"), // touchStale; catalogue
 			"dynamodb.DeleteItem": never("Names.Update is one function for all writes; deletes are in transactions"),
 			"dynamodb.TransactWriteItems": needs(
-				"dynamodb:UpdateItem M#*",                            // publication of what is there
-				"dynamodb:UpdateItem C#*", "dynamodb:UpdateItem K#*", // renewManifest whose bytes are lost
+				"dynamodb:UpdateItem M#*", // publication of what is there
+				"dynamodb:UpdateItem K#*", // healManifest whose bytes are lost
 				"dynamodb:PutItem T#*", "dynamodb:PutItem E#*", "dynamodb:PutItem K#*", "dynamodb:PutItem C#*",
 				"dynamodb:PutItem F#*", "dynamodb:PutItem M#*", // publication
 				"dynamodb:DeleteItem T#*", "dynamodb:DeleteItem E#*", // DeleteTag

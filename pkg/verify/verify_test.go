@@ -44,7 +44,8 @@ func run(t *testing.T, opts verify.Options) *verify.Report {
 func TestPierless(t *testing.T) {
 	notOffered := map[string]bool{
 		// No login is needed here, and there is nothing to warn of.
-		"client-auth-ping": true, "client-auth-reads": true, "client-auth-writes": true, "client-auth-wrong": true, "client-auth-error": true,
+		"client-auth-ping": true, "client-auth-reads": true, "client-auth-writes": true, "client-auth-wrong": true,
+		"client-auth-push": true, "client-auth-open": true, "client-auth-error": true,
 		"client-warnings": true,
 	}
 	report := run(t, verify.Options{URL: serve(t, newRegistry(t))})
