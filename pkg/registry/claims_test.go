@@ -31,7 +31,7 @@ func (errorReader) Read([]byte) (int, error) { return 0, errGone }
 // writes arrive long after their senders gave up, and processes die. A part that was
 // recorded is never overwritten, and the parts are what was hashed.
 func TestFightOverPartNumbers(t *testing.T) {
-	for seed := range uint64(1500) {
+	for seed := range seeds(1500) {
 		synctest.Test(t, func(t *testing.T) { fightOverNumbers(t, seed) })
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)

@@ -37,7 +37,7 @@ func tagAll(ctx context.Context, r *Registry, c client) error {
 // TestDeleteOfManyTags crashes deletes that take several transactions, beside pushes, moved and deleted tags and
 // readers with warm caches. World.check holds that each tag resolves after every step.
 func TestDeleteOfManyTags(t *testing.T) {
-	for seed := range uint64(120) {
+	for seed := range seeds(120) {
 		synctest.Test(t, func(t *testing.T) { deleteManyTags(t, seed) })
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
@@ -232,7 +232,7 @@ func TestDeleteOfPendingManifest(t *testing.T) {
 
 // TestTagMovesWhileRead: a tag always exists, and moves on before its old manifest is deleted. No read misses it.
 func TestTagMovesWhileRead(t *testing.T) {
-	for seed := range uint64(150) {
+	for seed := range seeds(150) {
 		synctest.Test(t, func(t *testing.T) {
 			s := newSim(t, seed)
 			images := []client{

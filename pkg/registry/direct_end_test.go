@@ -128,7 +128,7 @@ func TestDirectVerificationCounts(t *testing.T) {
 // completions that are under way may take effect after all else. In the end nothing is
 // left but blobs.
 func TestDirectEnds(t *testing.T) {
-	for seed := range uint64(1500) {
+	for seed := range seeds(1500) {
 		synctest.Test(t, func(t *testing.T) { directEnds(t, seed) })
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)

@@ -14,7 +14,7 @@ import (
 // calls fail in every way, sweeps and wrong clocks are about. The world is checked
 // after each step; who was told that it is done has the blob.
 func TestDirectFight(t *testing.T) {
-	for seed := range uint64(1500) {
+	for seed := range seeds(1500) {
 		synctest.Test(t, func(t *testing.T) { directFight(t, seed) })
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)

@@ -106,7 +106,7 @@ func (v *vandal) check(what string, d oci.Digest, began int, row Attrs, mayBeGon
 // TestHealing: objects of live keys are lost or damaged while pushers, deleters and sweepers
 // meet, and calls fail in every way.
 func TestHealing(t *testing.T) {
-	for seed := range uint64(300) {
+	for seed := range seeds(300) {
 		synctest.Test(t, func(t *testing.T) { healing(t, seed) })
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)

@@ -14,7 +14,7 @@ import (
 // TestMediaTypeOfTheLastPush: the bytes of one manifest are pushed under several types, while it is deleted and calls
 // fail. World.check holds that its rows agree; the last push decides.
 func TestMediaTypeOfTheLastPush(t *testing.T) {
-	for seed := range uint64(200) {
+	for seed := range seeds(200) {
 		synctest.Test(t, func(t *testing.T) { pushTypes(t, seed) })
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)

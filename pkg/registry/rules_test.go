@@ -174,11 +174,11 @@ func contended(what string) bool { return what == "write" || what == "put" || wh
 // TestSimulation lets pushers, deleters and sweepers with wrong clocks meet, while
 // calls fail in every way. PIERLESS_SIM_RUNS sets how many runs there are.
 func TestSimulation(t *testing.T) {
-	runs := 300
-	if n, err := strconv.Atoi(os.Getenv("PIERLESS_SIM_RUNS")); err == nil {
+	runs := uint64(300)
+	if n, err := strconv.ParseUint(os.Getenv("PIERLESS_SIM_RUNS"), 10, 32); err == nil {
 		runs = n
 	}
-	for seed := range uint64(runs) {
+	for seed := range seeds(runs) {
 		synctest.Test(t, func(t *testing.T) { simulate(t, seed) })
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
@@ -250,7 +250,7 @@ func simulate(t *testing.T, seed uint64) {
 
 // TestDeleteMeetsPushes: one manifest, pushed under several tags while it is deleted.
 func TestDeleteMeetsPushes(t *testing.T) {
-	for seed := range uint64(400) {
+	for seed := range seeds(400) {
 		synctest.Test(t, func(t *testing.T) {
 			s := newSim(t, seed)
 			c := client{repo: "r", tag: "first", layers: []string{"one"}, big: seed%4 == 0}
@@ -281,7 +281,7 @@ func TestDeleteMeetsPushes(t *testing.T) {
 // one upload, and one that cancels it. Whatever wins, no digest gets wrong bytes,
 // and who was answered with success has its blob.
 func TestFightOverAnUpload(t *testing.T) {
-	for seed := range uint64(1500) {
+	for seed := range seeds(1500) {
 		synctest.Test(t, func(t *testing.T) { fight(t, seed) })
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)

@@ -128,7 +128,7 @@ func TestSurprisingDigestMeetsOthers(t *testing.T) {
 // TestFightOverASurprisingDigest: several requests with right and wrong digests, and others
 // that bring other bytes, on one upload, while calls fail in every way.
 func TestFightOverASurprisingDigest(t *testing.T) {
-	for seed := range uint64(1000) {
+	for seed := range seeds(1000) {
 		synctest.Test(t, func(t *testing.T) { surprisingFight(t, seed) })
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)

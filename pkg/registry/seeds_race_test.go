@@ -1,0 +1,7 @@
+//go:build race
+
+package registry
+
+// slow is by how much the race detector cuts the number of seeds. The simulation runs one goroutine at a time, so more
+// seeds show the detector nothing new; the tests run a second time without it, with all of them.
+const slow = 8
