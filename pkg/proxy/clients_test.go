@@ -140,3 +140,25 @@ func TestVerify(t *testing.T) {
 	}
 	t.Logf("%d cases", len(report.Results))
 }
+
+// TestSmallPut: a small blob that comes whole goes to the registry as it came. After that
+// the registry answers for the upload.
+func TestSmallPut(t *testing.T) {
+	up := newUpstream(t, nil)
+	s := newSite(t, up.URL)
+	for _, size := range []int{0, 1000, proxy.Small} {
+		var headers []string
+		if size > 0 {
+			headers = []string{"Content-Range", fmt.Sprintf("0-%d", size-1)}
+		}
+		content := random(size)
+		at := closeAt(s.open("app"), oci.SHA256.FromBytes(content))
+		for range 2 {
+			s.do("PUT", at, bytes.NewReader(content), headers...).want(http.StatusCreated)
+		}
+		if got := up.requests("PUT " + at); len(got) != 2 {
+			t.Errorf("%d bytes: the registry got %q", size, got)
+		}
+		s.do("GET", at, nil).want(http.StatusNotFound, oci.BlobUploadUnknown)
+	}
+}

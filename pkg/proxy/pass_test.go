@@ -121,6 +121,11 @@ func TestAnswerIsLocalized(t *testing.T) {
 		{307, "Location", "https://bucket.s3.amazonaws.com/x?X-Amz-Signature=%2B", "https://bucket.s3.amazonaws.com/x?X-Amz-Signature=%2B"},
 		{307, "Location", "http://127.0.0.1:1/x", "http://127.0.0.1:1/x"},
 		{307, "Location", up.URL + "/x?a=%2B#f", "/x?a=%2B#f"},
+		{307, "Location", "https://" + at.Host + "/x", "/x"}, // the scheme of a gateway in front
+		{307, "Location", "ftp://" + at.Host + "/x", "ftp://" + at.Host + "/x"},
+		{307, "Location", "http://user@" + at.Host + "/x", "http://user@" + at.Host + "/x"},
+		{307, "Location", "//other.example/x", "//other.example/x"},
+		{307, "Location", up.URL + "?a=b", "/?a=b"},
 		{307, "Location", "//" + at.Host + "/x", "/x"},
 		{307, "Location", up.URL + "//evil.example/x", up.URL + "//evil.example/x"},
 		{307, "Location", up.URL, "/"},
@@ -192,11 +197,14 @@ func TestTooLarge(t *testing.T) {
 
 // TestNoRedirectOfUploads: docker and podman take one for success.
 func TestNoRedirectOfUploads(t *testing.T) {
+	status := 0
 	s, _ := newSiteOver(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Location", "https://elsewhere.example/x")
-		w.WriteHeader(http.StatusTemporaryRedirect)
+		w.WriteHeader(status)
 	})
-	s.do("POST", "/v2/app/blobs/uploads/", nil).want(http.StatusServiceUnavailable, oci.Unavailable)
+	for _, status = range []int{http.StatusMultipleChoices, http.StatusPermanentRedirect, http.StatusTemporaryRedirect} {
+		s.do("POST", "/v2/app/blobs/uploads/", nil).want(http.StatusServiceUnavailable, oci.Unavailable)
+	}
 	s.do("POST", "/v2/app/blobs/uploads/?digest="+string(oci.SHA256.FromBytes(nil)), stream(random(10))).want(http.StatusServiceUnavailable, oci.Unavailable)
 	s.do("GET", "/v2/app/blobs/"+string(oci.SHA256.FromBytes(nil)), nil).want(http.StatusTemporaryRedirect)
 }

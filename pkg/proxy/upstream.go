@@ -69,7 +69,7 @@ func relativeLinks(upstream *url.URL, link string) string {
 // one here: crane refuses another one on a private address. The path stays, and so does
 // every other realm: one with https too where we speak http, which is no way for a password.
 func localRealm(upstream *url.URL, challenge, host string) string {
-	if len(challenge) < 7 || !strings.EqualFold(challenge[:7], "Bearer ") {
+	if scheme, _, _ := strings.Cut(challenge, " "); !strings.EqualFold(scheme, "Bearer") {
 		return challenge
 	}
 	return bearerRealm.ReplaceAllStringFunc(challenge, func(param string) string {
