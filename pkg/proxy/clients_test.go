@@ -141,8 +141,8 @@ func TestVerify(t *testing.T) {
 	t.Logf("%d cases", len(report.Results))
 }
 
-// TestSmallPut: a small blob that comes whole goes to the registry as it came. After that
-// the registry answers for the upload.
+// TestSmallPut: the proxy passes a PUT with all of a small blob on. After that the registry
+// answers for the upload.
 func TestSmallPut(t *testing.T) {
 	up := newUpstream(t, nil)
 	s := newSite(t, up.URL)
@@ -160,5 +160,33 @@ func TestSmallPut(t *testing.T) {
 			t.Errorf("%d bytes: the registry got %q", size, got)
 		}
 		s.do("GET", at, nil).want(http.StatusNotFound, oci.BlobUploadUnknown)
+	}
+}
+
+// TestSHA512: a client can close an upload with a sha512 digest, announced or not.
+func TestSHA512(t *testing.T) {
+	s := newSite(t, newUpstream(t, nil).URL)
+	for _, query := range []string{"", "?digest-algorithm=sha512"} {
+		content := random(1000)
+		right, wrong := oci.SHA512.FromBytes(content), oci.SHA512.FromBytes(nil)
+		at := s.do("POST", "/v2/app/blobs/uploads/"+query, nil).want(http.StatusAccepted).location()
+		s.do("PATCH", at, stream(content)).want(http.StatusAccepted)
+		s.do("PUT", closeAt(at, wrong), nil).want(http.StatusBadRequest, oci.DigestInvalid)
+		s.do("PUT", closeAt(at, right), nil).want(http.StatusCreated)
+		s.do("HEAD", "/v2/app/blobs/"+string(right), nil).want(http.StatusOK)
+	}
+}
+
+// TestUploadUUID: each answer about an upload has the header that the registry gave it.
+func TestUploadUUID(t *testing.T) {
+	s := newSite(t, newUpstream(t, nil).URL)
+	opened := s.do("POST", "/v2/app/blobs/uploads/", nil).want(http.StatusAccepted)
+	patched := s.do("PATCH", opened.location(), stream(random(1000))).want(http.StatusAccepted)
+	status := s.do("GET", opened.location(), nil).want(http.StatusNoContent)
+	want := opened.header.Get("Docker-Upload-Uuid")
+	for _, a := range []*answer{patched, status} {
+		if got := a.header.Get("Docker-Upload-Uuid"); got != want || got == "" {
+			t.Errorf("%s: Docker-Upload-Uuid %q, want %q", a.what, got, want)
+		}
 	}
 }

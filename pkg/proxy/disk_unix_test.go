@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestDiskSpace: the spool takes no more than its disk has, whatever its own limit.
+// TestDiskSpace: the spool leaves space on its disk, whatever its own limit.
 func TestDiskSpace(t *testing.T) {
 	free, size, known := diskSpace(t.TempDir())
 	if !known || free < 1<<20 || size < free {

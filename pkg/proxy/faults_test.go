@@ -118,7 +118,8 @@ func TestUnusedUploadIsCancelled(t *testing.T) {
 	}
 }
 
-// TestCancelFails: the client does not notice that the registry keeps an upload open.
+// TestCancelFails: a push succeeds although the proxy cannot cancel the upload that was not
+// needed.
 func TestCancelFails(t *testing.T) {
 	up := newUpstream(t, nil)
 	s := newSite(t, up.URL)
@@ -134,9 +135,9 @@ func TestCancelFails(t *testing.T) {
 	s.proxy.Settle()
 }
 
-// TestSamePutTwice: a client that closes an upload again while the registry still works on
-// it gets the same answer, and the blob is sent once. Such an upload is in use, however
-// long the registry takes.
+// TestSamePutTwice: if a client repeats the PUT that closes an upload while the registry
+// still works on the first one, both get the same answer, and the proxy sends the blob once.
+// The upload does not expire meanwhile.
 func TestSamePutTwice(t *testing.T) {
 	up := newUpstream(t, nil)
 	s := newSite(t, up.URL)
@@ -166,8 +167,8 @@ func TestSamePutTwice(t *testing.T) {
 	}
 }
 
-// TestRegistryRefuses: the registry's refusal of bytes that wait here reaches the client,
-// with what it needs to log in or to try again.
+// TestRegistryRefuses: if the registry refuses a spooled blob, the client gets its error, with
+// the headers to log in or to try again.
 func TestRegistryRefuses(t *testing.T) {
 	refusal := 0
 	up := newUpstream(t, func(u *upstream, next http.Handler) http.Handler {

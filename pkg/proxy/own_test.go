@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestOwn: the registry's own host, whatever scheme it takes itself to have.
+// TestOwn: own recognizes the registry's host, also if the registry has the wrong scheme in
+// its URLs.
 func TestOwn(t *testing.T) {
 	upstream := &url.URL{Scheme: "https", Host: "registry.example"}
 	for address, want := range map[string]bool{

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bufio"
 	"bytes"
 	"io"
 	"testing"
@@ -8,13 +9,14 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// TestReplay: a body can be read again as long as all that was read of it is kept.
+// TestReplay: a body can be read again as long as the source keeps all that it has read.
 func TestReplay(t *testing.T) {
 	content := bytes.Repeat([]byte("pierless"), replayable/4)
 	for read, want := range map[int64]bool{0: true, 1: true, replayable: true, replayable + 1: false} {
 		s := newSource(bytes.NewReader(content), closing{digest: oci.SHA256.FromBytes(content)})
 		first, _ := s.fromStart()
-		if _, err := io.CopyN(io.Discard, first, read); err != nil {
+		// bufio gives up on a reader that returns nothing for ever.
+		if _, err := bufio.NewReader(io.LimitReader(first, read)).Discard(int(read)); err != nil {
 			t.Fatal(err)
 		}
 		again, ok := s.fromStart()
@@ -24,7 +26,7 @@ func TestReplay(t *testing.T) {
 		if !ok {
 			continue
 		}
-		if got, err := io.ReadAll(again); err != nil || !bytes.Equal(got, content) {
+		if got, err := bufio.NewReaderSize(again, len(content)).Peek(len(content)); err != nil || !bytes.Equal(got, content) {
 			t.Errorf("after %d bytes: %d others came the second time, %v", read, len(got), err)
 		}
 		if _, err := first.Read(make([]byte, 1)); err == nil {

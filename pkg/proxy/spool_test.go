@@ -62,12 +62,12 @@ func TestIdle(t *testing.T) {
 	wantEmpty(t, s.spool)
 }
 
-// transport plays the registry without a network.
+// transport is a registry without a network.
 type transport func(r *http.Request) *http.Response
 
 func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f(r), nil }
 
-// TestIdleLife: the proxy drops by itself the uploads that no client goes on with.
+// TestIdleLife: the proxy itself drops an upload that no client has used for an hour.
 func TestIdleLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, err := proxy.New(proxy.Options{

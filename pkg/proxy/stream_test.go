@@ -37,7 +37,7 @@ func TestStoreAnswerLost(t *testing.T) {
 	s.do("PUT", closeAt(s.open("app"), oci.SHA256.FromBytes(content)), bytes.NewReader(content)).want(http.StatusCreated)
 	s.pulled("app", content)
 
-	// So are those that the store does not take a second time.
+	// The same holds if the store answers that it has them already.
 	content = random(large)
 	s3.setFault(func(_ int, r *http.Request) int {
 		s3.setFault(nil)
@@ -59,8 +59,8 @@ func TestStoreAnswerLost(t *testing.T) {
 	s.do("PUT", closeAt(at, oci.SHA256.FromBytes(content)), bytes.NewReader(content)).want(http.StatusCreated)
 }
 
-// TestStreamPastSpool: a body of known length needs no room in the spool, up to the largest
-// that the store takes in one request.
+// TestStreamPastSpool: a body of known length needs no room in the spool if the store takes
+// it in one request.
 func TestStreamPastSpool(t *testing.T) {
 	_, wrap := withStore(t)
 	s := newSite(t, newUpstream(t, wrap).URL, func(o *proxy.Options) { o.SpoolMax = 1 })
@@ -74,7 +74,8 @@ func TestStreamPastSpool(t *testing.T) {
 	}
 }
 
-// TestStoreGone: a store that nothing was sent to is tried again, each time later.
+// TestStoreGone: the proxy tries a store that it cannot reach again, each time after a longer
+// wait.
 func TestStoreGone(t *testing.T) {
 	s3, wrap := withStore(t)
 	s := newSite(t, newUpstream(t, wrap).URL)

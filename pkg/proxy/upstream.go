@@ -14,8 +14,7 @@ func own(upstream, u *url.URL) bool {
 	if u.Scheme != "http" && u.Scheme != "https" || u.User != nil {
 		return false
 	}
-	return strings.EqualFold(u.Host, upstream.Host) || hostPort(u) == hostPort(upstream) ||
-		strings.EqualFold(u.Hostname(), upstream.Hostname()) && u.Port() == "" && upstream.Port() == ""
+	return strings.EqualFold(u.Host, upstream.Host) || hostPort(u) == hostPort(upstream)
 }
 
 func hostPort(u *url.URL) string {

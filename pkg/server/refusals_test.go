@@ -81,7 +81,7 @@ func (e *endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// clocked is an answer that keeps the moment until which its request is read.
+// clocked is an answer that records the read deadline of its request.
 type clocked struct {
 	*httptest.ResponseRecorder
 	until time.Time

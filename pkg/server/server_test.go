@@ -246,7 +246,8 @@ func TestCausesStayInside(t *testing.T) {
 	}
 }
 
-// TestRequestID: the id of a proxy in front is kept if it can stand in a log line.
+// TestRequestID: the registry keeps the request id of a proxy in front if it is short and of
+// safe characters.
 func TestRequestID(t *testing.T) {
 	s := newSite(t)
 	for id, kept := range map[string]bool{
@@ -259,7 +260,7 @@ func TestRequestID(t *testing.T) {
 	}
 }
 
-// TestLog: the line of a request names the content, and an error only if there was one.
+// TestLog: the log line of a request names the content, and an error only if there was one.
 func TestLog(t *testing.T) {
 	names, blobs := storetest.Open(t)
 	log := &bytes.Buffer{}
@@ -290,7 +291,7 @@ func TestLog(t *testing.T) {
 	}
 }
 
-// cutBlobs is a store whose bytes break off.
+// cutBlobs is a store whose reads fail in the middle.
 type cutBlobs struct{ registry.Blobs }
 
 func (c cutBlobs) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
