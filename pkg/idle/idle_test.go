@@ -333,3 +333,11 @@ func TestFilesReachTheKernel(t *testing.T) {
 		f.Close()
 	}
 }
+
+// TestDefault: the default limits let clients pause that compress a layer or write to a slow
+// disk.
+func TestDefault(t *testing.T) {
+	if l := idle.Default(); l.Body < time.Minute || l.Answer < time.Minute {
+		t.Errorf("clients may pause for %+v", l)
+	}
+}

@@ -140,3 +140,53 @@ func TestVerify(t *testing.T) {
 	}
 	t.Logf("%d cases", len(report.Results))
 }
+
+// TestSmallPut: the proxy passes a PUT with all of a small blob on. After that the registry
+// answers for the upload.
+func TestSmallPut(t *testing.T) {
+	up := newUpstream(t, nil)
+	s := newSite(t, up.URL)
+	for _, size := range []int{0, 1000, proxy.Small} {
+		var headers []string
+		if size > 0 {
+			headers = []string{"Content-Range", fmt.Sprintf("0-%d", size-1)}
+		}
+		content := random(size)
+		at := closeAt(s.open("app"), oci.SHA256.FromBytes(content))
+		for range 2 {
+			s.do("PUT", at, bytes.NewReader(content), headers...).want(http.StatusCreated)
+		}
+		if got := up.requests("PUT " + at); len(got) != 2 {
+			t.Errorf("%d bytes: the registry got %q", size, got)
+		}
+		s.do("GET", at, nil).want(http.StatusNotFound, oci.BlobUploadUnknown)
+	}
+}
+
+// TestSHA512: a client can close an upload with a sha512 digest, announced or not.
+func TestSHA512(t *testing.T) {
+	s := newSite(t, newUpstream(t, nil).URL)
+	for _, query := range []string{"", "?digest-algorithm=sha512"} {
+		content := random(1000)
+		right, wrong := oci.SHA512.FromBytes(content), oci.SHA512.FromBytes(nil)
+		at := s.do("POST", "/v2/app/blobs/uploads/"+query, nil).want(http.StatusAccepted).location()
+		s.do("PATCH", at, stream(content)).want(http.StatusAccepted)
+		s.do("PUT", closeAt(at, wrong), nil).want(http.StatusBadRequest, oci.DigestInvalid)
+		s.do("PUT", closeAt(at, right), nil).want(http.StatusCreated)
+		s.do("HEAD", "/v2/app/blobs/"+string(right), nil).want(http.StatusOK)
+	}
+}
+
+// TestUploadUUID: each answer about an upload has the header that the registry gave it.
+func TestUploadUUID(t *testing.T) {
+	s := newSite(t, newUpstream(t, nil).URL)
+	opened := s.do("POST", "/v2/app/blobs/uploads/", nil).want(http.StatusAccepted)
+	patched := s.do("PATCH", opened.location(), stream(random(1000))).want(http.StatusAccepted)
+	status := s.do("GET", opened.location(), nil).want(http.StatusNoContent)
+	want := opened.header.Get("Docker-Upload-Uuid")
+	for _, a := range []*answer{patched, status} {
+		if got := a.header.Get("Docker-Upload-Uuid"); got != want || got == "" {
+			t.Errorf("%s: Docker-Upload-Uuid %q, want %q", a.what, got, want)
+		}
+	}
+}

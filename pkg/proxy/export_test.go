@@ -10,6 +10,9 @@ func (p *Proxy) Hurry() {
 	p.sleep = func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
 }
 
+// SetSleep sets how the proxy waits before it tries again. No request may be under way.
+func (p *Proxy) SetSleep(sleep func(context.Context, time.Duration) error) { p.sleep = sleep }
+
 // SetBodyIdle sets how long a client may send nothing. No request may be under way.
 func (p *Proxy) SetBodyIdle(d time.Duration) { p.limits.Body = d }
 
@@ -24,3 +27,6 @@ func (p *Proxy) Settle() {
 
 // Small is the largest blob that is sent in one request.
 const Small = small
+
+// IdleLife is how long an upload is kept that nobody goes on with.
+const IdleLife = idleLife

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -101,6 +102,108 @@ func TestUnusedUploadIsCancelled(t *testing.T) {
 	s.proxy.Settle()
 	if got := up.requests("DELETE " + at); len(got) != 1 || !strings.HasSuffix(got[0], "Basic x") {
 		t.Errorf("the upload was cancelled with %q", got)
+	}
+	wrong := string(oci.SHA256.FromBytes([]byte("another")))
+	for range 2 {
+		content := random(large)
+		right := string(oci.SHA256.FromBytes(content))
+		s.do("POST", "/v2/b/blobs/uploads/?digest="+right, bytes.NewReader(content)).want(http.StatusCreated)
+	}
+	s.do("POST", "/v2/c/blobs/uploads/?digest="+wrong, bytes.NewReader(content)).want(http.StatusBadRequest, oci.DigestInvalid)
+	s.proxy.Settle()
+	for prefix, want := range map[string]int{"b/blobs": 2, "b/_pierless": 0, "c/blobs": 1, "c/_pierless": 1} {
+		if got := up.requests("DELETE /v2/" + prefix); len(got) != want {
+			t.Errorf("%q was cancelled, want %d uploads of %s", got, want, prefix)
+		}
+	}
+}
+
+// TestCancelFails: a push succeeds although the proxy cannot cancel the upload that was not
+// needed.
+func TestCancelFails(t *testing.T) {
+	up := newUpstream(t, nil)
+	s := newSite(t, up.URL)
+	up.setFault(func(r *http.Request) int {
+		if r.Method == http.MethodDelete {
+			panic(http.ErrAbortHandler)
+		}
+		return 0
+	})
+	content := random(1000)
+	at := s.do("PATCH", s.open("app"), stream(content)).location()
+	s.do("PUT", closeAt(at, oci.SHA256.FromBytes(content)), nil).want(http.StatusCreated)
+	s.proxy.Settle()
+}
+
+// TestSamePutTwice: if a client repeats the PUT that closes an upload while the registry
+// still works on the first one, both get the same answer, and the proxy sends the blob once.
+// The upload does not expire meanwhile.
+func TestSamePutTwice(t *testing.T) {
+	up := newUpstream(t, nil)
+	s := newSite(t, up.URL)
+	content := random(1000)
+	at := closeAt(s.do("PATCH", s.open("app"), stream(content)).location(), oci.SHA256.FromBytes(content))
+	reached, open := make(chan struct{}, 10), make(chan struct{})
+	up.setFault(func(r *http.Request) int {
+		if r.Method == http.MethodPost || r.Method == http.MethodPut {
+			reached <- struct{}{}
+			<-open
+		}
+		return 0
+	})
+	answers := make(chan *answer)
+	put := func() { answers <- s.do("PUT", at, nil) }
+	go put()
+	<-reached
+	go put()
+	time.Sleep(100 * time.Millisecond) // if the second request comes later, it finds the blob
+	s.proxy.Expire(time.Now().Add(time.Minute))
+	close(open)
+	for range 2 {
+		(<-answers).want(http.StatusCreated)
+	}
+	if got := up.requests("POST /v2/app/blobs/uploads/?"); len(got) != 1 {
+		t.Errorf("the blob was sent with %q", got)
+	}
+}
+
+// TestRegistryRefuses: if the registry refuses a spooled blob, the client gets its error, with
+// the headers to log in or to try again.
+func TestRegistryRefuses(t *testing.T) {
+	refusal := 0
+	up := newUpstream(t, func(u *upstream, next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if refusal == 0 {
+				next.ServeHTTP(w, r)
+				return
+			}
+			w.Header().Set("WWW-Authenticate", `Bearer realm="`+u.URL+`/token"`)
+			w.WriteHeader(refusal)
+		})
+	})
+	s := newSite(t, up.URL)
+	content := random(1000)
+	at := s.do("PATCH", s.open("app"), stream(content)).location()
+	for _, c := range []struct {
+		refusal, status       int
+		code                  oci.Code
+		retryAfter, challenge string
+	}{
+		{400, 400, oci.Unknown, "", ""},
+		{401, 401, oci.Unauthorized, "", `Bearer realm="` + s.url + `/token"`},
+		{403, 403, oci.Denied, "", ""},
+		{429, 429, oci.TooManyRequests, "1", ""},
+		{500, 503, oci.Unavailable, "1", ""},
+		{507, 507, oci.Unknown, "", ""},
+	} {
+		refusal = c.refusal
+		a := s.do("PUT", closeAt(at, oci.SHA256.FromBytes(content)), nil, "Authorization", "Basic x").want(c.status, c.code)
+		if got := a.header.Get("Retry-After"); got != c.retryAfter {
+			t.Errorf("%d: Retry-After %q, want %q", c.refusal, got, c.retryAfter)
+		}
+		if got := a.header.Get("WWW-Authenticate"); got != c.challenge {
+			t.Errorf("%d: WWW-Authenticate %q, want %q", c.refusal, got, c.challenge)
+		}
 	}
 }
 
@@ -344,7 +447,8 @@ func TestTakeover(t *testing.T) {
 // another try.
 func TestClientGoes(t *testing.T) {
 	up := newUpstream(t, nil)
-	s := newSite(t, up.URL)
+	log := &bytes.Buffer{}
+	s := newSite(t, up.URL, func(o *proxy.Options) { o.Log = slog.New(slog.NewTextHandler(log, nil)) })
 	content := random(large)
 	at := s.do("PATCH", s.open("app"), stream(content)).location()
 	ctx, leave := context.WithCancel(t.Context())
@@ -360,9 +464,16 @@ func TestClientGoes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	req.Header.Set("X-Breaks", "1")
 	if resp, err := http.DefaultTransport.RoundTrip(req); err == nil {
 		resp.Body.Close()
 		t.Fatalf("answered with %d", resp.StatusCode)
+	}
+	for s.answered.Load() == 0 { // the proxy may notice later than the client
+		time.Sleep(time.Millisecond)
+	}
+	if got := log.String(); !strings.Contains(got, "level=INFO msg=refused") || !strings.Contains(got, "status=499") {
+		t.Errorf("logged: %s", got)
 	}
 	up.setFault(nil)
 	s.do("PUT", closeAt(at, oci.SHA256.FromBytes(content)), nil).want(http.StatusCreated)

@@ -121,6 +121,11 @@ func TestAnswerIsLocalized(t *testing.T) {
 		{307, "Location", "https://bucket.s3.amazonaws.com/x?X-Amz-Signature=%2B", "https://bucket.s3.amazonaws.com/x?X-Amz-Signature=%2B"},
 		{307, "Location", "http://127.0.0.1:1/x", "http://127.0.0.1:1/x"},
 		{307, "Location", up.URL + "/x?a=%2B#f", "/x?a=%2B#f"},
+		{307, "Location", "https://" + at.Host + "/x", "/x"}, // the scheme of a gateway in front
+		{307, "Location", "ftp://" + at.Host + "/x", "ftp://" + at.Host + "/x"},
+		{307, "Location", "http://user@" + at.Host + "/x", "http://user@" + at.Host + "/x"},
+		{307, "Location", "//other.example/x", "//other.example/x"},
+		{307, "Location", up.URL + "?a=b", "/?a=b"},
 		{307, "Location", "//" + at.Host + "/x", "/x"},
 		{307, "Location", up.URL + "//evil.example/x", up.URL + "//evil.example/x"},
 		{307, "Location", up.URL, "/"},
@@ -192,11 +197,17 @@ func TestTooLarge(t *testing.T) {
 
 // TestNoRedirectOfUploads: docker and podman take one for success.
 func TestNoRedirectOfUploads(t *testing.T) {
+	status := 0
 	s, _ := newSiteOver(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Location", "https://elsewhere.example/x")
-		w.WriteHeader(http.StatusTemporaryRedirect)
+		w.WriteHeader(status)
 	})
-	s.do("POST", "/v2/app/blobs/uploads/", nil).want(http.StatusServiceUnavailable, oci.Unavailable)
+	for _, status = range []int{http.StatusMultipleChoices, http.StatusPermanentRedirect, http.StatusTemporaryRedirect} {
+		s.do("POST", "/v2/app/blobs/uploads/", nil).want(http.StatusServiceUnavailable, oci.Unavailable)
+	}
+	status = http.StatusBadRequest
+	s.do("POST", "/v2/app/blobs/uploads/", nil).want(status)
+	status = http.StatusTemporaryRedirect
 	s.do("POST", "/v2/app/blobs/uploads/?digest="+string(oci.SHA256.FromBytes(nil)), stream(random(10))).want(http.StatusServiceUnavailable, oci.Unavailable)
 	s.do("GET", "/v2/app/blobs/"+string(oci.SHA256.FromBytes(nil)), nil).want(http.StatusTemporaryRedirect)
 }
@@ -253,28 +264,39 @@ func TestNobodyThere(t *testing.T) {
 	s.do("PUT", "/v2/app/manifests/v1", bytes.NewReader(random(10<<20))).want(http.StatusServiceUnavailable, oci.Unavailable)
 }
 
-// TestRefusedPostIsRead: a client that sends the whole blob before it listens gets the
-// refusal of the upload that was to be opened for it.
-func TestRefusedPostIsRead(t *testing.T) {
-	s, up := newSiteOver(t, func(http.ResponseWriter, *http.Request) {})
+// TestRefusedBodyIsRead: a client that sends all of a body before it reads the answer gets
+// the refusal, from the proxy or from a registry that did not read the body.
+func TestRefusedBodyIsRead(t *testing.T) {
+	refuses, _ := newSiteOver(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) })
+	gone, up := newSiteOver(t, func(http.ResponseWriter, *http.Request) {})
 	up.Close()
-	host, size := strings.TrimPrefix(s.url, "http://"), 20<<20
-	conn, err := net.Dial("tcp", host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	fmt.Fprintf(conn, "POST /v2/app/blobs/uploads/?digest=%s HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n", oci.SHA256.FromBytes(nil), host, size)
-	if _, err := conn.Write(random(size)); err != nil {
-		t.Fatal(err)
-	}
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("answered with %s", resp.Status)
+	const size = 20 << 20
+	for _, c := range []struct {
+		site   *site
+		target string
+		status int
+	}{
+		{gone, "POST /v2/app/blobs/uploads/?digest=" + string(oci.SHA256.FromBytes(nil)), http.StatusServiceUnavailable},
+		{refuses, "PUT /v2/app/manifests/v1", http.StatusForbidden},
+	} {
+		host := strings.TrimPrefix(c.site.url, "http://")
+		conn, err := net.Dial("tcp", host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n", c.target, host, size)
+		if _, err := conn.Write(random(size)); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != c.status {
+			t.Errorf("%s is answered with %s", c.target, resp.Status)
+		}
 	}
 }
 

@@ -151,10 +151,11 @@ func (s *spool) remake() error {
 	if s.closed {
 		return fs.ErrClosed
 	}
-	if err := os.Mkdir(s.dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+	err := os.Mkdir(s.dir, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 // reserve takes n bytes of the limit, or gives them back if n is negative. The error is
@@ -162,17 +163,20 @@ func (s *spool) remake() error {
 func (s *spool) reserve(n int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if n > 0 && s.used+n > s.max {
+	if s.used+n > s.max {
 		return fmt.Errorf("%w: %d of %d bytes are in use", errSpoolFull, s.used, s.max)
 	}
 	if n > 0 {
-		if free, size, known := diskSpace(s.dir); known && free-n < min(leaveFree, size/leavePart) {
+		if free, size, known := diskSpace(s.dir); known && !leavesRoom(free-n, size) {
 			return fmt.Errorf("%w: %d bytes of its disk are free", errSpoolFull, free)
 		}
 	}
 	s.used += n
 	return nil
 }
+
+// leavesRoom reports whether others still have room on a disk of this size, in bytes.
+func leavesRoom(free, size int64) bool { return free >= min(leaveFree, size/leavePart) }
 
 // fits reports why n more bytes have no place. The error is errSpoolFull.
 func (s *spool) fits(n int64) error {
@@ -196,12 +200,11 @@ type spoolFile struct {
 func (f *spoolFile) WriteAt(p []byte, offset int64) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if more := offset + int64(len(p)) - f.reserved; more > 0 {
-		if err := f.spool.reserve(more); err != nil {
-			return 0, err
-		}
-		f.reserved += more
+	more := max(offset+int64(len(p))-f.reserved, 0)
+	if err := f.spool.reserve(more); err != nil {
+		return 0, err
 	}
+	f.reserved += more
 	n, err := f.file.WriteAt(p, offset)
 	if err != nil {
 		return n, fmt.Errorf("%w: %w", errSpoolFull, err)
@@ -213,9 +216,6 @@ func (f *spoolFile) WriteAt(p []byte, offset int64) (int, error) {
 func (f *spoolFile) truncate(size int64) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.reserved <= size {
-		return nil
-	}
 	if err := f.file.Truncate(size); err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}

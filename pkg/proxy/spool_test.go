@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pierless/pierless/pkg/oci"
@@ -58,6 +60,44 @@ func TestIdle(t *testing.T) {
 	s.do("GET", at, nil).want(http.StatusNoContent)
 	s.proxy.Expire(time.Now().Add(time.Minute))
 	wantEmpty(t, s.spool)
+}
+
+// transport is a registry without a network.
+type transport func(r *http.Request) *http.Response
+
+func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f(r), nil }
+
+// TestIdleLife: the proxy itself drops an upload that no client has used for an hour.
+func TestIdleLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, err := proxy.New(proxy.Options{
+			Registry: "registry.example", Spool: t.TempDir(), Log: slog.New(slog.DiscardHandler),
+			Transport: transport(func(r *http.Request) *http.Response {
+				header := http.Header{"Location": {"/v2/app/blobs/uploads/1"}}
+				return &http.Response{StatusCode: http.StatusAccepted, Header: header, Body: http.NoBody, Request: r}
+			}),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, method := range []string{"POST", "PATCH"} {
+			path := map[string]string{"POST": "/v2/app/blobs/uploads/", "PATCH": "/v2/app/blobs/uploads/1"}[method]
+			r := httptest.NewRequest(method, "http://localhost"+path, bytes.NewReader(random(1000)))
+			w := httptest.NewRecorder()
+			if p.ServeHTTP(w, r); w.Code != http.StatusAccepted {
+				t.Fatalf("%s: %d %s", method, w.Code, w.Body)
+			}
+		}
+		time.Sleep(proxy.IdleLife - time.Minute)
+		if got := spooled(t, p.Spool()); len(got) != 1 {
+			t.Errorf("%q is in the spool before the time, want one file", got)
+		}
+		time.Sleep(proxy.IdleLife / 10)
+		wantEmpty(t, p.Spool())
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // TestSpoolFull: the client is told, nothing of its upload stays, others go on.

@@ -2,15 +2,18 @@ package proxy_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/pierless/pierless/pkg/direct"
 	"github.com/pierless/pierless/pkg/oci"
@@ -34,6 +37,16 @@ func TestStoreAnswerLost(t *testing.T) {
 	s.do("PUT", closeAt(s.open("app"), oci.SHA256.FromBytes(content)), bytes.NewReader(content)).want(http.StatusCreated)
 	s.pulled("app", content)
 
+	// The same holds if the store answers that it has them already.
+	content = random(large)
+	s3.setFault(func(_ int, r *http.Request) int {
+		s3.setFault(nil)
+		s3.put(httptest.NewRecorder(), r)
+		return http.StatusPreconditionFailed
+	})
+	s.do("PUT", closeAt(s.open("app"), oci.SHA256.FromBytes(content)), bytes.NewReader(content)).want(http.StatusCreated)
+	s.pulled("app", content)
+
 	// Where they are not there after all, the client is asked to try again.
 	content = random(large)
 	s3.setFault(func(_ int, r *http.Request) int {
@@ -46,6 +59,40 @@ func TestStoreAnswerLost(t *testing.T) {
 	s.do("PUT", closeAt(at, oci.SHA256.FromBytes(content)), bytes.NewReader(content)).want(http.StatusCreated)
 }
 
+// TestStreamPastSpool: a body of known length needs no room in the spool if the store takes
+// it in one request.
+func TestStreamPastSpool(t *testing.T) {
+	_, wrap := withStore(t)
+	s := newSite(t, newUpstream(t, wrap).URL, func(o *proxy.Options) { o.SpoolMax = 1 })
+	content := random(large)
+	d := oci.SHA256.FromBytes(content)
+	s.do("PUT", closeAt(s.open("app"), d), bytes.NewReader(content)).want(http.StatusCreated)
+	s.proxy.SetBodyIdle(20 * time.Millisecond)
+	for length, status := range map[int64]int{direct.MaxPut: http.StatusRequestTimeout, direct.MaxPut + 1: http.StatusInsufficientStorage} {
+		at := closeAt(s.open("other"), oci.SHA256.FromBytes(content[1:]))
+		s.send("PUT", at, stalling(t, content[:999]), length).want(status)
+	}
+}
+
+// TestStoreGone: the proxy tries a store that it cannot reach again, each time after a longer
+// wait.
+func TestStoreGone(t *testing.T) {
+	s3, wrap := withStore(t)
+	s := newSite(t, newUpstream(t, wrap).URL)
+	s3.Close()
+	var waits []time.Duration
+	s.proxy.SetSleep(func(_ context.Context, d time.Duration) error {
+		waits = append(waits, d)
+		return nil
+	})
+	content := random(large)
+	at := closeAt(s.open("app"), oci.SHA256.FromBytes(content))
+	s.do("PUT", at, bytes.NewReader(content)).want(http.StatusServiceUnavailable, oci.Unavailable)
+	if want := []time.Duration{time.Second / 2, time.Second, 2 * time.Second}; !slices.Equal(waits, want) {
+		t.Errorf("waited %v, want %v", waits, want)
+	}
+}
+
 // TestAnnouncedSize: what the request says of the blob is looked at on every way, as the
 // registry does.
 func TestAnnouncedSize(t *testing.T) {
@@ -54,7 +101,9 @@ func TestAnnouncedSize(t *testing.T) {
 		s := newSite(t, up.URL)
 		content := random(large)
 		at := closeAt(s.open("app"), oci.SHA256.FromBytes(content))
-		s.do("PUT", at+"&size=5", bytes.NewReader(content)).want(http.StatusBadRequest, oci.SizeInvalid)
+		for _, wrong := range []string{"0", "5"} {
+			s.do("PUT", at+"&size="+wrong, bytes.NewReader(content)).want(http.StatusBadRequest, oci.SizeInvalid)
+		}
 		s.do("PUT", fmt.Sprintf("%s&size=%d", at, large), bytes.NewReader(content)).want(http.StatusCreated)
 	}
 }

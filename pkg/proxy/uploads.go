@@ -21,9 +21,6 @@ import (
 func (p *Proxy) start(w http.ResponseWriter, r *http.Request, req route.Request) error {
 	q := r.URL.Query()
 	announced := oci.Algorithm(q.Get("digest-algorithm"))
-	if d, err := oci.ParseDigest(q.Get("mount")); err == nil {
-		announced = d.Algorithm()
-	}
 	if !q.Has("mount") && q.Has("digest") && !isSmall(r.ContentLength) {
 		return p.whole(w, r, req)
 	}
@@ -195,13 +192,8 @@ func (p *Proxy) append(r *http.Request, s *session, c chunk) (size int64, err er
 
 // readChunk spools the body of a request.
 func (t *turn) readChunk(body io.Reader, c chunk) error {
-	if c.length == 0 {
-		return nil
-	}
-	if c.length > 0 {
-		if err := t.s.spool.fits(c.length); err != nil {
-			return err
-		}
+	if err := t.s.spool.fits(max(c.length, 0)); err != nil {
+		return err
 	}
 	return t.read(body, c.length)
 }

@@ -14,8 +14,7 @@ func own(upstream, u *url.URL) bool {
 	if u.Scheme != "http" && u.Scheme != "https" || u.User != nil {
 		return false
 	}
-	return strings.EqualFold(u.Host, upstream.Host) || hostPort(u) == hostPort(upstream) ||
-		strings.EqualFold(u.Hostname(), upstream.Hostname()) && u.Port() == "" && upstream.Port() == ""
+	return strings.EqualFold(u.Host, upstream.Host) || hostPort(u) == hostPort(upstream)
 }
 
 func hostPort(u *url.URL) string {
@@ -69,7 +68,7 @@ func relativeLinks(upstream *url.URL, link string) string {
 // one here: crane refuses another one on a private address. The path stays, and so does
 // every other realm: one with https too where we speak http, which is no way for a password.
 func localRealm(upstream *url.URL, challenge, host string) string {
-	if len(challenge) < 7 || !strings.EqualFold(challenge[:7], "Bearer ") {
+	if scheme, _, _ := strings.Cut(challenge, " "); !strings.EqualFold(scheme, "Bearer") {
 		return challenge
 	}
 	return bearerRealm.ReplaceAllStringFunc(challenge, func(param string) string {

@@ -108,6 +108,13 @@ func TestDirectBodies(t *testing.T) {
 		long := `{"x":"` + strings.Repeat("x", direct.MaxBody) + `"}`
 		s.do("POST", path, strings.NewReader(long)).wantError(t, http.StatusRequestEntityTooLarge, oci.SizeInvalid)
 	}
+	// The limits themselves are allowed.
+	longest := `{"x":"` + strings.Repeat("x", direct.MaxBody-len(`{"x":""}`)) + `"}`
+	s.do("POST", offers, strings.NewReader(longest)).wantError(t, http.StatusBadRequest, oci.DigestInvalid)
+	s.do("POST", offers, strings.NewReader(offer(s.pushBlob("a", nil), 0))).want(t, http.StatusCreated)
+	most := `{"parts":[` + strings.Repeat(part+",", direct.MaxSigned-1) + part + `]}`
+	newDirectSite(t).do("POST", "/v2/a/_pierless/parts/"+noUpload, strings.NewReader(most)).
+		wantError(t, http.StatusNotFound, oci.BlobUploadUnknown)
 }
 
 func TestDirectMethods(t *testing.T) {

@@ -181,6 +181,10 @@ func TestTagParameters(t *testing.T) {
 			t.Errorf("%s is %s, want %s", tag, got, d)
 		}
 	}
+	a = s.do("PUT", "/v2/a/manifests/"+string(d), bytes.NewReader(m), "Content-Type", oci.MediaTypeImageManifest).want(t, http.StatusCreated)
+	if got, sent := a.Header["Oci-Tag"]; sent {
+		t.Errorf("a push without tags is answered with OCI-Tag %q", got)
+	}
 	for i := range registry.MaxTagsPerPush {
 		q.Add("tag", fmt.Sprintf("t%d", i))
 	}

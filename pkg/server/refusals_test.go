@@ -81,7 +81,19 @@ func (e *endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestDrain: how much is read of a body that is refused depends on who sends it.
+// clocked is an answer that records the read deadline of its request.
+type clocked struct {
+	*httptest.ResponseRecorder
+	until time.Time
+}
+
+func (c *clocked) SetReadDeadline(until time.Time) error {
+	c.until = until
+	return nil
+}
+
+// TestDrain: how much is read of a body that is refused, and for how long, depends on who
+// sends it.
 func TestDrain(t *testing.T) {
 	s := newSite(t)
 	refuse := server.Refuse(server.Options{Log: slog.New(slog.DiscardHandler)})
@@ -91,19 +103,23 @@ func TestDrain(t *testing.T) {
 		handler    http.Handler
 		header     string
 		least, max int64
+		within     time.Duration
 	}{
 		{"without credentials", "/v2/a/manifests/v1", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			refuse(w, r, oci.NewError(oci.Unauthorized, "log in"))
-		}), "", 1 << 20, 2 << 20},
-		{"unknown upload", "/v2/a/blobs/uploads/unknown?digest=" + digest, s.handler, "", 1 << 20, 2 << 20},
-		{"wrong size", "/v2/a/blobs/uploads/unknown?digest=" + digest + "&size=x", s.handler, "", 256 << 20, 257 << 20},
-		{"asks first", "/v2/a/blobs/uploads/unknown?digest=" + digest + "&size=x", s.handler, "100-continue", 0, 0},
+		}), "", 1 << 20, 2 << 20, 5 * time.Second},
+		{"unknown upload", "/v2/a/blobs/uploads/unknown?digest=" + digest, s.handler, "", 1 << 20, 2 << 20, 5 * time.Second},
+		{"wrong size", "/v2/a/blobs/uploads/unknown?digest=" + digest + "&size=x", s.handler, "", 256 << 20, 257 << 20, 2 * time.Minute},
+		{"asks first", "/v2/a/blobs/uploads/unknown?digest=" + digest + "&size=x", s.handler, "100-continue", 0, 0, time.Hour},
 	} {
 		body := &endless{}
 		r := httptest.NewRequest(http.MethodPut, tt.path, body)
 		r.Header.Set("Expect", tt.header)
-		w := httptest.NewRecorder()
-		tt.handler.ServeHTTP(w, r)
+		w, before := &clocked{ResponseRecorder: httptest.NewRecorder()}, time.Now()
+		tt.handler.ServeHTTP(idle.Watch(w, r, idle.Limits{Body: time.Hour, Answer: time.Hour}))
+		if w.until.Before(before.Add(tt.within)) || w.until.After(time.Now().Add(tt.within)) {
+			t.Errorf("%s: read for %s, want %s", tt.name, w.until.Sub(before), tt.within)
+		}
 		if body.n < tt.least || body.n > tt.max || w.Code < 400 || w.Code >= 500 {
 			t.Errorf("%s: %d, %d bytes were read, want %d to %d", tt.name, w.Code, body.n, tt.least, tt.max)
 		}

@@ -223,7 +223,7 @@ func (f family) writeError(w *recorder, r *http.Request, req route.Request, err 
 // wireErrors finds what the client is told.
 func wireErrors(ctx context.Context, err error) oci.Errors {
 	var many oci.Errors
-	if errors.As(err, &many) && len(many) > 0 {
+	if errors.As(err, &many) {
 		return many
 	}
 	var one *oci.Error

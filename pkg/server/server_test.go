@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/pierless/pierless/pkg/oci"
@@ -242,6 +244,62 @@ func TestCausesStayInside(t *testing.T) {
 	if a.Header.Get("X-Request-Id") != "trace-1" {
 		t.Errorf("request id %q, want trace-1", a.Header.Get("X-Request-Id"))
 	}
+}
+
+// TestRequestID: the registry keeps the request id of a proxy in front if it is short and of
+// safe characters.
+func TestRequestID(t *testing.T) {
+	s := newSite(t)
+	for id, kept := range map[string]bool{
+		"trace-1": true, strings.Repeat("x", 64): true, strings.Repeat("x", 65): false, "a b": false, "a\nb": false, "": false,
+	} {
+		got := s.do("GET", "/v2/", nil, "X-Request-Id", id).Header.Get("X-Request-Id")
+		if (got == id) != kept || got == "" {
+			t.Errorf("the request id %q became %q", id, got)
+		}
+	}
+}
+
+// TestLog: the log line of a request names the content, and an error only if there was one.
+func TestLog(t *testing.T) {
+	names, blobs := storetest.Open(t)
+	log := &bytes.Buffer{}
+	opts := server.Options{Log: slog.New(slog.NewTextHandler(log, nil)), ServeBlobs: true}
+	quiet := registry.Options{Log: slog.New(slog.DiscardHandler)}
+	s := &site{t: t, handler: server.All(registry.New(names, blobs, quiet), opts)}
+	d := string(s.pushBlob("a", content))
+	s.pushManifest("a", "v1", s.image("a", "one"))
+	cut := &site{t: t, handler: server.All(registry.New(names, cutBlobs{blobs}, quiet), opts)}
+	for _, tt := range []struct {
+		site      *site
+		path      string
+		reference string
+		fails     bool
+	}{
+		{s, "/v2/", "", false},
+		{s, "/v2/a/manifests/v1", "v1", false},
+		{s, "/v2/a/blobs/" + d, d, false},
+		{cut, "/v2/a/blobs/" + d, d, true},
+	} {
+		log.Reset()
+		tt.site.do("GET", tt.path, nil).want(t, http.StatusOK)
+		line := log.String()
+		if strings.Contains(line, "reference=") != (tt.reference != "") || !strings.Contains(line, tt.reference) ||
+			strings.Contains(line, "error=") != tt.fails {
+			t.Errorf("%s is logged as %s", tt.path, line)
+		}
+	}
+}
+
+// cutBlobs is a store whose reads fail in the middle.
+type cutBlobs struct{ registry.Blobs }
+
+func (c cutBlobs) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	content, err := c.Blobs.Open(ctx, key, offset, length)
+	return struct {
+		io.Reader
+		io.Closer
+	}{iotest.TimeoutReader(content), content}, err
 }
 
 // chunked hides the length of a body, as clients that stream do.
