@@ -27,8 +27,8 @@ type guest struct {
 	loggedOut *client
 }
 
-// TestAccess: with anonymous pull every client pushes with its login and pulls without.
-// Without anonymous pull it does neither without. Nobody pushes without a login.
+// TestAccess: with anonymous pull, every client pushes with its login and pulls without
+// one. Otherwise it needs its login for both. No client pushes without a login.
 func TestAccess(t *testing.T) {
 	image := buildImage(t, t.TempDir(), 40*kib)
 	dockerd, ctrd, storage := startDockerd(t), startContainerd(t), t.TempDir()

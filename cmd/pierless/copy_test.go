@@ -129,17 +129,24 @@ func imageID(archive []byte, containerd bool) string {
 	return fmt.Sprintf("sha256:%x", sha256.Sum256(files[saved[0].Config]))
 }
 
+// dockerBesideRegistry starts a registry and a Docker daemon that has an image with a name in it.
+func dockerBesideRegistry(t *testing.T) (name string, api *dockerAPI) {
+	t.Helper()
+	alone(t)
+	served, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir())
+	t.Cleanup(func() { _ = stop() })
+	name = address(t, served) + "/team/app:1"
+	api = &dockerAPI{images: map[string][]byte{name: savedImage(t, name)}}
+	srv := httptest.NewServer(api)
+	t.Cleanup(srv.Close)
+	t.Setenv("DOCKER_HOST", "tcp://"+srv.Listener.Addr().String())
+	return name, api
+}
+
 // TestPullKeepsDigests: pull prints the digest that the daemon has, and with Docker's
 // classic store, which has none, the name alone.
 func TestPullKeepsDigests(t *testing.T) {
-	alone(t)
-	served, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir())
-	defer stop()
-	name := address(t, served) + "/team/app:1"
-	api := &dockerAPI{images: map[string][]byte{name: savedImage(t, name)}}
-	srv := httptest.NewServer(api)
-	defer srv.Close()
-	t.Setenv("DOCKER_HOST", "tcp://"+srv.Listener.Addr().String())
+	name, api := dockerBesideRegistry(t)
 	pushed, _, err := copyRun(t.Context(), nil, "push", name)
 	if err != nil {
 		t.Fatal(err)
@@ -185,14 +192,7 @@ func TestDaemonInfo(t *testing.T) {
 }
 
 func TestPushAndPullWithDocker(t *testing.T) {
-	alone(t)
-	served, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir())
-	defer stop()
-	name := address(t, served) + "/team/app:1"
-	api := &dockerAPI{images: map[string][]byte{name: savedImage(t, name)}}
-	srv := httptest.NewServer(api)
-	defer srv.Close()
-	t.Setenv("DOCKER_HOST", "tcp://"+srv.Listener.Addr().String())
+	name, api := dockerBesideRegistry(t)
 
 	out, progress, err := copyRun(t.Context(), nil, "push", "-j", "1", name)
 	if err != nil || !regexp.MustCompile(`^`+regexp.QuoteMeta(name)+`@sha256:[0-9a-f]{64}\n$`).MatchString(out) || strings.Count(progress, "whole") != 2 {
