@@ -22,34 +22,34 @@ const (
 // not here fails the test: adding one is a decision.
 var arrows = map[string][]string{
 	"pkg/oci":                   {},
-	"pkg/env":                   {},
-	"pkg/awsclient":             {},
-	"pkg/awsenv":                {"pkg/awsclient"},
-	"pkg/lambdahttp":            {},
-	"pkg/route":                 {"pkg/oci"},
-	"pkg/direct":                {"pkg/oci"},
-	"pkg/registry":              {"pkg/direct", "pkg/oci"},
-	"pkg/registry/registrytest": {"pkg/direct", "pkg/oci", "pkg/registry"},
-	"pkg/server":                {"pkg/auth", "pkg/direct", "pkg/idle", "pkg/oci", "pkg/registry", "pkg/route"},
-	"pkg/auth":                  {"pkg/oci", "pkg/route"},
-	"pkg/local":                 {"pkg/direct", "pkg/oci", "pkg/registry"},
-	"pkg/s3blobs":               {"pkg/awsclient", "pkg/direct", "pkg/oci", "pkg/registry"},
-	"pkg/ddbnames":              {"pkg/awsclient", "pkg/registry"},
-	"pkg/storetest":             {"pkg/awsenv", "pkg/ddbnames", "pkg/direct", "pkg/local", "pkg/oci", "pkg/registry", "pkg/s3blobs"},
-	"pkg/client":                {"pkg/direct", "pkg/oci", "pkg/route"},
-	"pkg/images":                {"pkg/client", "pkg/oci"},
-	"pkg/guard":                 {"pkg/client"},
-	"pkg/idle":                  {"pkg/oci"},
-	"pkg/proxy":                 {"pkg/client", "pkg/direct", "pkg/guard", "pkg/idle", "pkg/oci", "pkg/route"},
+	"internal/env":              {},
+	"internal/awsclient":        {},
+	"internal/awsenv":           {"internal/awsclient"},
+	"pkg/server/lambdahttp":     {},
+	"pkg/oci/route":             {"pkg/oci"},
+	"pkg/oci/direct":            {"pkg/oci"},
+	"pkg/registry":              {"pkg/oci/direct", "pkg/oci"},
+	"pkg/registry/registrytest": {"pkg/oci/direct", "pkg/oci", "pkg/registry"},
+	"pkg/server":                {"pkg/server/auth", "pkg/oci/direct", "internal/idle", "pkg/oci", "pkg/registry", "pkg/oci/route"},
+	"pkg/server/auth":           {"pkg/oci", "pkg/oci/route"},
+	"pkg/registry/local":        {"pkg/oci/direct", "pkg/oci", "pkg/registry"},
+	"pkg/registry/s3blobs":      {"internal/awsclient", "pkg/oci/direct", "pkg/oci", "pkg/registry"},
+	"pkg/registry/ddbmeta":      {"internal/awsclient", "pkg/registry"},
+	"internal/storetest":        {"internal/awsenv", "pkg/registry/ddbmeta", "pkg/oci/direct", "pkg/registry/local", "pkg/oci", "pkg/registry", "pkg/registry/s3blobs"},
+	"pkg/client":                {"pkg/oci/direct", "pkg/oci", "pkg/oci/route"},
+	"pkg/client/images":         {"pkg/client", "pkg/oci"},
+	"internal/guard":            {"pkg/client"},
+	"internal/idle":             {"pkg/oci"},
+	"pkg/client/proxy":          {"pkg/client", "pkg/oci/direct", "internal/guard", "internal/idle", "pkg/oci", "pkg/oci/route"},
 	"pkg/verify":                {"pkg/oci"},
-	"pkg/doctor":                {"pkg/direct", "pkg/oci", "pkg/verify"},
-	"pkg/sweep":                 {"pkg/registry"},
+	"pkg/verify/doctor":         {"pkg/oci/direct", "pkg/oci", "pkg/verify"},
+	"pkg/registry/sweep":        {"pkg/registry"},
 	"internal/gendoc":           {},
 	"internal/loopback":         {},
 	"internal/sources":          {},
 	"internal/template":         {},
 	"functions/internal/start": {
-		"pkg/auth", "pkg/awsclient", "pkg/ddbnames", "pkg/env", "pkg/lambdahttp", "pkg/oci", "pkg/registry", "pkg/s3blobs", "pkg/server", "pkg/sweep",
+		"pkg/server/auth", "internal/awsclient", "pkg/registry/ddbmeta", "internal/env", "pkg/server/lambdahttp", "pkg/oci", "pkg/registry", "pkg/registry/s3blobs", "pkg/server", "pkg/registry/sweep",
 	},
 	"functions/base":             {"functions/internal/start", "pkg/server"},
 	"functions/blobs":            {"functions/internal/start", "pkg/server"},
@@ -60,14 +60,14 @@ var arrows = map[string][]string{
 	"functions/direct":           {"functions/internal/start", "pkg/server"},
 	"functions/verifications":    {"functions/internal/start", "pkg/server"},
 	"functions/sweep":            {"functions/internal/start"},
-	"localstack/coldstart":       {"pkg/auth"},
+	"localstack/coldstart":       {"pkg/server/auth"},
 	"localstack/coldstart/hello": {},
 	"localstack/deployproxy":     {},
-	"localstack/leftovers":       {"pkg/awsenv", "pkg/ddbnames", "pkg/registry", "pkg/s3blobs"},
+	"localstack/leftovers":       {"internal/awsenv", "pkg/registry/ddbmeta", "pkg/registry", "pkg/registry/s3blobs"},
 	// The local cloud knows nothing of registries: what is deployed is all it has.
 	"localstack/cloud": {
 		cloudInternal + "gateway", cloudInternal + "iam", cloudInternal + "lambda", cloudInternal + "policyproxy", cloudInternal + "template",
-		"pkg/guard",
+		"internal/guard",
 	},
 	cloudInternal + "gateway":     {},
 	cloudInternal + "iam":         {},
@@ -75,8 +75,8 @@ var arrows = map[string][]string{
 	cloudInternal + "policyproxy": {cloudInternal + "iam"},
 	cloudInternal + "template":    {},
 	"cmd/pierless": {
-		"pkg/auth", "pkg/awsenv", "pkg/client", "pkg/ddbnames", "pkg/doctor", "pkg/env", "pkg/guard", "pkg/idle", "pkg/images", "pkg/local", "pkg/oci", "pkg/proxy", "pkg/registry",
-		"pkg/s3blobs", "pkg/server", "pkg/sweep", "pkg/verify",
+		"pkg/server/auth", "internal/awsenv", "pkg/client", "pkg/registry/ddbmeta", "pkg/verify/doctor", "internal/env", "internal/guard", "internal/idle", "pkg/client/images", "pkg/registry/local", "pkg/oci", "pkg/client/proxy", "pkg/registry",
+		"pkg/registry/s3blobs", "pkg/server", "pkg/registry/sweep", "pkg/verify",
 	},
 }
 
@@ -132,7 +132,7 @@ func TestPackagesSayWhatTheyAre(t *testing.T) {
 	}
 }
 
-// TestOnlyEnvReadsTheEnvironment: functions link pkg/env, and a variable has one place.
+// TestOnlyEnvReadsTheEnvironment: functions link internal/env, and a variable has one place.
 func TestOnlyEnvReadsTheEnvironment(t *testing.T) {
 	sources.Track(t, ".")
 	out, err := exec.CommandContext(t.Context(), "git", "grep", "-nE", `os\.(Getenv|LookupEnv|Environ)`, "--", "pkg/*.go", "functions/internal/*.go", "localstack/cloud/internal/*.go", ":!*_test.go").Output()

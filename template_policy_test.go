@@ -12,7 +12,7 @@ import (
 
 	"github.com/pierless/pierless/internal/sources"
 	"github.com/pierless/pierless/internal/template"
-	"github.com/pierless/pierless/pkg/route"
+	"github.com/pierless/pierless/pkg/oci/route"
 )
 
 // use is what one SDK operation needs in one family. Without needs it is linked and

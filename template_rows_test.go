@@ -19,11 +19,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pierless/pierless/internal/storetest"
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/route"
 	"github.com/pierless/pierless/pkg/registry"
-	"github.com/pierless/pierless/pkg/route"
 	"github.com/pierless/pierless/pkg/server"
-	"github.com/pierless/pierless/pkg/storetest"
 )
 
 // recorder notes, in the words of policies, what one family asks of its ports.
@@ -47,10 +47,10 @@ func partition(key registry.Key) string {
 	return key.PK
 }
 
-// names is a registry.Names that notes which call of DynamoDB each row needs, as
-// pkg/ddbnames makes it.
+// names is a registry.Metadata that notes which call of DynamoDB each row needs, as
+// pkg/registry/ddbmeta makes it.
 type names struct {
-	registry.Names
+	registry.Metadata
 	*recorder
 }
 
@@ -62,12 +62,12 @@ func (n names) Get(ctx context.Context, keys ...registry.Key) ([]registry.Row, e
 	for _, key := range keys {
 		n.note(action + partition(key))
 	}
-	return n.Names.Get(ctx, keys...)
+	return n.Metadata.Get(ctx, keys...)
 }
 
 func (n names) Query(ctx context.Context, q registry.Query) (registry.Page, error) {
 	n.note("dynamodb:Query " + partition(registry.Key{PK: q.PK}))
-	return n.Names.Query(ctx, q)
+	return n.Metadata.Query(ctx, q)
 }
 
 func (n names) noteWrite(w registry.Write) {
@@ -79,17 +79,17 @@ func (n names) noteWrite(w registry.Write) {
 
 func (n names) Update(ctx context.Context, w registry.Write) (registry.Row, error) {
 	n.noteWrite(w)
-	return n.Names.Update(ctx, w)
+	return n.Metadata.Update(ctx, w)
 }
 
 func (n names) Transact(ctx context.Context, token string, writes ...registry.Write) error {
 	for _, w := range writes {
 		n.noteWrite(w)
 	}
-	return n.Names.Transact(ctx, token, writes...)
+	return n.Metadata.Transact(ctx, token, writes...)
 }
 
-// blobs is a registry.Blobs that notes all that a method of pkg/s3blobs may call.
+// blobs is a registry.Blobs that notes all that a method of pkg/registry/s3blobs may call.
 type blobs struct {
 	registry.Blobs
 	*recorder
@@ -141,7 +141,7 @@ type cloud struct {
 	t       *testing.T
 	handler http.Handler
 	sweeper *registry.Registry
-	rows    registry.Names
+	rows    registry.Metadata
 	content registry.Blobs
 	seen    map[route.Family]*recorder
 	late    time.Duration

@@ -13,7 +13,7 @@ import (
 
 	"github.com/pierless/pierless/internal/sources"
 	"github.com/pierless/pierless/internal/template"
-	"github.com/pierless/pierless/pkg/route"
+	"github.com/pierless/pierless/pkg/oci/route"
 )
 
 var update = flag.Bool("update", false, "write the routes of template.yaml")
@@ -49,7 +49,7 @@ func functions() []route.Family { return append(families(), sweeper) }
 // logical is the beginning of the logical ids of a family's resources.
 func logical(f route.Family) string { return strings.ToUpper(string(f[:1])) + string(f[1:]) }
 
-// TestTemplateRoutes: the generated part of the template is what pkg/route says.
+// TestTemplateRoutes: the generated part of the template is what pkg/oci/route says.
 // With -update ("make template") it is written.
 func TestTemplateRoutes(t *testing.T) {
 	content, err := os.ReadFile(templateFile)
@@ -74,7 +74,7 @@ func TestTemplateRoutes(t *testing.T) {
 		return
 	}
 	if have != want.String() {
-		t.Errorf("the routes are not those of pkg/route: run make template\n%s", cmp.Diff(want.String(), have))
+		t.Errorf("the routes are not those of pkg/oci/route: run make template\n%s", cmp.Diff(want.String(), have))
 	}
 }
 

@@ -108,7 +108,7 @@ func TestDirectRefused(t *testing.T) {
 }
 
 // wantRefused checks the store's status. LocalStack checks what is signed in a URL, and
-// versitygw what is signed anywhere: pkg/s3blobs has the tests with that.
+// versitygw what is signed anywhere: pkg/registry/s3blobs has the tests with that.
 func wantRefused(t *testing.T, a answer, status int) {
 	t.Helper()
 	if a.status != status {

@@ -4,7 +4,7 @@
 # target for TIME (20s).
 set -euo pipefail
 cd "$(dirname "$0")/.."
-for package in ./pkg/route ./pkg/lambdahttp; do
+for package in ./pkg/oci/route ./pkg/server/lambdahttp; do
   targets=$(go test -list '^Fuzz' "$package" | grep '^Fuzz') || { echo "$package has no fuzz target" >&2; exit 1; }
   for target in $targets; do
     go test -run '^$' -fuzz "^$target\$" -fuzztime "${1:-20s}" "$package"

@@ -33,7 +33,7 @@ install_stores() {
 pins() { cat localstack/requirements.txt localstack/pom.xml localstack/*.java localstack/*.py localstack/*.sh tools/versitygw/go.sum | cksum; }
 
 # on_localstack prints the packages whose tests the tag localstack changes: those with
-# files of that tag, and those that test on pkg/storetest; and the rules, whose simulation
+# files of that tag, and those that test on internal/storetest; and the rules, whose simulation
 # has fewer seeds under the race detector.
 on_localstack() {
   local module
@@ -43,7 +43,7 @@ on_localstack() {
     git grep -lE --untracked '^//go:build .*localstack' -- '*_test.go' ':!e2e' | xargs -n 1 dirname | sed "s|^|$module/|"
     # shellcheck disable=SC2016 # a template of go
     go list -tags localstack -test -f '{{$p := .}}{{range .Deps}}{{$p.ImportPath}} {{.}}{{"\n"}}{{end}}' ./... |
-      sed -n "s|^\(.*\)\.test $module/pkg/storetest\$|\1|p"
+      sed -n "s|^\(.*\)\.test $module/internal/storetest\$|\1|p"
   } | sort -u
 }
 

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pierless/pierless/pkg/images"
+	"github.com/pierless/pierless/pkg/client/images"
 )
 
 const (

@@ -19,7 +19,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/pierless/pierless/pkg/images"
+	"github.com/pierless/pierless/pkg/client/images"
 )
 
 // alone keeps logins, contexts and caches of whoever runs the test out of it.

@@ -13,7 +13,7 @@ import (
 	"github.com/moby/moby/client/pkg/versions"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/pierless/pierless/pkg/images"
+	"github.com/pierless/pierless/pkg/client/images"
 	"github.com/pierless/pierless/pkg/oci"
 )
 

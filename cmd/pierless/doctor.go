@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pierless/pierless/pkg/doctor"
+	"github.com/pierless/pierless/pkg/verify/doctor"
 )
 
 const doctorHelp = `Doctor examines a deployed registry from outside: what is in front of it (API

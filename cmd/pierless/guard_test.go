@@ -8,10 +8,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pierless/pierless/pkg/auth"
-	"github.com/pierless/pierless/pkg/env"
-	"github.com/pierless/pierless/pkg/local"
+	"github.com/pierless/pierless/internal/env"
 	"github.com/pierless/pierless/pkg/registry"
+	"github.com/pierless/pierless/pkg/registry/local"
+	"github.com/pierless/pierless/pkg/server/auth"
 )
 
 // newTestHandler is what serve puts on a listener at an address.
@@ -28,7 +28,7 @@ func newTestHandler(t *testing.T, c env.Config, at string) http.Handler {
 	}
 	c.ServeBlobs = true
 	log := slog.New(slog.DiscardHandler)
-	h, err := newHandler(registry.New(store.Names(), store.Blobs(), registry.Options{Log: log}), c, addr, log)
+	h, err := newHandler(registry.New(store.Metadata(), store.Blobs(), registry.Options{Log: log}), c, addr, log)
 	if err != nil {
 		t.Fatal(err)
 	}

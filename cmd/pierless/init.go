@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pierless/pierless/pkg/env"
+	"github.com/pierless/pierless/internal/env"
 )
 
 const initHelp = `Init creates the S3 bucket and the DynamoDB table where they do not exist, with the

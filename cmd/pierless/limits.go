@@ -4,8 +4,8 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/pierless/pierless/pkg/guard"
-	"github.com/pierless/pierless/pkg/idle"
+	"github.com/pierless/pierless/internal/guard"
+	"github.com/pierless/pierless/internal/idle"
 	"github.com/pierless/pierless/pkg/oci"
 )
 

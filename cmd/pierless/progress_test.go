@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pierless/pierless/pkg/images"
+	"github.com/pierless/pierless/pkg/client/images"
 )
 
 // TestLayerBarsEnd: bars go away however far they came, and lines are whole.

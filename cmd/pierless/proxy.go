@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pierless/pierless/pkg/guard"
-	"github.com/pierless/pierless/pkg/proxy"
+	"github.com/pierless/pierless/internal/guard"
+	"github.com/pierless/pierless/pkg/client/proxy"
 )
 
 const proxyHelp = `Proxy is a registry on this machine for docker, podman, skopeo, crane, containerd, oras,

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pierless/pierless/pkg/images"
+	"github.com/pierless/pierless/pkg/client/images"
 )
 
 const pushHelp = `Push sends an image to a registry, of any size: to Pierless the bytes go straight to

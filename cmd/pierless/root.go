@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pierless/pierless/pkg/env"
+	"github.com/pierless/pierless/internal/env"
 )
 
 const rootHelp = `Pierless is a private OCI registry. In an AWS account it runs as Lambda functions

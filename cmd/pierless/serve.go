@@ -12,13 +12,13 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pierless/pierless/pkg/auth"
-	"github.com/pierless/pierless/pkg/env"
-	"github.com/pierless/pierless/pkg/guard"
-	"github.com/pierless/pierless/pkg/idle"
+	"github.com/pierless/pierless/internal/env"
+	"github.com/pierless/pierless/internal/guard"
+	"github.com/pierless/pierless/internal/idle"
 	"github.com/pierless/pierless/pkg/registry"
+	"github.com/pierless/pierless/pkg/registry/sweep"
 	"github.com/pierless/pierless/pkg/server"
-	"github.com/pierless/pierless/pkg/sweep"
+	"github.com/pierless/pierless/pkg/server/auth"
 )
 
 const serveHelp = `Serve runs the registry as one process until it is stopped with Ctrl-C or SIGTERM;
@@ -88,7 +88,7 @@ func serve(cmd *cobra.Command, c env.Config) error {
 	if err := s.checkIn(cmd.Context(), startTimeout); err != nil {
 		return err
 	}
-	reg := registry.New(s.names, s.blobs, registry.Options{AllowSparse: c.AllowSparse, Log: log})
+	reg := registry.New(s.meta, s.blobs, registry.Options{AllowSparse: c.AllowSparse, Log: log})
 	listener, err := new(net.ListenConfig).Listen(cmd.Context(), "tcp", c.Listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)

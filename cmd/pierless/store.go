@@ -5,17 +5,17 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/pierless/pierless/pkg/awsenv"
-	"github.com/pierless/pierless/pkg/ddbnames"
-	"github.com/pierless/pierless/pkg/env"
-	"github.com/pierless/pierless/pkg/local"
+	"github.com/pierless/pierless/internal/awsenv"
+	"github.com/pierless/pierless/internal/env"
 	"github.com/pierless/pierless/pkg/registry"
-	"github.com/pierless/pierless/pkg/s3blobs"
+	"github.com/pierless/pierless/pkg/registry/ddbmeta"
+	"github.com/pierless/pierless/pkg/registry/local"
+	"github.com/pierless/pierless/pkg/registry/s3blobs"
 )
 
 // store is what the configuration asks for.
 type store struct {
-	names registry.Names
+	meta  registry.Metadata
 	blobs registry.Blobs
 	// check makes a cheap call to each port. Its error is for the operator, not for clients.
 	check func(context.Context) error
@@ -35,24 +35,24 @@ func openStore(ctx context.Context, c env.Config) (store, error) {
 		if err != nil {
 			return store{}, fmt.Errorf("open the embedded store: %w", err)
 		}
-		return store{names: s.Names(), blobs: s.Blobs(), check: s.Check, close: s.Close}, nil
+		return store{meta: s.Metadata(), blobs: s.Blobs(), check: s.Check, close: s.Close}, nil
 	}
 	clients, err := awsenv.Load(ctx, settings(c))
 	if err != nil {
 		return store{}, err
 	}
-	names := ddbnames.New(clients.Dynamo, c.Table)
+	meta := ddbmeta.New(clients.Dynamo, c.Table)
 	blobs := s3blobs.New(clients.S3, c.Bucket, s3blobs.Options{SSE: c.SSE, KMSKeyID: c.KMSKey})
 	check := func(ctx context.Context) error {
 		if err := awsenv.CheckCredentials(ctx, clients); err != nil {
 			return err
 		}
-		if err := names.Check(ctx); err != nil {
+		if err := meta.Check(ctx); err != nil {
 			return err
 		}
 		return blobs.Check(ctx)
 	}
-	return store{names: names, blobs: blobs, check: check, close: func() error { return nil }}, nil
+	return store{meta: meta, blobs: blobs, check: check, close: func() error { return nil }}, nil
 }
 
 // createStore creates bucket and table. It returns what the endpoint could not do.
@@ -65,7 +65,7 @@ func createStore(ctx context.Context, c env.Config) (warnings []string, err erro
 	if err != nil {
 		return nil, err
 	}
-	return warnings, ddbnames.CreateTable(ctx, clients.Dynamo, c.Table)
+	return warnings, ddbmeta.CreateTable(ctx, clients.Dynamo, c.Table)
 }
 
 func settings(c env.Config) awsenv.Settings {

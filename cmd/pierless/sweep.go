@@ -11,9 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pierless/pierless/pkg/env"
+	"github.com/pierless/pierless/internal/env"
 	"github.com/pierless/pierless/pkg/registry"
-	"github.com/pierless/pierless/pkg/sweep"
+	"github.com/pierless/pierless/pkg/registry/sweep"
 )
 
 const sweepHelp = `Sweep drops what nobody needs any more: uploads that were begun and not completed
@@ -49,7 +49,7 @@ func runSweep(cmd *cobra.Command, c env.Config, asJSON bool) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	reg := registry.New(s.names, s.blobs, registry.Options{Log: newLog(cmd.ErrOrStderr(), c.Log)})
+	reg := registry.New(s.meta, s.blobs, registry.Options{Log: newLog(cmd.ErrOrStderr(), c.Log)})
 	shown := newCounter(cmd.ErrOrStderr(), "uploads looked at")
 	report, err := sweep.Run(cmd.Context(), reg, func(r sweep.Report) {
 		shown.set(r.Uploads.Ended + r.Uploads.Kept + r.Uploads.Done)

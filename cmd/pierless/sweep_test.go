@@ -9,10 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pierless/pierless/pkg/local"
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/registry"
-	"github.com/pierless/pierless/pkg/sweep"
+	"github.com/pierless/pierless/pkg/registry/local"
+	"github.com/pierless/pierless/pkg/registry/sweep"
 )
 
 // abandoned is a store in which n uploads were left behind, two days ago.
@@ -23,7 +23,7 @@ func abandoned(t *testing.T, n int) (dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	reg := registry.New(store.Names(), store.Blobs(), registry.Options{Now: func() time.Time { return time.Now().Add(-48 * time.Hour) }})
+	reg := registry.New(store.Metadata(), store.Blobs(), registry.Options{Now: func() time.Time { return time.Now().Add(-48 * time.Hour) }})
 	for range n {
 		u, err := reg.StartUpload(t.Context(), "a", oci.SHA256)
 		if err != nil {

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pierless/pierless/pkg/auth"
+	"github.com/pierless/pierless/pkg/server/auth"
 )
 
 const tokenHelp = `Token prints a new administrator's token and its SHA-256, both once: nothing is kept.

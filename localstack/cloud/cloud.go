@@ -15,12 +15,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pierless/pierless/internal/guard"
 	"github.com/pierless/pierless/localstack/cloud/internal/gateway"
 	"github.com/pierless/pierless/localstack/cloud/internal/iam"
 	"github.com/pierless/pierless/localstack/cloud/internal/lambda"
 	"github.com/pierless/pierless/localstack/cloud/internal/policyproxy"
 	"github.com/pierless/pierless/localstack/cloud/internal/template"
-	"github.com/pierless/pierless/pkg/guard"
 )
 
 const (

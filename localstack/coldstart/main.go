@@ -19,7 +19,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/pierless/pierless/pkg/auth"
+	"github.com/pierless/pierless/pkg/server/auth"
 )
 
 // What a function may take.

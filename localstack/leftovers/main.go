@@ -20,10 +20,10 @@ import (
 	ddb "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
-	"github.com/pierless/pierless/pkg/awsenv"
-	"github.com/pierless/pierless/pkg/ddbnames"
+	"github.com/pierless/pierless/internal/awsenv"
 	"github.com/pierless/pierless/pkg/registry"
-	"github.com/pierless/pierless/pkg/s3blobs"
+	"github.com/pierless/pierless/pkg/registry/ddbmeta"
+	"github.com/pierless/pierless/pkg/registry/s3blobs"
 )
 
 func main() {
@@ -64,7 +64,7 @@ type store struct {
 
 // expire has the registry end what would have expired by then.
 func (s store) expire(ctx context.Context, later time.Duration) error {
-	reg := registry.New(ddbnames.New(s.clients.Dynamo, s.name), s3blobs.New(s.clients.S3, s.name, s3blobs.Options{}),
+	reg := registry.New(ddbmeta.New(s.clients.Dynamo, s.name), s3blobs.New(s.clients.S3, s.name, s3blobs.Options{}),
 		registry.Options{Now: func() time.Time { return time.Now().Add(later) }})
 	for {
 		expired, err := reg.ExpireUploads(ctx, 1000)
@@ -116,7 +116,7 @@ func (s store) report(ctx context.Context, unrecorded bool) error {
 }
 
 // live reports whether the row of an object's key says that it is a blob's: the prefix
-// and the names of rows are those of pkg/s3blobs and pkg/registry.
+// and the names of rows are those of pkg/registry/s3blobs and pkg/registry.
 func (s store) live(ctx context.Context, object string) (bool, error) {
 	key, ok := strings.CutPrefix(object, "blobs/")
 	if !ok {

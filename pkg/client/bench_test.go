@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/pierless/pierless/pkg/client"
-	"github.com/pierless/pierless/pkg/direct"
+	"github.com/pierless/pierless/pkg/oci/direct"
 )
 
 // discarding is a registry and its store in one that keep nothing: what is left is what

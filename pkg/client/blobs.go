@@ -8,7 +8,7 @@ import (
 	"oras.land/oras-go/v2/registry/remote/auth"
 
 	"github.com/pierless/pierless/pkg/oci"
-	"github.com/pierless/pierless/pkg/route"
+	"github.com/pierless/pierless/pkg/oci/route"
 )
 
 func (r *Repository) blobCall(method string, d oci.Digest, actions ...string) call {

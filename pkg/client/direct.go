@@ -11,9 +11,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/pierless/pierless/pkg/direct"
 	"github.com/pierless/pierless/pkg/oci"
-	"github.com/pierless/pierless/pkg/route"
+	"github.com/pierless/pierless/pkg/oci/direct"
+	"github.com/pierless/pierless/pkg/oci/route"
 )
 
 // maxDirectAnswer is the largest answer of the extension that is read, in bytes: ten

@@ -10,8 +10,8 @@ import (
 	"testing"
 
 	"github.com/pierless/pierless/pkg/client"
-	"github.com/pierless/pierless/pkg/direct"
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/direct"
 )
 
 const mib = 1 << 20

@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"github.com/pierless/pierless/pkg/oci"
-	"github.com/pierless/pierless/pkg/route"
+	"github.com/pierless/pierless/pkg/oci/route"
 )
 
 // maxPage is the largest page of a list that is read, in bytes: what it says takes many

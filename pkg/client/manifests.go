@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/pierless/pierless/pkg/oci"
-	"github.com/pierless/pierless/pkg/route"
+	"github.com/pierless/pierless/pkg/oci/route"
 )
 
 // MaxManifest is the largest manifest that is read, in bytes; registries take 4 MiB.

@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/pierless/pierless/pkg/oci"
-	"github.com/pierless/pierless/pkg/route"
+	"github.com/pierless/pierless/pkg/oci/route"
 )
 
 const (

@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/pierless/pierless/pkg/direct"
+	"github.com/pierless/pierless/pkg/oci/direct"
 )
 
 const (

@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/pierless/pierless/pkg/oci"
-	"github.com/pierless/pierless/pkg/route"
+	"github.com/pierless/pierless/pkg/oci/route"
 )
 
 // maxListWrites is how often AddReferrers writes a list that other clients replace.

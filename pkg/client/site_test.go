@@ -15,11 +15,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pierless/pierless/internal/storetest"
 	"github.com/pierless/pierless/pkg/client"
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/server"
-	"github.com/pierless/pierless/pkg/storetest"
 )
 
 // embeddedOnly skips tests of the client that the store behind the registry does not

@@ -12,11 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pierless/pierless/pkg/direct"
+	"github.com/pierless/pierless/internal/storetest"
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/direct"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/server"
-	"github.com/pierless/pierless/pkg/storetest"
 )
 
 // secret stands in every URL of the store; no message may show it.

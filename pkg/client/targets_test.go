@@ -18,8 +18,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pierless/pierless/pkg/direct"
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/direct"
 )
 
 func TestClassify(t *testing.T) {

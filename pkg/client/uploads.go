@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/pierless/pierless/pkg/oci"
-	"github.com/pierless/pierless/pkg/route"
+	"github.com/pierless/pierless/pkg/oci/route"
 )
 
 // Upload is an upload of the spec that is under way ("Pushing blobs"). It is for one

@@ -208,7 +208,7 @@ func TestLostManifestBytes(t *testing.T) {
 		s.run()
 		clear(s.world.content)
 		w, at := s.world, func(_ string, call func() error) error { return call() }
-		r := New(simNames{w, at}, simBlobs{w, at}, Options{})
+		r := New(simMetadata{w, at}, simBlobs{w, at}, Options{})
 		if _, err := r.FindManifest(t.Context(), "r", oci.Reference{Tag: "t"}); !errors.Is(err, oci.NewError(oci.ManifestUnknown, "")) {
 			t.Errorf("the tag gives %v", err)
 		}
@@ -219,7 +219,7 @@ func TestLostManifestBytes(t *testing.T) {
 func TestDeleteOfPendingManifest(t *testing.T) {
 	w := newWorld(t.Errorf)
 	at := func(_ string, call func() error) error { return call() }
-	r := New(simNames{w, at}, simBlobs{w, at}, Options{})
+	r := New(simMetadata{w, at}, simBlobs{w, at}, Options{})
 	content := client{}.manifest()
 	_, err := r.PushManifest(t.Context(), "r", ManifestPush{ContentType: oci.MediaTypeImageManifest, Content: content})
 	if !errors.Is(err, oci.NewError(oci.ManifestBlobUnknown, "")) {

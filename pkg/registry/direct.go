@@ -9,8 +9,8 @@ import (
 	"maps"
 	"time"
 
-	"github.com/pierless/pierless/pkg/direct"
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/direct"
 )
 
 // StartDirect opens an upload whose bytes go straight to the store, unless a blob that

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/pierless/pierless/pkg/direct"
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/direct"
 )
 
 // CompleteDirect turns the bytes that are in the store into a blob of the repository,

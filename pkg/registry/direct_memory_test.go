@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pierless/pierless/pkg/direct"
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/direct"
 )
 
 // The part of the simulated store that clients reach without the registry.

@@ -12,7 +12,7 @@ import (
 func TestReferrerOfAnEarlierVersion(t *testing.T) {
 	w := newWorld(t.Errorf)
 	at := func(_ string, call func() error) error { return call() }
-	r := New(simNames{w, at}, simBlobs{w, at}, Options{})
+	r := New(simMetadata{w, at}, simBlobs{w, at}, Options{})
 	subject := oci.SHA256.FromBytes(nil)
 	content := []byte(`{"subject":` + descriptorJSON(nil) + `,"annotations":{"pad":"` + strings.Repeat("x", maxDescriptor) + `"}}`)
 	pushed, err := r.PushManifest(t.Context(), "r", ManifestPush{ContentType: "application/vnd.example+json", Content: content})
@@ -37,7 +37,7 @@ func TestPageOfLargeReferrers(t *testing.T) {
 		}
 		return call()
 	}
-	r := New(simNames{w, at}, simBlobs{w, at}, Options{})
+	r := New(simMetadata{w, at}, simBlobs{w, at}, Options{})
 	const total = 9
 	for i := range total {
 		annotations := strings.Repeat("x", maxDescriptor)

@@ -119,12 +119,12 @@ func (w *world) query(q Query) Page {
 // the actor is told of it.
 type turn func(what string, call func() error) error
 
-type simNames struct {
+type simMetadata struct {
 	w    *world
 	turn turn
 }
 
-func (n simNames) Get(_ context.Context, keys ...Key) (rows []Row, err error) {
+func (n simMetadata) Get(_ context.Context, keys ...Key) (rows []Row, err error) {
 	err = n.turn("get", func() error {
 		rows = make([]Row, len(keys))
 		for i, key := range keys {
@@ -135,7 +135,7 @@ func (n simNames) Get(_ context.Context, keys ...Key) (rows []Row, err error) {
 	return rows, err
 }
 
-func (n simNames) Query(_ context.Context, q Query) (page Page, err error) {
+func (n simMetadata) Query(_ context.Context, q Query) (page Page, err error) {
 	err = n.turn("query", func() error {
 		page = n.w.query(q)
 		return nil
@@ -143,7 +143,7 @@ func (n simNames) Query(_ context.Context, q Query) (page Page, err error) {
 	return page, err
 }
 
-func (n simNames) Update(ctx context.Context, wr Write) (row Row, err error) {
+func (n simMetadata) Update(ctx context.Context, wr Write) (row Row, err error) {
 	err = n.turn("write", func() error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -157,7 +157,7 @@ func (n simNames) Update(ctx context.Context, wr Write) (row Row, err error) {
 	return row, err
 }
 
-func (n simNames) Transact(_ context.Context, token string, writes ...Write) error {
+func (n simMetadata) Transact(_ context.Context, token string, writes ...Write) error {
 	return n.turn("write", func() error {
 		if n.w.tokens[token] {
 			return nil

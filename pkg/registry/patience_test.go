@@ -13,7 +13,7 @@ import (
 
 // slow is a store whose reads fail, each after some time of a clock.
 type slow struct {
-	registry.Names
+	registry.Metadata
 	clock *time.Time
 	takes time.Duration
 	err   error

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/pierless/pierless/pkg/direct"
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/direct"
 )
 
 // Blobs is immutable content under opaque keys: 64 lower case hexadecimal
@@ -122,11 +122,11 @@ var (
 	ErrNoDirect  = errors.New("the store takes no uploads that go past the registry")
 )
 
-// Names is everything mutable, as rows that change only by conditional writes:
+// Metadata is everything mutable, as rows that change only by conditional writes:
 // every write states what it replaces. All reads are strongly consistent: they
 // see each write that was answered before they began. Keys sort in byte order.
 // All methods are safe for concurrent use by many processes.
-type Names interface {
+type Metadata interface {
 	// Get reads rows by key, any number of them; Rows[i] belongs to keys[i], with
 	// nil Attrs where there is none. Each row is read strongly, the set is no
 	// snapshot. The keys are all different.

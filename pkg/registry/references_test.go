@@ -17,7 +17,7 @@ func TestReferencesFitIntoRows(t *testing.T) {
 	for n, refused := range map[int]bool{fits: false, fits + 1: true, 7_000: true, MaxReferences: true} {
 		w := newWorld(t.Errorf)
 		at := func(_ string, call func() error) error { return call() }
-		r := New(simNames{w, at}, simBlobs{w, at}, Options{})
+		r := New(simMetadata{w, at}, simBlobs{w, at}, Options{})
 		content, repo := manifestOf(n), strings.Repeat("r", 255)
 		d := oci.SHA512.FromBytes(content)
 		_, err := r.PushManifest(t.Context(), repo, ManifestPush{Digest: d, Tags: []string{strings.Repeat("t", 128)}, Content: content})

@@ -65,7 +65,7 @@ type Options struct {
 // Registry is the rules over the two ports. It holds no state that another
 // process would miss, only caches of what cannot change.
 type Registry struct {
-	names Names
+	meta  Metadata
 	blobs Blobs
 	opts  Options
 
@@ -74,7 +74,7 @@ type Registry struct {
 }
 
 // New returns a Registry over a pair of ports.
-func New(names Names, blobs Blobs, opts Options) *Registry {
+func New(meta Metadata, blobs Blobs, opts Options) *Registry {
 	if opts.Grace == 0 {
 		opts.Grace = 24 * time.Hour
 	}
@@ -93,7 +93,7 @@ func New(names Names, blobs Blobs, opts Options) *Registry {
 	if opts.Sleep == nil {
 		opts.Sleep = sleep
 	}
-	r := &Registry{names: names, blobs: blobs, opts: opts}
+	r := &Registry{meta: meta, blobs: blobs, opts: opts}
 	r.manifests, _ = lru.New[oci.Digest, []byte](cachedManifests) // fails only for a size below 1
 	r.known, _ = lru.New[string, struct{}](knownRepositories)
 	return r
@@ -206,7 +206,7 @@ func (r *Registry) update(ctx context.Context, w Write) (Row, error) {
 func (r *Registry) updateAs(ctx context.Context, nonce string, w Write) (row Row, err error) {
 	w = stamped(w, nonce)
 	err = r.try(ctx, func() (err error) {
-		row, err = r.names.Update(ctx, w)
+		row, err = r.meta.Update(ctx, w)
 		var conflict *Conflict
 		if errors.As(err, &conflict) && conflict.Old[0] != nil && conflict.Old[0].Attrs.text(attrWrite) == nonce {
 			row, err = *conflict.Old[0], nil
@@ -227,7 +227,7 @@ func (r *Registry) transactAs(ctx context.Context, nonce string, writes ...Write
 	for i, w := range writes {
 		all[i] = stamped(w, nonce)
 	}
-	return r.try(ctx, func() error { return r.names.Transact(ctx, nonce, all...) })
+	return r.try(ctx, func() error { return r.meta.Transact(ctx, nonce, all...) })
 }
 
 // stamped gives a write its nonce.
@@ -246,7 +246,7 @@ func stamped(w Write, nonce string) Write {
 
 func (r *Registry) get(ctx context.Context, keys ...Key) (rows []Row, err error) {
 	err = r.try(ctx, func() (err error) {
-		rows, err = r.names.Get(ctx, keys...)
+		rows, err = r.meta.Get(ctx, keys...)
 		return err
 	})
 	return rows, err
@@ -254,7 +254,7 @@ func (r *Registry) get(ctx context.Context, keys ...Key) (rows []Row, err error)
 
 func (r *Registry) query(ctx context.Context, q Query) (page Page, err error) {
 	err = r.try(ctx, func() (err error) {
-		page, err = r.names.Query(ctx, q)
+		page, err = r.meta.Query(ctx, q)
 		return err
 	})
 	return page, err

@@ -127,7 +127,7 @@ func (s *sim) spawn(skew time.Duration, act func(context.Context, *Registry) err
 		s.mu.Unlock()
 		return <-p.told
 	}
-	r := New(simNames{s.world, turn}, simBlobs{s.world, turn}, Options{
+	r := New(simMetadata{s.world, turn}, simBlobs{s.world, turn}, Options{
 		Grace: simGrace,
 		Log:   slog.New(slog.DiscardHandler),
 		Now:   func() time.Time { return s.now().Add(a.skew) },

@@ -8,28 +8,28 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pierless/pierless/pkg/auth"
+	"github.com/pierless/pierless/internal/storetest"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/server"
-	"github.com/pierless/pierless/pkg/storetest"
+	"github.com/pierless/pierless/pkg/server/auth"
 )
 
 // updates counts the rows that are written.
 type updates struct {
-	registry.Names
+	registry.Metadata
 	n atomic.Int64
 }
 
 func (u *updates) Update(ctx context.Context, w registry.Write) (registry.Row, error) {
 	u.n.Add(1)
-	return u.Names.Update(ctx, w)
+	return u.Metadata.Update(ctx, w)
 }
 
 // TestAnonymousHead: HEAD of a blob whose lease is old renews it for a caller who may
 // push, and writes nothing for one without credentials.
 func TestAnonymousHead(t *testing.T) {
-	names, blobs := storetest.Open(t)
-	counted := &updates{Names: names}
+	meta, blobs := storetest.Open(t)
+	counted := &updates{Metadata: meta}
 	s := &site{t: t}
 	s.reg = registry.New(counted, blobs, registry.Options{
 		Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return time.Now().Add(s.late) },

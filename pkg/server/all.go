@@ -3,8 +3,8 @@ package server
 import (
 	"net/http"
 
+	"github.com/pierless/pierless/pkg/oci/route"
 	"github.com/pierless/pierless/pkg/registry"
-	"github.com/pierless/pierless/pkg/route"
 )
 
 // All serves every family in one process. No function refers to it.

@@ -4,10 +4,10 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/pierless/pierless/pkg/auth"
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/route"
 	"github.com/pierless/pierless/pkg/registry"
-	"github.com/pierless/pierless/pkg/route"
+	"github.com/pierless/pierless/pkg/server/auth"
 )
 
 type base struct{ reg *registry.Registry }

@@ -8,9 +8,9 @@ import (
 	"net/http/httptest"
 	"testing"
 
-	"github.com/pierless/pierless/pkg/local"
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/registry"
+	"github.com/pierless/pierless/pkg/registry/local"
 	"github.com/pierless/pierless/pkg/server"
 )
 
@@ -23,7 +23,7 @@ func benchSite(b *testing.B) http.Handler {
 	}
 	b.Cleanup(func() { _ = store.Close() })
 	quiet := slog.New(slog.DiscardHandler)
-	return server.All(registry.New(store.Names(), store.Blobs(), registry.Options{Log: quiet}), server.Options{Log: quiet})
+	return server.All(registry.New(store.Metadata(), store.Blobs(), registry.Options{Log: quiet}), server.Options{Log: quiet})
 }
 
 func send(b *testing.B, h http.Handler, status int, method, path string, body []byte) {

@@ -10,11 +10,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pierless/pierless/pkg/direct"
+	"github.com/pierless/pierless/internal/storetest"
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/direct"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/server"
-	"github.com/pierless/pierless/pkg/storetest"
 )
 
 const (
@@ -28,9 +28,9 @@ func offer(d oci.Digest, size int64) string { return fmt.Sprintf(`{"digest":%q,"
 // alike, so that clients go on as the spec says; so is the offer, the first of them, to a
 // store without URLs.
 func TestNoDirectUploads(t *testing.T) {
-	names, blobs := storetest.Open(t)
+	meta, blobs := storetest.Open(t)
 	quiet := slog.New(slog.DiscardHandler)
-	reg := registry.New(names, blobs, registry.Options{Log: quiet})
+	reg := registry.New(meta, blobs, registry.Options{Log: quiet})
 	d := oci.SHA256.FromBytes(content)
 	for _, serveBlobs := range []bool{false, true} {
 		s := &site{t: t, handler: server.All(reg, server.Options{Log: quiet, ServeBlobs: serveBlobs})}
@@ -56,9 +56,9 @@ func TestNoDirectUploads(t *testing.T) {
 // TestDirectBodies: what is no offer and no list of parts is refused before the rules
 // see it, and by the code that says what is wrong.
 func TestDirectBodies(t *testing.T) {
-	names, blobs := storetest.Open(t)
+	meta, blobs := storetest.Open(t)
 	quiet := slog.New(slog.DiscardHandler)
-	s := &site{t: t, handler: server.All(registry.New(names, blobs, registry.Options{Log: quiet}), server.Options{Log: quiet})}
+	s := &site{t: t, handler: server.All(registry.New(meta, blobs, registry.Options{Log: quiet}), server.Options{Log: quiet})}
 	d := string(oci.SHA256.FromBytes(content))
 	part := `{"number":1,"size":1,"digest":"` + d + `"}`
 	for body, want := range map[string]oci.Code{
@@ -135,9 +135,9 @@ func TestDirectMethods(t *testing.T) {
 func newDirectSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{t: t}
-	names, blobs := storetest.OpenDirect(t)
+	meta, blobs := storetest.OpenDirect(t)
 	quiet := slog.New(slog.DiscardHandler)
-	s.reg = registry.New(names, blobs, registry.Options{Log: quiet, Now: func() time.Time { return time.Now().Add(s.late) }})
+	s.reg = registry.New(meta, blobs, registry.Options{Log: quiet, Now: func() time.Time { return time.Now().Add(s.late) }})
 	s.handler = server.All(s.reg, server.Options{Log: quiet})
 	return s
 }
@@ -314,10 +314,10 @@ func TestDirectEnds(t *testing.T) {
 
 // TestDirectLog: neither the id of an upload nor a presigned URL is logged.
 func TestDirectLog(t *testing.T) {
-	names, blobs := storetest.OpenDirect(t)
+	meta, blobs := storetest.OpenDirect(t)
 	var log bytes.Buffer
 	logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	s := &site{t: t, handler: server.All(registry.New(names, blobs, registry.Options{Log: logger}), server.Options{Log: logger})}
+	s := &site{t: t, handler: server.All(registry.New(meta, blobs, registry.Options{Log: logger}), server.Options{Log: logger})}
 	u := s.do("POST", offers, strings.NewReader(offer(oci.SHA256.FromBytes(content), 27000))).upload(t, http.StatusAccepted)
 	s.do("PUT", offers+"/"+u.ID, nil)
 	s.do("POST", "/v2/a/_pierless/parts/"+u.ID, strings.NewReader(`{"parts":[{"number":1,"size":1,"digest":"`+string(u.Digest)+`"}]}`))

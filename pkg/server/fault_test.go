@@ -11,15 +11,15 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/pierless/pierless/internal/storetest"
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/registry/registrytest"
 	"github.com/pierless/pierless/pkg/server"
-	"github.com/pierless/pierless/pkg/storetest"
 )
 
 // broken is a store that cannot be read.
-type broken struct{ registry.Names }
+type broken struct{ registry.Metadata }
 
 func (broken) Get(context.Context, ...registry.Key) ([]registry.Row, error) {
 	return nil, errors.New("secret host refused the connection")
@@ -29,10 +29,10 @@ func (broken) Get(context.Context, ...registry.Key) ([]registry.Row, error) {
 // answers, fails, contends and applies late. What was answered with 201 stays.
 func TestPushersOverFaults(t *testing.T) {
 	for seed := range uint64(6) {
-		names, blobs := storetest.Open(t)
+		meta, blobs := storetest.Open(t)
 		decide := registrytest.Random(seed, registrytest.Rates{Lost: 0.03, Failed: 0.03, Contended: 0.05, Late: 0.02, Read: 0.02})
 		quiet := slog.New(slog.DiscardHandler)
-		faulty := registry.New(registrytest.Faulty(names, decide), registrytest.FaultyBlobs(blobs, decide), registry.Options{Log: quiet})
+		faulty := registry.New(registrytest.Faulty(meta, decide), registrytest.FaultyBlobs(blobs, decide), registry.Options{Log: quiet})
 		s := &site{t: t, handler: server.All(faulty, server.Options{Log: quiet, ServeBlobs: true})}
 		images := make([][]byte, 8)
 		var wg sync.WaitGroup
@@ -40,7 +40,7 @@ func TestPushersOverFaults(t *testing.T) {
 			wg.Go(func() { images[i] = s.pushStubbornly("app", fmt.Sprint("v", i), "shared", fmt.Sprint("own ", i)) })
 		}
 		wg.Wait()
-		sound := registry.New(names, blobs, registry.Options{Log: quiet})
+		sound := registry.New(meta, blobs, registry.Options{Log: quiet})
 		s.handler = server.All(sound, server.Options{Log: quiet, ServeBlobs: true})
 		for i, image := range images {
 			if got := s.do("GET", fmt.Sprint("/v2/app/manifests/v", i), nil).want(t, http.StatusOK).body; !bytes.Equal(got, image) {

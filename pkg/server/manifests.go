@@ -8,8 +8,8 @@ import (
 	"strings"
 
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/route"
 	"github.com/pierless/pierless/pkg/registry"
-	"github.com/pierless/pierless/pkg/route"
 )
 
 type manifests struct{ reg *registry.Registry }

@@ -11,10 +11,10 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/pierless/pierless/internal/storetest"
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/server"
-	"github.com/pierless/pierless/pkg/storetest"
 )
 
 func TestManifestRoundTrip(t *testing.T) {
@@ -62,9 +62,9 @@ func TestManifestBytesAreKept(t *testing.T) {
 // TestManifestTypes: no manifest is served as what a browser runs, be it from an earlier version. The bytes of one without
 // a mediaType have the type of their last push.
 func TestManifestTypes(t *testing.T) {
-	names, blobs := storetest.Open(t)
+	meta, blobs := storetest.Open(t)
 	opts := server.Options{Log: slog.New(slog.DiscardHandler), ServeBlobs: true}
-	s := &site{t: t, handler: server.All(registry.New(names, blobs, registry.Options{Log: opts.Log}), opts)}
+	s := &site{t: t, handler: server.All(registry.New(meta, blobs, registry.Options{Log: opts.Log}), opts)}
 	const content = `{"annotations":{"x":"<script>"}}`
 	d := oci.SHA256.FromBytes([]byte(content))
 	push := func(mediaType string) answer {
@@ -91,7 +91,7 @@ func TestManifestTypes(t *testing.T) {
 
 	for _, key := range []registry.Key{{PK: "C#a#" + string(d), SK: "C"}, {PK: "T#a", SK: "x"}} {
 		w := registry.Write{Key: key, Op: registry.Set, If: registry.Exists(), Attrs: registry.Attrs{"m": "text/html"}}
-		if _, err := names.Update(t.Context(), w); err != nil {
+		if _, err := meta.Update(t.Context(), w); err != nil {
 			t.Fatal(err)
 		}
 	}

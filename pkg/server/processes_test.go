@@ -9,21 +9,21 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/pierless/pierless/internal/storetest"
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/server"
-	"github.com/pierless/pierless/pkg/storetest"
 )
 
 // TestTwoProcesses: two registries over one store, which share nothing else. 100
 // images under 100 tags of one repository, then 100 artifacts on one subject, 8 at
 // a time: each that was accepted is listed and can be pulled.
 func TestTwoProcesses(t *testing.T) {
-	names, blobs := storetest.Open(t)
+	meta, blobs := storetest.Open(t)
 	quiet := slog.New(slog.DiscardHandler)
 	var sites []*site
 	for range 2 {
-		reg := registry.New(names, blobs, registry.Options{Log: quiet})
+		reg := registry.New(meta, blobs, registry.Options{Log: quiet})
 		sites = append(sites, &site{t: t, handler: server.All(reg, server.Options{Log: quiet, ServeBlobs: true})})
 	}
 	config := sites[0].pushBlob("app", []byte("{}"))
@@ -54,10 +54,10 @@ func TestTwoProcesses(t *testing.T) {
 
 // TestUploadAcrossProcesses: each request of an upload meets another process.
 func TestUploadAcrossProcesses(t *testing.T) {
-	names, blobs := storetest.Open(t)
+	meta, blobs := storetest.Open(t)
 	quiet := slog.New(slog.DiscardHandler)
 	next := func() *site {
-		reg := registry.New(names, blobs, registry.Options{Log: quiet})
+		reg := registry.New(meta, blobs, registry.Options{Log: quiet})
 		return &site{t: t, handler: server.All(reg, server.Options{Log: quiet, ServeBlobs: true})}
 	}
 	at := next().start("a")

@@ -7,9 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pierless/pierless/internal/storetest"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/server"
-	"github.com/pierless/pierless/pkg/storetest"
 )
 
 // presigning is a store with URLs that say what they are for.
@@ -22,9 +22,9 @@ func (presigning) Presign(_ context.Context, method, _ string) (string, error) {
 // TestRedirectHead: HEAD is redirected where that is asked for, and to a URL that is
 // presigned for HEAD, for S3 refuses it at another.
 func TestRedirectHead(t *testing.T) {
-	names, blobs := storetest.Open(t)
+	meta, blobs := storetest.Open(t)
 	quiet := slog.New(slog.DiscardHandler)
-	reg := registry.New(names, presigning{blobs}, registry.Options{Log: quiet})
+	reg := registry.New(meta, presigning{blobs}, registry.Options{Log: quiet})
 	for _, tt := range []struct {
 		opts                 server.Options
 		method, wantLocation string

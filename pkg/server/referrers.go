@@ -5,8 +5,8 @@ import (
 	"net/url"
 
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/route"
 	"github.com/pierless/pierless/pkg/registry"
-	"github.com/pierless/pierless/pkg/route"
 )
 
 type referrers struct{ reg *registry.Registry }

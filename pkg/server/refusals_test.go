@@ -13,16 +13,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pierless/pierless/pkg/idle"
+	"github.com/pierless/pierless/internal/idle"
+	"github.com/pierless/pierless/internal/storetest"
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/server"
-	"github.com/pierless/pierless/pkg/storetest"
 )
 
 // failing is a store whose reads fail in one way.
 type failing struct {
-	registry.Names
+	registry.Metadata
 	err error
 }
 
@@ -30,7 +30,7 @@ func (f failing) Get(context.Context, ...registry.Key) ([]registry.Row, error) {
 
 // TestStoreFaults: what clients are told of a store that cannot serve.
 func TestStoreFaults(t *testing.T) {
-	names, blobs := storetest.Open(t)
+	meta, blobs := storetest.Open(t)
 	for _, tt := range []struct {
 		err        error
 		status     int
@@ -44,7 +44,7 @@ func TestStoreFaults(t *testing.T) {
 	} {
 		cause := fmt.Errorf("%w: secret", tt.err)
 		quiet := slog.New(slog.DiscardHandler)
-		reg := registry.New(failing{names, cause}, blobs, registry.Options{
+		reg := registry.New(failing{meta, cause}, blobs, registry.Options{
 			Log: quiet, Sleep: func(context.Context, time.Duration) error { return nil },
 		})
 		s := &site{t: t, handler: server.All(reg, server.Options{Log: quiet})}
@@ -58,9 +58,9 @@ func TestStoreFaults(t *testing.T) {
 
 // TestErrorsOnly: the log of requests can be turned off, but not that of faults.
 func TestErrorsOnly(t *testing.T) {
-	names, blobs := storetest.Open(t)
+	meta, blobs := storetest.Open(t)
 	log := &bytes.Buffer{}
-	reg := registry.New(broken{names}, blobs, registry.Options{Log: slog.New(slog.DiscardHandler)})
+	reg := registry.New(broken{meta}, blobs, registry.Options{Log: slog.New(slog.DiscardHandler)})
 	s := &site{t: t, handler: server.All(reg, server.Options{Log: slog.New(slog.NewTextHandler(log, nil)), ErrorsOnly: true})}
 	s.do("GET", "/v2/", nil).want(t, http.StatusOK)
 	s.do("GET", "/v2/nowhere", nil).want(t, http.StatusNotFound)

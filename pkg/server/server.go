@@ -15,10 +15,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/pierless/pierless/pkg/idle"
+	"github.com/pierless/pierless/internal/idle"
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/route"
 	"github.com/pierless/pierless/pkg/registry"
-	"github.com/pierless/pierless/pkg/route"
 )
 
 // Options of the handlers. The zero value is ready for use.

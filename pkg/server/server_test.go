@@ -14,10 +14,10 @@ import (
 	"testing/iotest"
 	"time"
 
+	"github.com/pierless/pierless/internal/storetest"
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/server"
-	"github.com/pierless/pierless/pkg/storetest"
 )
 
 // site is a registry under test, reached over HTTP. The clock can be moved.
@@ -31,9 +31,9 @@ type site struct {
 func newSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{t: t}
-	names, blobs := storetest.Open(t)
+	meta, blobs := storetest.Open(t)
 	quiet := slog.New(slog.DiscardHandler)
-	s.reg = registry.New(names, blobs, registry.Options{
+	s.reg = registry.New(meta, blobs, registry.Options{
 		Log: quiet,
 		Now: func() time.Time { return time.Now().Add(s.late) },
 	})
@@ -229,9 +229,9 @@ func TestInvalidNamesTagsAndDigests(t *testing.T) {
 
 // TestCausesStayInside holds that a fault of the store shows a code, not a cause.
 func TestCausesStayInside(t *testing.T) {
-	names, blobs := storetest.Open(t)
+	meta, blobs := storetest.Open(t)
 	log := &bytes.Buffer{}
-	reg := registry.New(broken{names}, blobs, registry.Options{Log: slog.New(slog.DiscardHandler)})
+	reg := registry.New(broken{meta}, blobs, registry.Options{Log: slog.New(slog.DiscardHandler)})
 	s := &site{t: t, handler: server.All(reg, server.Options{Log: slog.New(slog.NewTextHandler(log, nil))})}
 	a := s.do("GET", "/v2/a/manifests/latest", nil, "X-Request-Id", "trace-1")
 	a.wantError(t, http.StatusInternalServerError, oci.Unknown)
@@ -262,14 +262,14 @@ func TestRequestID(t *testing.T) {
 
 // TestLog: the log line of a request names the content, and an error only if there was one.
 func TestLog(t *testing.T) {
-	names, blobs := storetest.Open(t)
+	meta, blobs := storetest.Open(t)
 	log := &bytes.Buffer{}
 	opts := server.Options{Log: slog.New(slog.NewTextHandler(log, nil)), ServeBlobs: true}
 	quiet := registry.Options{Log: slog.New(slog.DiscardHandler)}
-	s := &site{t: t, handler: server.All(registry.New(names, blobs, quiet), opts)}
+	s := &site{t: t, handler: server.All(registry.New(meta, blobs, quiet), opts)}
 	d := string(s.pushBlob("a", content))
 	s.pushManifest("a", "v1", s.image("a", "one"))
-	cut := &site{t: t, handler: server.All(registry.New(names, cutBlobs{blobs}, quiet), opts)}
+	cut := &site{t: t, handler: server.All(registry.New(meta, cutBlobs{blobs}, quiet), opts)}
 	for _, tt := range []struct {
 		site      *site
 		path      string

@@ -7,8 +7,8 @@ import (
 	"strconv"
 
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/route"
 	"github.com/pierless/pierless/pkg/registry"
-	"github.com/pierless/pierless/pkg/route"
 )
 
 type tags struct{ reg *registry.Registry }

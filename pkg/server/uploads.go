@@ -6,8 +6,8 @@ import (
 	"strconv"
 
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/route"
 	"github.com/pierless/pierless/pkg/registry"
-	"github.com/pierless/pierless/pkg/route"
 )
 
 // chunkMinLength is announced at the start of an upload: a chunk that clients

@@ -3,8 +3,8 @@ package server
 import (
 	"net/http"
 
+	"github.com/pierless/pierless/pkg/oci/route"
 	"github.com/pierless/pierless/pkg/registry"
-	"github.com/pierless/pierless/pkg/route"
 )
 
 type verifications struct{ reg *registry.Registry }

@@ -14,8 +14,8 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/pierless/pierless/pkg/auth"
 	"github.com/pierless/pierless/pkg/server"
+	"github.com/pierless/pierless/pkg/server/auth"
 	"github.com/pierless/pierless/pkg/verify"
 )
 

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pierless/pierless/pkg/storetest"
+	"github.com/pierless/pierless/internal/storetest"
 	"github.com/pierless/pierless/pkg/verify"
 )
 

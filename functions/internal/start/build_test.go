@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/pierless/pierless/internal/sources"
-	"github.com/pierless/pierless/pkg/route"
+	"github.com/pierless/pierless/pkg/oci/route"
 )
 
 // maxBinary is the most that a function may have, in bytes: its start reads it.
@@ -79,13 +79,13 @@ func checkSymbols(t *testing.T, family route.Family, symbols []string) {
 	}
 	for _, prefix := range []string{
 		"text/template.", "html/template.", "net/rpc.", "github.com/spf13/", "go.etcd.io/", "github.com/gin-gonic/",
-		"github.com/aws/aws-sdk-go-v2/config.", "github.com/aws/aws-sdk-go-v2/service/sts.", "github.com/pierless/pierless/pkg/local.",
+		"github.com/aws/aws-sdk-go-v2/config.", "github.com/aws/aws-sdk-go-v2/service/sts.", "github.com/pierless/pierless/pkg/registry/local.",
 	} {
 		if has(prefix) {
 			t.Errorf("%s links %s", family, prefix)
 		}
 	}
-	for _, door := range []string{"github.com/pierless/pierless/pkg/auth.", "github.com/pierless/pierless/pkg/lambdahttp.(*Function).Invoke"} {
+	for _, door := range []string{"github.com/pierless/pierless/pkg/server/auth.", "github.com/pierless/pierless/pkg/server/lambdahttp.(*Function).Invoke"} {
 		if has(door) == (family == sweep) { // what serves nobody needs no door
 			t.Errorf("%s links %s: %v", family, door, has(door))
 		}

@@ -8,9 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pierless/pierless/internal/storetest"
 	"github.com/pierless/pierless/pkg/oci"
-	"github.com/pierless/pierless/pkg/route"
-	"github.com/pierless/pierless/pkg/storetest"
+	"github.com/pierless/pierless/pkg/oci/route"
 )
 
 // TestHugeReferrers: whatever referrers were accepted, their list fits through a function, in pages with all of them.
@@ -33,8 +33,8 @@ func TestHugeReferrers(t *testing.T) {
 		"an artifact type of escapes": {2, "", strings.Repeat("<", most), false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			names, blobs := storetest.Open(t)
-			c := newCloud(t, names, blobs)
+			meta, blobs := storetest.Open(t)
+			c := newCloud(t, meta, blobs)
 			subject := oci.SHA256.FromBytes([]byte("subject"))
 			want := map[oci.Digest]bool{}
 			for i := range tt.n {

@@ -13,15 +13,15 @@ import (
 	"net/http"
 	"os"
 
-	"github.com/pierless/pierless/pkg/auth"
-	"github.com/pierless/pierless/pkg/awsclient"
-	"github.com/pierless/pierless/pkg/ddbnames"
-	"github.com/pierless/pierless/pkg/env"
-	"github.com/pierless/pierless/pkg/lambdahttp"
+	"github.com/pierless/pierless/internal/awsclient"
+	"github.com/pierless/pierless/internal/env"
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/registry"
-	"github.com/pierless/pierless/pkg/s3blobs"
+	"github.com/pierless/pierless/pkg/registry/ddbmeta"
+	"github.com/pierless/pierless/pkg/registry/s3blobs"
 	"github.com/pierless/pierless/pkg/server"
+	"github.com/pierless/pierless/pkg/server/auth"
+	"github.com/pierless/pierless/pkg/server/lambdahttp"
 )
 
 // Family is a constructor of pkg/server.
@@ -30,11 +30,11 @@ type Family func(*registry.Registry, server.Options) http.Handler
 // Function serves a family until Lambda ends the process. What is wrong with the
 // configuration is said in one line on stderr, which is the function's log.
 func Function(getenv func(string) string, family Family) {
-	c, names, blobs, err := open(getenv)
+	c, meta, blobs, err := open(getenv)
 	if err != nil {
 		fail(err)
 	}
-	handler, opts, err := Handler(c, newLog(c.Log), names, blobs, family)
+	handler, opts, err := Handler(c, newLog(c.Log), meta, blobs, family)
 	if err != nil {
 		fail(err)
 	}
@@ -47,7 +47,7 @@ func fail(err error) {
 }
 
 // open reads the environment and makes the ports that it names.
-func open(getenv func(string) string) (env.Config, registry.Names, registry.Blobs, error) {
+func open(getenv func(string) string) (env.Config, registry.Metadata, registry.Blobs, error) {
 	c, err := env.Load(getenv)
 	if err == nil {
 		err = c.Check()
@@ -65,17 +65,17 @@ func open(getenv func(string) string) (env.Config, registry.Names, registry.Blob
 	if err != nil {
 		return c, nil, nil, err
 	}
-	names := ddbnames.New(clients.Dynamo, c.Table)
+	meta := ddbmeta.New(clients.Dynamo, c.Table)
 	blobs := s3blobs.New(clients.S3, c.Bucket, s3blobs.Options{SSE: c.SSE, KMSKeyID: c.KMSKey})
-	return c, names, blobs, nil
+	return c, meta, blobs, nil
 }
 
 // Handler is a family over a pair of ports, behind access control, with what the
 // adapter to Lambda needs to know. It fails without a token: what is deployed is
 // closed.
-func Handler(c env.Config, log *slog.Logger, names registry.Names, blobs registry.Blobs, family Family) (http.Handler, lambdahttp.Options, error) {
+func Handler(c env.Config, log *slog.Logger, meta registry.Metadata, blobs registry.Blobs, family Family) (http.Handler, lambdahttp.Options, error) {
 	opts := server.Options{Log: log, ServeBlobs: c.ServeBlobs, RedirectHead: c.RedirectHead}
-	reg := registry.New(names, blobs, registry.Options{AllowSparse: c.AllowSparse, Log: log})
+	reg := registry.New(meta, blobs, registry.Options{AllowSparse: c.AllowSparse, Log: log})
 	refuse := server.Refuse(opts)
 	handler, err := auth.New(auth.Options{
 		TokenSHA256: c.AdminTokenSHA256, AnonymousPull: c.AnonymousPull, Refuse: refuse,

@@ -18,17 +18,17 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 
 	"github.com/pierless/pierless/functions/internal/start"
-	"github.com/pierless/pierless/pkg/auth"
-	"github.com/pierless/pierless/pkg/awsclient"
-	"github.com/pierless/pierless/pkg/ddbnames"
-	"github.com/pierless/pierless/pkg/env"
-	"github.com/pierless/pierless/pkg/lambdahttp"
+	"github.com/pierless/pierless/internal/awsclient"
+	"github.com/pierless/pierless/internal/env"
+	"github.com/pierless/pierless/internal/storetest"
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/route"
 	"github.com/pierless/pierless/pkg/registry"
-	"github.com/pierless/pierless/pkg/route"
-	"github.com/pierless/pierless/pkg/s3blobs"
+	"github.com/pierless/pierless/pkg/registry/ddbmeta"
+	"github.com/pierless/pierless/pkg/registry/s3blobs"
 	"github.com/pierless/pierless/pkg/server"
-	"github.com/pierless/pierless/pkg/storetest"
+	"github.com/pierless/pierless/pkg/server/auth"
+	"github.com/pierless/pierless/pkg/server/lambdahttp"
 )
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -48,12 +48,12 @@ type cloud struct {
 	functions map[route.Family]*lambdahttp.Function
 }
 
-func newCloud(t *testing.T, names registry.Names, blobs registry.Blobs) cloud {
+func newCloud(t *testing.T, meta registry.Metadata, blobs registry.Blobs) cloud {
 	t.Helper()
 	token, sum := auth.NewToken()
 	c := cloud{t, token, map[route.Family]*lambdahttp.Function{}}
 	for family, constructor := range families() {
-		h, opts, err := start.Handler(env.Config{AdminTokenSHA256: sum, ServeBlobs: true}, quiet(), names, blobs, constructor)
+		h, opts, err := start.Handler(env.Config{AdminTokenSHA256: sum, ServeBlobs: true}, quiet(), meta, blobs, constructor)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -115,8 +115,8 @@ func (c cloud) request(method, path, body string) *http.Request {
 // TestWrongFunction: a function answers for its own routes alone, whatever reaches
 // it, and never wrongly.
 func TestWrongFunction(t *testing.T) {
-	names, blobs := storetest.Open(t)
-	c := newCloud(t, names, blobs)
+	meta, blobs := storetest.Open(t)
+	c := newCloud(t, meta, blobs)
 	d := string(oci.SHA256.FromBytes(nil))
 	deep := strings.Repeat("x/", 20) + "x"
 	for path, owner := range map[string]route.Family{
@@ -147,8 +147,8 @@ func TestWrongFunction(t *testing.T) {
 // TestNoRoute: what the grammar does not allow is refused in the spec's form by
 // every function.
 func TestNoRoute(t *testing.T) {
-	names, blobs := storetest.Open(t)
-	c := newCloud(t, names, blobs)
+	meta, blobs := storetest.Open(t)
+	c := newCloud(t, meta, blobs)
 	for path, want := range map[string]struct {
 		status int
 		code   oci.Code
@@ -181,8 +181,8 @@ func TestNoRoute(t *testing.T) {
 
 // TestSlashStripped: a gateway may take the slash at the end away.
 func TestSlashStripped(t *testing.T) {
-	names, blobs := storetest.Open(t)
-	c := newCloud(t, names, blobs)
+	meta, blobs := storetest.Open(t)
+	c := newCloud(t, meta, blobs)
 	for _, path := range []string{"/v2/a/blobs/uploads/", "/v2/a/blobs/uploads"} {
 		if resp := c.call(t.Context(), route.FamilyUploads, c.request("POST", path, "")); resp.StatusCode != http.StatusAccepted {
 			t.Errorf("POST %s: %d", path, resp.StatusCode)
@@ -192,8 +192,8 @@ func TestSlashStripped(t *testing.T) {
 
 // TestBadBody: a refusal before the handler is in the spec's form too.
 func TestBadBody(t *testing.T) {
-	names, blobs := storetest.Open(t)
-	c := newCloud(t, names, blobs)
+	meta, blobs := storetest.Open(t)
+	c := newCloud(t, meta, blobs)
 	for payload, want := range map[string]oci.Code{
 		`{"version":"2.0","rawPath":"/v2/","requestContext":{"http":{"method":"PUT"}},"body":"!","isBase64Encoded":true}`: oci.Unsupported,
 		`{}`: oci.Unknown,
@@ -232,13 +232,13 @@ func TestSilentStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := newCloud(t, ddbnames.New(clients.Dynamo, "t"), s3blobs.New(clients.S3, "b", s3blobs.Options{}))
+	c := newCloud(t, ddbmeta.New(clients.Dynamo, "t"), s3blobs.New(clients.S3, "b", s3blobs.Options{}))
 	for family, r := range map[route.Family]*http.Request{
 		route.FamilyManifests: c.request("GET", "/v2/a/manifests/latest", ""),
 		route.FamilyUploads:   c.request("POST", "/v2/a/blobs/uploads/", ""),
 		route.FamilyTags:      c.request("GET", "/v2/a/tags/list", ""),
 	} {
-		// How much of it is left for the answer is pkg/lambdahttp's to say.
+		// How much of it is left for the answer is pkg/server/lambdahttp's to say.
 		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 		resp := c.call(ctx, family, r)
 		if code := errorCode(resp); resp.StatusCode != http.StatusServiceUnavailable || code != oci.Unavailable || resp.Header.Get("Retry-After") == "" {
@@ -250,8 +250,8 @@ func TestSilentStore(t *testing.T) {
 
 // TestDifferential sends the same requests to functions and to a server.
 func TestDifferential(t *testing.T) {
-	names, blobs := storetest.Open(t)
-	c := newCloud(t, names, blobs)
+	meta, blobs := storetest.Open(t)
+	c := newCloud(t, meta, blobs)
 	otherNames, otherBlobs := storetest.Open(t)
 	site := httptest.NewServer(server.All(registry.New(otherNames, otherBlobs, registry.Options{}), server.Options{Log: quiet(), ServeBlobs: true}))
 	defer site.Close()

@@ -9,18 +9,18 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 
 	"github.com/pierless/pierless/pkg/registry"
-	"github.com/pierless/pierless/pkg/sweep"
+	"github.com/pierless/pierless/pkg/registry/sweep"
 )
 
 // Sweep sweeps each time that it is invoked, whatever the event says, until Lambda ends
 // the process.
 func Sweep(getenv func(string) string) {
-	c, names, blobs, err := open(getenv)
+	c, meta, blobs, err := open(getenv)
 	if err != nil {
 		fail(err)
 	}
 	log := newLog(c.Log)
-	lambda.Start(sweeper{registry.New(names, blobs, registry.Options{AllowSparse: c.AllowSparse, Log: log}), log})
+	lambda.Start(sweeper{registry.New(meta, blobs, registry.Options{AllowSparse: c.AllowSparse, Log: log}), log})
 }
 
 // sweeper is the function as Lambda calls it.

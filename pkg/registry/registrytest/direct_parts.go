@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/pierless/pierless/pkg/direct"
+	"github.com/pierless/pierless/pkg/oci/direct"
 	"github.com/pierless/pierless/pkg/registry"
 )
 

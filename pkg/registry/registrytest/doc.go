@@ -52,7 +52,7 @@ func retry(ctx context.Context, f func() error) error {
 
 // table is a Names under test, with helpers that fail the test.
 type table struct {
-	registry.Names
+	registry.Metadata
 	t *testing.T
 }
 

@@ -7,8 +7,8 @@ import (
 	"math/rand/v2"
 	"sync"
 
-	"github.com/pierless/pierless/pkg/direct"
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/direct"
 	"github.com/pierless/pierless/pkg/registry"
 )
 
@@ -65,8 +65,8 @@ func Random(seed uint64, rates Rates) Decide {
 }
 
 // Faulty puts faults in front of rows: Faulty(names, Random(seed, Rates{Lost: 0.1})).
-func Faulty(names registry.Names, decide Decide) registry.Names {
-	return &faultyNames{names, faults{decide: decide}}
+func Faulty(meta registry.Metadata, decide Decide) registry.Metadata {
+	return &faultyMetadata{meta, faults{decide: decide}}
 }
 
 // FaultyBlobs puts faults in front of content.
@@ -106,39 +106,39 @@ func (f *faults) next(apply func()) (fault Fault, due []func()) {
 	return fault, due
 }
 
-type faultyNames struct {
-	names registry.Names
+type faultyMetadata struct {
+	meta registry.Metadata
 	faults
 }
 
-func (n *faultyNames) Get(ctx context.Context, keys ...registry.Key) ([]registry.Row, error) {
+func (n *faultyMetadata) Get(ctx context.Context, keys ...registry.Key) ([]registry.Row, error) {
 	if n.read() != None {
 		return nil, ErrInjected
 	}
-	return n.names.Get(ctx, keys...)
+	return n.meta.Get(ctx, keys...)
 }
 
-func (n *faultyNames) Query(ctx context.Context, q registry.Query) (registry.Page, error) {
+func (n *faultyMetadata) Query(ctx context.Context, q registry.Query) (registry.Page, error) {
 	if n.read() != None {
 		return registry.Page{}, ErrInjected
 	}
-	return n.names.Query(ctx, q)
+	return n.meta.Query(ctx, q)
 }
 
-func (n *faultyNames) Update(ctx context.Context, w registry.Write) (registry.Row, error) {
-	return n.write(ctx, func(ctx context.Context) (registry.Row, error) { return n.names.Update(ctx, w) })
+func (n *faultyMetadata) Update(ctx context.Context, w registry.Write) (registry.Row, error) {
+	return n.write(ctx, func(ctx context.Context) (registry.Row, error) { return n.meta.Update(ctx, w) })
 }
 
-func (n *faultyNames) Transact(ctx context.Context, token string, writes ...registry.Write) error {
+func (n *faultyMetadata) Transact(ctx context.Context, token string, writes ...registry.Write) error {
 	_, err := n.write(ctx, func(ctx context.Context) (registry.Row, error) {
-		return registry.Row{}, n.names.Transact(ctx, token, writes...)
+		return registry.Row{}, n.meta.Transact(ctx, token, writes...)
 	})
 	return err
 }
 
 // write hands apply's results on as values: a late call must not write into
 // variables of a caller that has gone on.
-func (n *faultyNames) write(
+func (n *faultyMetadata) write(
 	ctx context.Context, apply func(context.Context) (registry.Row, error),
 ) (registry.Row, error) {
 	fault, due := n.next(func() {

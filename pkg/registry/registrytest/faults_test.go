@@ -8,10 +8,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pierless/pierless/pkg/direct"
-	"github.com/pierless/pierless/pkg/local"
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/direct"
 	"github.com/pierless/pierless/pkg/registry"
+	"github.com/pierless/pierless/pkg/registry/local"
 	"github.com/pierless/pierless/pkg/registry/registrytest"
 )
 
@@ -66,7 +66,7 @@ func TestRandom(t *testing.T) {
 func TestFaultyNames(t *testing.T) {
 	t.Parallel()
 	store := open(t)
-	names := registrytest.Faulty(store.Names(), script(
+	meta := registrytest.Faulty(store.Metadata(), script(
 		registrytest.Lost, registrytest.Failed, registrytest.Contended, registrytest.Late))
 	key := registry.Key{PK: "p", SK: "s"}
 	for i, want := range []struct {
@@ -79,16 +79,16 @@ func TestFaultyNames(t *testing.T) {
 		{registrytest.ErrInjected, 1},
 		{nil, 3}, // the late one came before
 	} {
-		_, err := names.Update(t.Context(), registry.Write{Key: key, Add: map[string]int64{"n": 1}})
+		_, err := meta.Update(t.Context(), registry.Write{Key: key, Add: map[string]int64{"n": 1}})
 		if !errors.Is(err, want.err) {
 			t.Errorf("write %d: %v, want %v", i, err, want.err)
 		}
-		rows, err := store.Names().Get(t.Context(), key)
+		rows, err := store.Metadata().Get(t.Context(), key)
 		if err != nil || rows[0].Attrs["n"] != want.sum {
 			t.Errorf("after write %d: %v, %v, want %d", i, rows, err, want.sum)
 		}
 	}
-	broken := registrytest.Faulty(store.Names(), script(registrytest.Failed, registrytest.Failed))
+	broken := registrytest.Faulty(store.Metadata(), script(registrytest.Failed, registrytest.Failed))
 	if _, err := broken.Get(t.Context(), key); !errors.Is(err, registrytest.ErrInjected) {
 		t.Errorf("get: %v", err)
 	}

@@ -1,0 +1,47 @@
+// Package awsenv builds the AWS clients of programs that people run: the one place that
+// reads what AWS has to say in environment variables and profiles (AWS_REGION,
+// AWS_PROFILE, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL_DYNAMODB, credentials, ...).
+//
+// It must not know what the clients are used for, or read any other configuration.
+package awsenv
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+
+	"github.com/pierless/pierless/internal/awsclient"
+)
+
+// Settings are what the caller's configuration says about AWS; the rest is the
+// environment's.
+type Settings = awsclient.Settings
+
+// Clients share one HTTP transport. Both retry in the SDK's standard mode.
+type Clients = awsclient.Clients
+
+// Load builds the clients without calling AWS, except for what the source of the
+// credentials needs. It fails where settings contradict themselves or no region is
+// set; missing credentials show at the first call.
+func Load(ctx context.Context, settings Settings) (Clients, error) {
+	if err := settings.Check(); err != nil {
+		return Clients{}, err
+	}
+	cfg, err := config.LoadDefaultConfig(ctx,
+		config.WithRetryMode(aws.RetryModeStandard), config.WithHTTPClient(awsclient.HTTPClient()))
+	if err != nil {
+		return Clients{}, fmt.Errorf("reading the AWS configuration: %w", err)
+	}
+	return awsclient.New(cfg, settings)
+}
+
+// CheckCredentials asks the source of the credentials for them. The error is for the
+// operator: it says what to set.
+func CheckCredentials(ctx context.Context, clients Clients) error {
+	if _, err := clients.S3.Options().Credentials.Retrieve(ctx); err != nil {
+		return fmt.Errorf("no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run with a role (cause: %w)", err)
+	}
+	return nil
+}

@@ -1,0 +1,103 @@
+// Package env reads the PIERLESS_ variables; no other package looks at the
+// environment (AWS's own variables are read by its SDK, in internal/awsenv).
+//
+// It must not know what its values are used for.
+package env
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Config is what the environment says. Unset variables give the defaults.
+type Config struct {
+	Listen string // PIERLESS_LISTEN, host:port
+	Data   string // PIERLESS_DATA, a folder
+	Bucket string // PIERLESS_BUCKET; with Table: storage on AWS
+	Table  string // PIERLESS_TABLE
+	SSE    string // PIERLESS_SSE: "", AES256 or aws:kms
+	KMSKey string // PIERLESS_KMS_KEY: key id or ARN for aws:kms
+	Log    string // PIERLESS_LOG: text or json
+
+	// AdminTokenSHA256 is PIERLESS_ADMIN_TOKEN_SHA256: 64 lower-case hex digits, or ""
+	// for a registry without access control.
+	AdminTokenSHA256 string
+
+	ServeBlobs    bool // PIERLESS_SERVE_BLOBS: no redirects to S3
+	RedirectHead  bool // PIERLESS_REDIRECT_HEAD: HEAD of blobs is redirected to S3 too
+	AllowSparse   bool // PIERLESS_ALLOW_SPARSE: indexes with missing children
+	AnonymousPull bool // PIERLESS_ANONYMOUS_PULL: pulls need no credentials
+	RequestLog    bool // PIERLESS_REQUEST_LOG: one line per request; true by default
+
+	// AllowHosts is PIERLESS_ALLOW_HOST: more hosts, each with or without a port, under
+	// which clients know a registry that is open; separated by commas.
+	AllowHosts []string
+}
+
+// Load reads variables through get, which main takes from the operating system. The
+// error names the variable.
+func Load(get func(string) string) (Config, error) {
+	c := Config{
+		Listen: or(get("PIERLESS_LISTEN"), "127.0.0.1:5000"),
+		Data:   or(get("PIERLESS_DATA"), "./pierless-data"),
+		Bucket: get("PIERLESS_BUCKET"),
+		Table:  get("PIERLESS_TABLE"),
+		SSE:    get("PIERLESS_SSE"),
+		KMSKey: get("PIERLESS_KMS_KEY"),
+		Log:    or(get("PIERLESS_LOG"), "text"),
+
+		AdminTokenSHA256: get("PIERLESS_ADMIN_TOKEN_SHA256"),
+		RequestLog:       true,
+	}
+	if hosts := get("PIERLESS_ALLOW_HOST"); hosts != "" {
+		c.AllowHosts = strings.Split(hosts, ",")
+	}
+	for name, field := range map[string]*bool{
+		"PIERLESS_SERVE_BLOBS": &c.ServeBlobs, "PIERLESS_ALLOW_SPARSE": &c.AllowSparse,
+		"PIERLESS_ANONYMOUS_PULL": &c.AnonymousPull, "PIERLESS_REDIRECT_HEAD": &c.RedirectHead,
+		"PIERLESS_REQUEST_LOG": &c.RequestLog,
+	} {
+		value := get(name)
+		if value == "" {
+			continue
+		}
+		b, err := strconv.ParseBool(value)
+		if err != nil {
+			return Config{}, fmt.Errorf("%s is %q: use true or false", name, value)
+		}
+		*field = b
+	}
+	return c, nil
+}
+
+// Check reports values that contradict each other.
+func (c Config) Check() error {
+	switch {
+	case (c.Bucket == "") != (c.Table == ""):
+		return fmt.Errorf("PIERLESS_BUCKET is %q and PIERLESS_TABLE is %q: set both for storage on AWS, or neither for the embedded store", c.Bucket, c.Table)
+	case c.Log != "text" && c.Log != "json":
+		return fmt.Errorf("PIERLESS_LOG is %q: use text or json", c.Log)
+	case c.SSE != "" && c.SSE != "AES256" && c.SSE != "aws:kms":
+		return fmt.Errorf("PIERLESS_SSE is %q: use AES256 or aws:kms, or leave it out for the bucket's default", c.SSE)
+	case c.AnonymousPull && c.AdminTokenSHA256 == "":
+		return errors.New("PIERLESS_ANONYMOUS_PULL is set without PIERLESS_ADMIN_TOKEN_SHA256: without a token everything is open, pushes too")
+	}
+	for _, host := range c.AllowHosts {
+		if host == "" || strings.ContainsAny(host, "/*@ ") {
+			return fmt.Errorf("PIERLESS_ALLOW_HOST has %q: use hosts such as registry.example.com or registry.example.com:5000", host)
+		}
+	}
+	return nil
+}
+
+// OnAWS reports whether bytes go to S3 and names to DynamoDB.
+func (c Config) OnAWS() bool { return c.Bucket != "" && c.Table != "" }
+
+func or(value, otherwise string) string {
+	if value == "" {
+		return otherwise
+	}
+	return value
+}

@@ -1,0 +1,60 @@
+package env_test
+
+import (
+	"reflect"
+	"testing"
+
+	"github.com/pierless/pierless/internal/env"
+)
+
+func load(t *testing.T, vars map[string]string) (env.Config, error) {
+	t.Helper()
+	c, err := env.Load(func(name string) string { return vars[name] })
+	if err != nil {
+		return c, err
+	}
+	return c, c.Check()
+}
+
+func TestDefaults(t *testing.T) {
+	c, err := load(t, nil)
+	want := env.Config{Listen: "127.0.0.1:5000", Data: "./pierless-data", Log: "text", RequestLog: true}
+	if err != nil || !reflect.DeepEqual(c, want) || c.OnAWS() {
+		t.Errorf("got %+v, %v; want %+v, embedded", c, err, want)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	for _, vars := range []map[string]string{
+		{"PIERLESS_BUCKET": "b"},
+		{"PIERLESS_TABLE": "t"},
+		{"PIERLESS_LOG": "xml"},
+		{"PIERLESS_SSE": "rot13"},
+		{"PIERLESS_SERVE_BLOBS": "perhaps"},
+		{"PIERLESS_ANONYMOUS_PULL": "perhaps"},
+		{"PIERLESS_ANONYMOUS_PULL": "true"},
+		{"PIERLESS_REDIRECT_HEAD": "perhaps"},
+		{"PIERLESS_REQUEST_LOG": "perhaps"},
+		{"PIERLESS_ALLOW_HOST": "a.example,,b.example"},
+		{"PIERLESS_ALLOW_HOST": "http://a.example"},
+		{"PIERLESS_ALLOW_HOST": "*"},
+	} {
+		if c, err := load(t, vars); err == nil {
+			t.Errorf("%v was accepted: %+v", vars, c)
+		}
+	}
+}
+
+func TestAWS(t *testing.T) {
+	c, err := load(t, map[string]string{"PIERLESS_BUCKET": "b", "PIERLESS_TABLE": "t", "PIERLESS_SERVE_BLOBS": "true", "PIERLESS_SSE": "aws:kms"})
+	if err != nil || !c.OnAWS() || !c.ServeBlobs {
+		t.Errorf("got %+v, %v; want AWS with served blobs", c, err)
+	}
+}
+
+func TestAllowHosts(t *testing.T) {
+	c, err := load(t, map[string]string{"PIERLESS_ALLOW_HOST": "a.example,b.example:5000", "PIERLESS_REQUEST_LOG": "false"})
+	if want := []string{"a.example", "b.example:5000"}; err != nil || !reflect.DeepEqual(c.AllowHosts, want) || c.RequestLog {
+		t.Errorf("got %+v, %v; want hosts %q and no log", c, err, want)
+	}
+}

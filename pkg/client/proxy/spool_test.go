@@ -1,0 +1,226 @@
+package proxy_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pierless/pierless/pkg/client/proxy"
+	"github.com/pierless/pierless/pkg/oci"
+)
+
+// wantEmpty checks that nothing waits in the spool but its lock.
+func wantEmpty(t *testing.T, dir string) {
+	t.Helper()
+	if files := spooled(t, dir); len(files) > 0 {
+		t.Errorf("%q is left in the spool", files)
+	}
+}
+
+func spooled(t *testing.T, dir string) (files []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.Name() != "lock" {
+			files = append(files, e.Name())
+		}
+	}
+	return files
+}
+
+// TestCancel: nothing is left, here or there.
+func TestCancel(t *testing.T) {
+	s := newSite(t, newUpstream(t, nil).URL)
+	at := s.do("PATCH", s.open("app"), stream(random(large))).location()
+	if len(spooled(t, s.spool)) != 1 {
+		t.Error("the bytes are not in the spool")
+	}
+	s.do("DELETE", at, nil).want(http.StatusNoContent)
+	wantEmpty(t, s.spool)
+	s.do("PATCH", at, stream(random(10))).want(http.StatusNotFound, oci.BlobUploadUnknown)
+}
+
+// TestIdle: what nobody goes on with is dropped, what is in use is not.
+func TestIdle(t *testing.T) {
+	s := newSite(t, newUpstream(t, nil).URL)
+	at := s.do("PATCH", s.open("app"), stream(random(1000))).location()
+	s.proxy.Expire(time.Now().Add(-time.Minute))
+	s.do("GET", at, nil).want(http.StatusNoContent)
+	s.proxy.Expire(time.Now().Add(time.Minute))
+	wantEmpty(t, s.spool)
+}
+
+// transport is a registry without a network.
+type transport func(r *http.Request) *http.Response
+
+func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f(r), nil }
+
+// TestIdleLife: the proxy itself drops an upload that no client has used for an hour.
+func TestIdleLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, err := proxy.New(proxy.Options{
+			Registry: "registry.example", Spool: t.TempDir(), Log: slog.New(slog.DiscardHandler),
+			Transport: transport(func(r *http.Request) *http.Response {
+				header := http.Header{"Location": {"/v2/app/blobs/uploads/1"}}
+				return &http.Response{StatusCode: http.StatusAccepted, Header: header, Body: http.NoBody, Request: r}
+			}),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, method := range []string{"POST", "PATCH"} {
+			path := map[string]string{"POST": "/v2/app/blobs/uploads/", "PATCH": "/v2/app/blobs/uploads/1"}[method]
+			r := httptest.NewRequest(method, "http://localhost"+path, bytes.NewReader(random(1000)))
+			w := httptest.NewRecorder()
+			if p.ServeHTTP(w, r); w.Code != http.StatusAccepted {
+				t.Fatalf("%s: %d %s", method, w.Code, w.Body)
+			}
+		}
+		time.Sleep(proxy.IdleLife - time.Minute)
+		if got := spooled(t, p.Spool()); len(got) != 1 {
+			t.Errorf("%q is in the spool before the time, want one file", got)
+		}
+		time.Sleep(proxy.IdleLife / 10)
+		wantEmpty(t, p.Spool())
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestSpoolFull: the client is told, nothing of its upload stays, others go on.
+func TestSpoolFull(t *testing.T) {
+	s := newSite(t, newUpstream(t, nil).URL, func(o *proxy.Options) { o.SpoolMax = 3 << 20 })
+	kept := random(1 << 20)
+	other := s.do("PATCH", s.open("app"), stream(kept)).want(http.StatusAccepted).location()
+	for _, body := range []io.Reader{stream(random(large)), bytes.NewReader(random(large))} {
+		at := s.open("app")
+		a := s.do("PATCH", at, body).want(http.StatusInsufficientStorage, oci.Unavailable)
+		if !strings.Contains(a.body, "--spool-max") {
+			t.Errorf("%s does not say what to do", a.body)
+		}
+		if got := len(spooled(t, s.spool)); got != 1 {
+			t.Errorf("%d files are in the spool, want the other upload's", got)
+		}
+	}
+	s.do("PUT", closeAt(other, oci.SHA256.FromBytes(kept)), nil).want(http.StatusCreated)
+	s.pulled("app", kept)
+	// What was given back can be used again.
+	again := random(3 << 20)
+	at := s.do("PATCH", s.open("app"), stream(again)).want(http.StatusAccepted).location()
+	s.do("PUT", closeAt(at, oci.SHA256.FromBytes(again)), nil).want(http.StatusCreated)
+	wantEmpty(t, s.spool)
+}
+
+// TestSpoolFolderGone: what cleans the system's temporary files does not stop a proxy that
+// runs for weeks.
+func TestSpoolFolderGone(t *testing.T) {
+	s := newSite(t, newUpstream(t, nil).URL)
+	if err := os.RemoveAll(s.spool); err != nil {
+		t.Fatal(err)
+	}
+	content := random(1000)
+	at := s.do("PATCH", s.open("app"), stream(content)).want(http.StatusAccepted).location()
+	s.do("PUT", closeAt(at, oci.SHA256.FromBytes(content)), nil).want(http.StatusCreated)
+	if info, err := os.Stat(s.spool); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("%v, %v", info, err)
+	}
+	wantEmpty(t, s.spool)
+}
+
+// TestSameUploadTwice: a registry that gives an id out a second time has forgotten the
+// upload, whose bytes make room.
+func TestSameUploadTwice(t *testing.T) {
+	s, _ := newSiteOver(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Location", "/v2/app/blobs/uploads/1")
+		w.WriteHeader(http.StatusAccepted)
+	}, func(o *proxy.Options) { o.SpoolMax = 1500 })
+	for range 2 {
+		s.do("PATCH", s.open("app"), stream(random(1000))).want(http.StatusAccepted)
+	}
+	if got := spooled(t, s.spool); len(got) != 1 {
+		t.Errorf("%q is in the spool, want one file", got)
+	}
+}
+
+// TestKilled: a proxy that starts removes what a killed one has left, and nothing of one
+// that runs.
+func TestKilled(t *testing.T) {
+	up := newUpstream(t, nil)
+	base := t.TempDir()
+	in := func(o *proxy.Options) { o.Spool = base }
+	alive := newSite(t, up.URL, in)
+	at := alive.do("PATCH", alive.open("app"), stream([]byte("kept"))).location()
+
+	dead := filepath.Join(base, "pierless-proxy-dead")
+	unlocked := filepath.Join(base, "pierless-proxy-unlocked")
+	for _, dir := range []string{dead, unlocked, filepath.Join(base, "other")} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"lock", "123"} {
+		if err := os.WriteFile(filepath.Join(dead, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hourAgo := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(unlocked, hourAgo, hourAgo); err != nil {
+		t.Fatal(err)
+	}
+	second := newSite(t, up.URL, in)
+	for _, dir := range []string{dead, unlocked} {
+		if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is still there: %v", dir, err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(base, "other")); err != nil {
+		t.Error(err)
+	}
+	if second.spool == alive.spool {
+		t.Error("two proxies have one spool")
+	}
+	alive.do("PUT", closeAt(at, oci.SHA256.FromBytes([]byte("kept"))), nil).want(http.StatusCreated)
+	for _, dir := range []string{alive.spool, second.spool} {
+		info, err := os.Stat(dir)
+		if err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("%s: %v, %v", dir, info, err)
+		}
+	}
+}
+
+// TestSpoolIsPrivate: what waits there is for nobody else.
+func TestSpoolIsPrivate(t *testing.T) {
+	s := newSite(t, newUpstream(t, nil).URL)
+	s.do("PATCH", s.open("app"), stream(random(1000))).want(http.StatusAccepted)
+	for _, name := range append(spooled(t, s.spool), "lock") {
+		info, err := os.Stat(filepath.Join(s.spool, name))
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", name, info.Mode(), err)
+		}
+	}
+	srv := httptest.NewServer(nil)
+	srv.Close()
+	p, err := proxy.New(proxy.Options{Registry: srv.URL, Spool: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(p.Spool()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the spool is still there: %v", err)
+	}
+}

@@ -1,0 +1,125 @@
+package route_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/route"
+)
+
+// gatewayPick is what API Gateway does: of the routes that match, the one with the
+// longest beginning in fixed text and variables, fixed text first.
+func gatewayPick(routes []route.GatewayRoute, path string) route.GatewayRoute {
+	var best route.GatewayRoute
+	rank := ""
+	for _, r := range routes {
+		if got, matches := gatewayRank(r.Key, path); matches && got > rank {
+			best, rank = r, got
+		}
+	}
+	return best
+}
+
+// gatewayRank compares as text: per segment 3 for fixed text, 2 for a variable, 1 for
+// the rest of the path; full matches come before greedy ones, $default last.
+func gatewayRank(key, path string) (rank string, matches bool) {
+	if key == "$default" {
+		return "0", true
+	}
+	_, pattern, _ := strings.Cut(key, " ")
+	want, have := strings.Split(pattern, "/"), strings.Split(path, "/")
+	full := "2"
+	for i, w := range want {
+		switch {
+		case strings.HasSuffix(w, "+}"):
+			return "1" + rank + "1", len(have) > i
+		case i >= len(have):
+			return "", false
+		case strings.HasPrefix(w, "{") && have[i] != "":
+			rank += "2"
+		case w == have[i]:
+			rank += "3"
+		default:
+			return "", false
+		}
+	}
+	return full + rank, len(want) == len(have)
+}
+
+// TestGatewayAgreesWithParse: for every kind of path and number of components, with
+// names that are made of the grammar's own words too, the gateway picks the function
+// whose family Parse finds.
+func TestGatewayAgreesWithParse(t *testing.T) {
+	digest := oci.SHA256.FromBytes(nil)
+	words := []string{"a", "blobs", "uploads", "manifests", "tags", "list", "referrers", "v2", "parts", "verifications"}
+	var names []string
+	for depth, tails := 1, []string{""}; depth <= 3; depth++ {
+		var longer []string
+		for _, tail := range tails {
+			for _, w := range words {
+				longer = append(longer, strings.TrimPrefix(tail+"/"+w, "/"))
+			}
+		}
+		names, tails = append(names, longer...), longer
+	}
+	for depth := 4; depth <= route.MaxComponents; depth++ {
+		names = append(names, strings.TrimPrefix(strings.Repeat("/x", depth), "/"))
+	}
+	routes := route.GatewayRoutes()
+	for _, name := range names {
+		for _, r := range []route.Request{
+			{Kind: route.Manifest, Name: name, Reference: oci.Reference{Tag: "list"}},
+			{Kind: route.Manifest, Name: name, Reference: oci.Reference{Tag: "uploads"}},
+			{Kind: route.Manifest, Name: name, Reference: oci.Reference{Digest: digest}},
+			{Kind: route.Blob, Name: name, Digest: digest},
+			{Kind: route.UploadStart, Name: name},
+			{Kind: route.Upload, Name: name, Upload: strings.Repeat("0", 64)},
+			{Kind: route.TagList, Name: name},
+			{Kind: route.Referrers, Name: name, Digest: digest},
+			{Kind: route.DirectStart, Name: name},
+			{Kind: route.Direct, Name: name, Upload: strings.Repeat("0", 64)},
+			{Kind: route.Direct, Name: name, Upload: "uploads"},
+			{Kind: route.DirectParts, Name: name, Upload: strings.Repeat("0", 64)},
+			{Kind: route.Verification, Name: name, Upload: strings.Repeat("0", 64)},
+			{Kind: route.Manifest, Name: name, Reference: oci.Reference{Tag: "_pierless"}},
+		} {
+			got := gatewayPick(routes, r.Path())
+			if got.Family == r.Kind.Family() {
+				continue
+			}
+			t.Errorf("%s goes to %s by the route %s, want %s", r.Path(), got.Family, got.Key, r.Kind.Family())
+		}
+	}
+}
+
+func TestGatewayLeavesTheRestToBase(t *testing.T) {
+	deep := strings.TrimPrefix(strings.Repeat("/x", route.MaxComponents+1), "/")
+	for _, path := range []string{
+		"/v2", "/v2/", "/v2/_catalog", "/v2/_pierless/token", "/", "/v2/a", "/v2/" + deep + "/tags/list", "/v2/a/manifests/",
+		"/v2/a/_pierless", "/v2/_pierless/uploads", "/v2/a/_pierless/uploads/", "/v2/a/_pierless/parts", "/v2/a/_pierless/verifications",
+		"/v2/a/_pierless/parts/", "/v2/a/_pierless/verifications/", "/v2/a/_pierless/other/x", "/v2/" + deep + "/_pierless/uploads",
+	} {
+		if got := gatewayPick(route.GatewayRoutes(), path); got.Family != route.FamilyBase {
+			t.Errorf("%s goes to %s", path, got.Key)
+		}
+	}
+}
+
+func TestGatewayRoutesFitTheQuota(t *testing.T) {
+	routes := route.GatewayRoutes()
+	ids, keys := map[string]bool{}, map[string]bool{}
+	for _, r := range routes {
+		if ids[r.ID] || keys[r.Key] {
+			t.Errorf("twice: %s %s", r.ID, r.Key)
+		}
+		ids[r.ID], keys[r.Key] = true, true
+		if strings.HasSuffix(r.Key, "/") {
+			t.Errorf("%s ends in a slash, which the gateway refuses", r.Key)
+		}
+	}
+	const quota = 300 // routes per API, without asking AWS for more
+	if len(routes) > quota {
+		t.Errorf("%d routes, the quota is %d", len(routes), quota)
+	}
+}

@@ -1,0 +1,118 @@
+package s3blobs
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/direct"
+	"github.com/pierless/pierless/pkg/registry"
+)
+
+var errNoUpload = errors.New("s3blobs: nothing was started that takes parts")
+
+// StartParts creates a multipart upload whose parts have a SHA-256 each. Of the whole
+// S3 then knows no more than a checksum of those.
+func (b *Blobs) StartParts(ctx context.Context, key string) (registry.Stored, error) {
+	upload, err := b.createUpload(ctx, key, types.ChecksumAlgorithmSha256)
+	if err != nil {
+		return registry.Stored{}, err
+	}
+	return registry.Stored{State: state{upload: upload}.encode()}, nil
+}
+
+// uploadOf is the multipart upload that StartParts created.
+func uploadOf(stored registry.Stored) (string, error) {
+	s, err := decodeState(stored.State)
+	if err == nil && s.upload == "" {
+		err = errNoUpload
+	}
+	return s.upload, err
+}
+
+// ListParts lists the parts of a multipart upload, in one call for 1,000 of them.
+func (b *Blobs) ListParts(ctx context.Context, key string, stored registry.Stored) ([]direct.Part, error) {
+	upload, err := uploadOf(stored)
+	if err != nil {
+		return nil, err
+	}
+	listed, err := b.listParts(ctx, key, upload)
+	if err != nil {
+		if code(err) == codeNoUpload {
+			return nil, fmt.Errorf("%w: %w", registry.ErrNoContent, err)
+		}
+		return nil, err
+	}
+	return partsOf(listed)
+}
+
+func (b *Blobs) listParts(ctx context.Context, key, upload string) (parts []types.Part, err error) {
+	pages := s3.NewListPartsPaginator(b.client, &s3.ListPartsInput{
+		Bucket: b.bucket, Key: contentKey(key), UploadId: aws.String(upload),
+	})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, page.Parts...)
+	}
+	return parts, nil
+}
+
+func partsOf(listed []types.Part) ([]direct.Part, error) {
+	parts := make([]direct.Part, len(listed))
+	for i, p := range listed {
+		d, ok := digestOf(p.ChecksumSHA256)
+		if !ok {
+			return nil, fmt.Errorf("s3blobs: S3 names no SHA-256 of part %d", aws.ToInt32(p.PartNumber))
+		}
+		parts[i] = direct.Part{Number: int(aws.ToInt32(p.PartNumber)), Size: aws.ToInt64(p.Size), Digest: d}
+	}
+	return parts, nil
+}
+
+// digestOf is false for what is no SHA-256, such as the checksum of checksums that an
+// object made of parts has.
+func digestOf(sum *string) (oci.Digest, bool) {
+	raw, err := base64.StdEncoding.DecodeString(aws.ToString(sum))
+	if err != nil {
+		return "", false
+	}
+	d, err := oci.ParseDigest(string(oci.SHA256) + ":" + hex.EncodeToString(raw))
+	return d, err == nil
+}
+
+// CompleteParts makes content of the parts that it has shown to check, and of no
+// others: S3 refuses a part that was stored again with other bytes in the meantime.
+func (b *Blobs) CompleteParts(
+	ctx context.Context, key string, stored registry.Stored, check func([]direct.Part) error,
+) error {
+	upload, err := uploadOf(stored)
+	if err != nil {
+		return err
+	}
+	listed, err := b.listParts(ctx, key, upload)
+	if err != nil {
+		return meant(err)
+	}
+	parts, err := partsOf(listed)
+	if err != nil {
+		return err
+	}
+	if err := check(parts); err != nil {
+		return err
+	}
+	completed := make([]types.CompletedPart, len(listed))
+	for i, p := range listed {
+		completed[i] = types.CompletedPart{ETag: p.ETag, PartNumber: p.PartNumber, ChecksumSHA256: p.ChecksumSHA256}
+	}
+	return meant(b.finishUpload(ctx, key, upload, completed))
+}

@@ -1,0 +1,213 @@
+package auth_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/route"
+	"github.com/pierless/pierless/pkg/server"
+	"github.com/pierless/pierless/pkg/server/auth"
+)
+
+const realm = `Basic realm="pierless"`
+
+// door is a guarded handler that answers 299 to what is let through.
+func door(t *testing.T, sum string, anonymous bool) http.Handler {
+	t.Helper()
+	passed := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(299) })
+	h, err := auth.New(auth.Options{
+		TokenSHA256: sum, AnonymousPull: anonymous,
+		Refuse: server.Refuse(server.Options{Log: slog.New(slog.DiscardHandler)}),
+	}, passed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func basic(user, password string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
+}
+
+func ask(h http.Handler, method, path string, authorization ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, path, nil)
+	r.Header["Authorization"] = authorization
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+func paths() map[route.Kind]string {
+	d := oci.SHA256.FromBytes(nil)
+	all := map[route.Kind]string{}
+	for _, r := range []route.Request{
+		{Kind: route.Base},
+		{Kind: route.Catalog},
+		{Kind: route.Token},
+		{Kind: route.Blob, Name: "a/b", Digest: d},
+		{Kind: route.UploadStart, Name: "a/b"},
+		{Kind: route.Upload, Name: "a/b", Upload: "x"},
+		{Kind: route.Manifest, Name: "a/b", Reference: oci.Reference{Tag: "t"}},
+		{Kind: route.TagList, Name: "a/b"},
+		{Kind: route.Referrers, Name: "a/b", Digest: d},
+		{Kind: route.DirectStart, Name: "a/b"},
+		{Kind: route.Direct, Name: "a/b", Upload: "x"},
+		{Kind: route.DirectParts, Name: "a/b", Upload: "x"},
+		{Kind: route.Verification, Name: "a/b", Upload: "x"},
+	} {
+		all[r.Kind] = r.Path()
+	}
+	return all
+}
+
+// TestMatrix asks every kind of path with every method and sort of credentials.
+func TestMatrix(t *testing.T) {
+	token, sum := auth.NewToken()
+	other, _ := auth.NewToken()
+	open := map[route.Kind]bool{route.Blob: true, route.Manifest: true, route.TagList: true, route.Referrers: true}
+	capability := map[route.Kind]bool{route.Upload: true, route.Direct: true, route.DirectParts: true, route.Verification: true}
+	all := paths()
+	if len(all) != len(route.Kinds()) {
+		t.Fatalf("%d paths for %d kinds", len(all), len(route.Kinds()))
+	}
+	right := []string{"right", "other user", "right, Bearer"}
+	for _, kind := range route.Kinds() {
+		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "get"} {
+			read := method == "GET" || method == "HEAD"
+			// What needs the anonymous token, and is refused without any.
+			asks := kind == route.Base || kind == route.Blob && method == "HEAD"
+			for _, anonymous := range []bool{false, true} {
+				for name, sent := range map[string][]string{
+					"none": nil, "empty": {basic("", "")}, "anonymous": {"Bearer anonymous"},
+					"right": {basic("admin", token)}, "other user": {basic("", token)}, "right, Bearer": {"Bearer " + token},
+					"wrong": {basic("admin", other)}, "wrong, Bearer": {"Bearer " + other}, "anonymous as password": {basic("", "anonymous")},
+				} {
+					want := capability[kind] || slices.Contains(right, name)
+					if anonymous {
+						switch name {
+						case "none", "empty":
+							want = want || open[kind] && read && !asks || kind == route.Token && (method != "POST" || name == "empty")
+						case "anonymous":
+							want = want || (open[kind] || kind == route.Base) && read || kind == route.Token
+						}
+					}
+					w := ask(door(t, sum, anonymous), method, all[kind], sent...)
+					if got := w.Code == 299; got != want || !got && w.Code != http.StatusUnauthorized {
+						t.Errorf("%s %s, credentials %s, anonymous pull %v: %d, want passed %v", method, all[kind], name, anonymous, w.Code, want)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestChallenge(t *testing.T) {
+	_, sum := auth.NewToken()
+	w := ask(door(t, sum, false), "GET", "/v2/")
+	var errs oci.Errors
+	if err := json.Unmarshal(w.Body.Bytes(), &errs); err != nil || w.Code != http.StatusUnauthorized || errs[0].Code != oci.Unauthorized {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	for header, want := range map[string]string{
+		"Www-Authenticate": realm, "X-Registry-Challenge": realm, "Content-Type": "application/json",
+		"Docker-Distribution-Api-Version": "registry/2.0",
+	} {
+		if got := w.Header().Get(header); got != want {
+			t.Errorf("%s is %q, want %q", header, got, want)
+		}
+	}
+	if w.Header().Get("X-Request-Id") == "" {
+		t.Error("a refusal has no request id")
+	}
+}
+
+// TestMalformed: whatever is not exactly one right header is refused.
+func TestMalformed(t *testing.T) {
+	token, sum := auth.NewToken()
+	right := basic("admin", token)
+	for _, sent := range [][]string{
+		{""},
+		{"Basic"},
+		{"Basic "},
+		{"Basic !"},
+		{"Basic " + token},
+		{"Bearer"},
+		{"Bearer "},
+		{"Bearer  " + token},
+		{"Bearer " + token + " "},
+		{"Bearer " + token, right},
+		{"Bearer anonymous", "Bearer anonymous"},
+		{"Token " + token},
+		{right + "x"},
+		{right + "," + right},
+		{basic("admin", "")},
+		{basic("admin", token+"\x00")},
+		{basic("admin", sum)},
+		{right, right},
+		{right, "Bearer x"},
+		{"Basic " + base64.StdEncoding.EncodeToString([]byte(token))},
+		{"Basic " + strings.Repeat("A", 1<<16)},
+		{"\xff\xfe"},
+		{basic("a:b", token)},
+	} {
+		for _, anonymous := range []bool{false, true} {
+			for _, path := range []string{"/v2/", "/v2/a/manifests/open"} {
+				if w := ask(door(t, sum, anonymous), "GET", path, sent...); w.Code != http.StatusUnauthorized {
+					t.Errorf("%s: %.80q passed with %d", path, sent, w.Code)
+				}
+			}
+		}
+	}
+	for _, scheme := range []string{"bearer", "BEARER"} {
+		if w := ask(door(t, sum, false), "GET", "/v2/", scheme+" "+token); w.Code != 299 {
+			t.Errorf("%s was refused: schemes have no case", scheme)
+		}
+	}
+	for _, scheme := range []string{"basic", "BASIC"} {
+		if w := ask(door(t, sum, false), "GET", "/v2/", strings.Replace(right, "Basic", scheme, 1)); w.Code != 299 {
+			t.Errorf("%s was refused: schemes have no case", scheme)
+		}
+	}
+}
+
+// TestOddPaths: what is no route is closed, with and without anonymous pull.
+func TestOddPaths(t *testing.T) {
+	_, sum := auth.NewToken()
+	for _, path := range []string{
+		"/", "/v1/", "/v2/UPPER/tags/list", "/v2/a%2Fb/tags/list", "/v2/a/blobs/uploads/%41/x", "/v2/a%3F/manifests/x",
+		"/v2/a/blobs/uploads/x/", "/v2//blobs/uploads/x",
+		"/v2/a/_pierless/uploads/", "/v2/a/_pierless/uploads", "/v2/a/_pierless/parts/", "/v2/a/_pierless/x/y", "/v2/_pierless/uploads/x",
+		"/v2/a/_pierless/uploads/x/", "/v2/a/_pierless/uploads/x%2Fy", "/v2/a/_pierless/parts", "/v2/a/_pierless/verifications", "/v2/../blobs/uploads/x", "/v2/a/blobs/uploads/x%2F..",
+	} {
+		if w := ask(door(t, sum, true), "GET", path); w.Code != http.StatusUnauthorized {
+			t.Errorf("%s: %d", path, w.Code)
+		}
+	}
+}
+
+func TestNewRefusesMalformedSums(t *testing.T) {
+	token, sum := auth.NewToken()
+	for _, bad := range []string{"", token, sum[1:], sum + "00", strings.ToUpper(sum), sum[:63] + "g"} {
+		_, err := auth.New(auth.Options{TokenSHA256: bad}, nil)
+		if err == nil {
+			t.Errorf("%q was accepted", bad)
+		} else if bad != "" && strings.Contains(err.Error(), bad) {
+			t.Errorf("the error shows what may be the token: %v", err)
+		}
+	}
+}
+
+func TestTokensDiffer(t *testing.T) {
+	a, sumA := auth.NewToken()
+	b, sumB := auth.NewToken()
+	if a == b || sumA == sumB || len(a) != 43 || len(sumA) != 64 {
+		t.Errorf("tokens %q and %q with sums %q and %q", a, b, sumA, sumB)
+	}
+}
