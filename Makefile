@@ -1,6 +1,6 @@
 # An index: what takes more than a line is a script in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help build run test check up down e2e bench functions bench-cold bench-push fuzz generate template verify conformance deploy-test clean
+.PHONY: help build run test check format up down e2e bench functions bench-cold bench-push fuzz generate template verify conformance deploy-test clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -16,6 +16,9 @@ test: ## everything but e2e: check, tests, tests on LocalStack; FLAGS=-count=1 r
 
 check: ## formatting, linters, vulnerabilities, generated docs
 	scripts/check.sh
+
+format: ## format every Go file with gofumpt
+	"$$(scripts/gobin.sh lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint)" fmt
 
 up: build ## start the whole cloud on this machine: LocalStack, the functions, their API
 	localstack/up.sh >/dev/null

@@ -39,8 +39,8 @@ localstack_pid() { cat .cache/localstack/pid 2>/dev/null || true; }
 start_versitygw() {
   local port=${PIERLESS_VERSITYGW_PORT:-7071}
   mkdir -p "$work/data" "$work/side"
-  .cache/bin/versitygw --port "127.0.0.1:$port" --access test --secret test --region us-east-1 --quiet --keep-alive \
-    posix --sidecar "$work/side" "$work/data" >"$work/log" 2>&1 &
+  .cache/bin/versitygw --listen "127.0.0.1:$port" --access test --secret test \
+    --sidecar "$work/side" "$work/data" >"$work/log" 2>&1 &
   versitygw=$!
   for _ in $(seq 100); do
     if curl -s -m 5 -o /dev/null "http://127.0.0.1:$port/"; then return; fi

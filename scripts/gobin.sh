@@ -1,16 +1,43 @@
 #!/usr/bin/env bash
-# Usage: scripts/gobin.sh TOOL PACKAGE
+# Usage: scripts/gobin.sh TOOL [PACKAGE]
 # Builds a Go program, pinned by the module in tools/TOOL, into .cache/bin unless it is
-# there, and prints its path.
+# there, and prints its path. PACKAGE is that module's own by default. The files below
+# tools/TOOL/replaced are compiled in place of the same files of PACKAGE's module.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-module=tools/$1 bin=$PWD/.cache/bin/$(basename "$2")
-stamp=$(cat "$module/go.mod" "$module/go.sum" <(go version) | cksum)
+module=$PWD/tools/$1 package=${2:-.}
+bin=$PWD/.cache/bin/$(basename "${2:-$1}")
+
+# sum prints a checksum of everything that the program is made of.
+sum() {
+  {
+    go version
+    find "$module" -type f -print0 | sort -z | xargs -0 cat
+  } | cksum
+}
+
+# replaced copies the package's module, writes our files over it, and prints the directory
+# of the copy. There, the module's own go.mod pins the dependencies.
+replaced() {
+  local name source copy
+  name=$(go list -C "$module" -m -f '{{.Path}}' all | while read -r m; do case $package/ in "$m"/*) echo "$m" ;; esac; done | tail -n 1)
+  go mod download -C "$module" "$name"
+  source=$(go list -C "$module" -m -f '{{.Dir}}' "$name")
+  copy=$PWD/.cache/src/$(basename "$package")
+  rm -rf "$copy" && mkdir -p "${copy%/*}"
+  cp -R "$source" "$copy"
+  chmod -R u+w "$copy"
+  cp -R "$module/replaced/." "$copy"
+  echo "$copy"
+}
+
+stamp=$(sum)
 if [ ! -x "$bin" ] || [ "$(cat "$bin.stamp" 2>/dev/null)" != "$stamp" ]; then
   mkdir -p .cache/bin && echo '*' >.cache/.gitignore
-  # The compiled packages take ten times the program's space, and nothing else uses them:
-  # this cache can be deleted, as scripts/test.sh does.
-  GOCACHE=$PWD/.cache/go-build go build -C "$module" -ldflags '-s -w' -o "$bin" "$2"
+  dir=$module
+  [ ! -d "$module/replaced" ] || dir=$(replaced)
+  go build -C "$dir" -ldflags '-s -w' -o "$bin" "$package"
+  rm -rf ".cache/src/$(basename "$bin")"
   echo "$stamp" >"$bin.stamp"
 fi
 echo "$bin"

@@ -4,4 +4,4 @@
 # tests start by themselves. The first time takes some minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-exec scripts/gobin.sh versitygw github.com/versity/versitygw/cmd/versitygw
+exec scripts/gobin.sh versitygw

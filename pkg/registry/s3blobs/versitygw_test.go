@@ -47,8 +47,7 @@ func gateway(t *testing.T) *s3.Client {
 	address := loopback.FreeAddress(t)
 	data, metadata := t.TempDir(), t.TempDir() // beside it: not every file system has attributes
 	var log bytes.Buffer
-	server := exec.Command(program, "--access", gatewayID, "--secret", gatewaySecret, "--port", address,
-		"--health", "/health", "--quiet", "posix", "--sidecar", metadata, data)
+	server := exec.Command(program, "--access", gatewayID, "--secret", gatewaySecret, "--listen", address, "--sidecar", metadata, data)
 	server.Stdout, server.Stderr = &log, &log
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
