@@ -1,0 +1,108 @@
+package pierless
+
+import (
+	"go/scanner"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/pierless/pierless/internal/sources"
+)
+
+// wings bounds the code of each part of the repository, in lines with at least one token
+// that is not a comment. Tests do not count, nor do the contract suites and test stores,
+// which are tests in files of their own. Raise a bound only with the reason in the commit.
+var wings = []struct {
+	name  string
+	lines int
+	dirs  []string
+}{
+	{"runs in Lambda", 8_000, []string{
+		"functions", "internal/awsclient", "internal/awsenv", "internal/env", "internal/idle", "pkg/oci", "pkg/registry", "pkg/server",
+	}},
+	{"client, images, proxy, command line", 8_000, []string{"cmd", "internal/guard", "pkg/client"}},
+	{"verify and doctor", 7_500, []string{"pkg/verify"}},
+	{"local cloud", 3_600, []string{"localstack/cloud"}},
+	{"embedded store", 1_000, []string{"pkg/registry/local"}},
+}
+
+// suites are test code that several packages share.
+var suites = []string{"internal/storetest", "pkg/registry/registrytest"}
+
+func TestCodeStaysWithinBudget(t *testing.T) {
+	sources.Track(t, ".")
+	for _, wing := range wings {
+		lines := 0
+		for _, dir := range wing.dirs {
+			lines += codeLines(t, dir)
+		}
+		t.Logf("%s: %d of %d lines", wing.name, lines, wing.lines)
+		if lines > wing.lines {
+			t.Errorf("%s: %d lines of code, the budget is %d", wing.name, lines, wing.lines)
+		}
+	}
+}
+
+// codeLines counts the lines of the Go files below a directory, without the suites and the
+// directories that another wing names.
+func codeLines(t *testing.T, root string) (lines int) {
+	t.Helper()
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && path != root && (entry.Name() == "testdata" || slices.Contains(suites, path) || isWing(path)):
+			return fs.SkipDir
+		case entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go"):
+			return nil
+		}
+		source, err := os.ReadFile(path)
+		lines += len(tokenLines(source))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lines
+}
+
+func isWing(path string) bool {
+	for _, wing := range wings {
+		if slices.Contains(wing.dirs, path) {
+			return true
+		}
+	}
+	return false
+}
+
+// tokenLines returns the lines on which a token stands. A raw string has several.
+func tokenLines(source []byte) map[int]bool {
+	lines := make(map[int]bool)
+	files := token.NewFileSet()
+	file := files.AddFile("", -1, len(source))
+	var s scanner.Scanner
+	s.Init(file, source, nil, 0)
+	for {
+		pos, tok, text := s.Scan()
+		if tok == token.EOF {
+			return lines
+		}
+		if tok == token.SEMICOLON && text == "\n" {
+			continue // the scanner's own
+		}
+		for i := range strings.Count(text, "\n") + 1 {
+			lines[file.Line(pos)+i] = true
+		}
+	}
+}
+
+func TestTokenLines(t *testing.T) {
+	const source = "package p\n\n// Comment.\nvar s = `one\ntwo` // same line\n/* a\nb */ var x = \"\\n\"\n"
+	if got := tokenLines([]byte(source)); len(got) != 4 || !got[1] || !got[4] || !got[5] || !got[7] {
+		t.Errorf("lines %v, want 1, 4, 5 and 7", got)
+	}
+}
