@@ -19,19 +19,11 @@ type blobs struct {
 }
 
 // Blobs serves blobs.
-func Blobs(reg *registry.Registry, opts Options) http.Handler {
+func Blobs(reg *registry.Registry, opts Options) *Server {
 	s := blobs{reg, opts}
-	return newFamily(opts, map[route.Kind]handler{route.Blob: s.serve})
-}
-
-func (s blobs) serve(w http.ResponseWriter, r *http.Request, req route.Request) error {
-	switch r.Method {
-	case http.MethodGet:
-		return s.get(w, r, req)
-	case http.MethodHead:
-		return s.head(w, r, req)
-	}
-	return s.delete(w, r, req)
+	return newServer(opts, handlers{
+		route.Blob: {http.MethodGet: s.get, http.MethodHead: s.head, http.MethodDelete: s.delete},
+	})
 }
 
 // head answers without a redirect unless it must: clients that skip an upload
@@ -60,9 +52,7 @@ func redirect(w http.ResponseWriter, b registry.Blob, url string, err error) err
 	w.Header().Set("Docker-Content-Digest", string(b.Digest))
 	w.Header().Set("Location", url)
 	w.Header().Set("Cache-Control", "no-store") // the URL expires
-	w.Header().Set("Content-Length", "0")
-	w.WriteHeader(http.StatusTemporaryRedirect)
-	return nil
+	return writeEmpty(w, http.StatusTemporaryRedirect)
 }
 
 func setBlob(w http.ResponseWriter, b registry.Blob) {
@@ -163,7 +153,5 @@ func (s blobs) delete(w http.ResponseWriter, r *http.Request, req route.Request)
 	if err := s.reg.DeleteBlob(r.Context(), req.Name, req.Digest); err != nil {
 		return err
 	}
-	w.Header().Set("Content-Length", "0")
-	w.WriteHeader(http.StatusAccepted)
-	return nil
+	return writeEmpty(w, http.StatusAccepted)
 }

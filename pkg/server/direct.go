@@ -18,21 +18,25 @@ type directUploads struct{ reg *registry.Registry }
 
 // Direct serves direct uploads, all but their verification (docs/direct-uploads.md).
 // With Options.ServeBlobs it refuses them: clients cannot reach the store.
-func Direct(reg *registry.Registry, opts Options) http.Handler {
+func Direct(reg *registry.Registry, opts Options) *Server {
 	s := directUploads{reg}
-	return newFamily(opts, map[route.Kind]handler{
-		route.DirectStart: offered(opts, s.start),
-		route.Direct:      offered(opts, s.serve),
-		route.DirectParts: offered(opts, s.sign),
-	})
+	return newServer(opts, requireDirect(opts, handlers{
+		route.DirectStart: {http.MethodPost: s.start},
+		route.Direct:      {http.MethodGet: s.status, http.MethodPut: s.complete, http.MethodDelete: s.cancel},
+		route.DirectParts: {http.MethodPost: s.sign},
+	}))
 }
 
-// offered refuses where clients are not sent to the store.
-func offered(opts Options, next handler) handler {
-	if !opts.ServeBlobs {
-		return next
+// requireDirect refuses direct uploads if clients are not sent to the store.
+func requireDirect(opts Options, all handlers) handlers {
+	for _, methods := range all {
+		for name := range methods {
+			if opts.ServeBlobs {
+				methods[name] = func(http.ResponseWriter, *http.Request, route.Request) error { return registry.ErrNoDirect }
+			}
+		}
 	}
-	return func(http.ResponseWriter, *http.Request, route.Request) error { return registry.ErrNoDirect }
+	return all
 }
 
 // errNoDirect is ErrNoDirect for clients, which then upload as the spec says.
@@ -40,16 +44,6 @@ func errNoDirect() *oci.Error {
 	err := oci.NewError(oci.Unsupported, "this registry takes no direct uploads: upload as usual, with POST /v2/<name>/blobs/uploads/")
 	err.Status = http.StatusNotFound
 	return err
-}
-
-func (s directUploads) serve(w http.ResponseWriter, r *http.Request, req route.Request) error {
-	switch r.Method {
-	case http.MethodGet:
-		return s.status(w, r, req)
-	case http.MethodPut:
-		return s.complete(w, r, req)
-	}
-	return s.cancel(w, r, req)
 }
 
 // start takes the offer of a blob.

@@ -15,19 +15,11 @@ import (
 type manifests struct{ reg *registry.Registry }
 
 // Manifests serves manifests by tag and digest.
-func Manifests(reg *registry.Registry, opts Options) http.Handler {
+func Manifests(reg *registry.Registry, opts Options) *Server {
 	s := manifests{reg}
-	return newFamily(opts, map[route.Kind]handler{route.Manifest: s.serve})
-}
-
-func (s manifests) serve(w http.ResponseWriter, r *http.Request, req route.Request) error {
-	switch r.Method {
-	case http.MethodGet, http.MethodHead:
-		return s.get(w, r, req)
-	case http.MethodPut:
-		return s.put(w, r, req)
-	}
-	return s.delete(w, r, req)
+	return newServer(opts, handlers{route.Manifest: {
+		http.MethodGet: s.get, http.MethodHead: s.get, http.MethodPut: s.put, http.MethodDelete: s.delete,
+	}})
 }
 
 // get answers GET and HEAD alike (spec, "Pulling manifests"): a gateway that
@@ -93,9 +85,7 @@ func (s manifests) put(w http.ResponseWriter, r *http.Request, req route.Request
 	setDigest(w, pushed.Digest)
 	location := route.Request{Kind: route.Manifest, Name: req.Name, Reference: oci.Reference{Digest: pushed.Digest}}
 	w.Header().Set("Location", location.Path())
-	w.Header().Set("Content-Length", "0")
-	w.WriteHeader(http.StatusCreated)
-	return nil
+	return writeEmpty(w, http.StatusCreated)
 }
 
 // pushTags collects the tags of a push: the one in the path, or those in the
@@ -132,7 +122,5 @@ func (s manifests) delete(w http.ResponseWriter, r *http.Request, req route.Requ
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Content-Length", "0")
-	w.WriteHeader(http.StatusAccepted)
-	return nil
+	return writeEmpty(w, http.StatusAccepted)
 }

@@ -14,9 +14,9 @@ import (
 type tags struct{ reg *registry.Registry }
 
 // Tags serves the lists of tags.
-func Tags(reg *registry.Registry, opts Options) http.Handler {
+func Tags(reg *registry.Registry, opts Options) *Server {
 	s := tags{reg}
-	return newFamily(opts, map[route.Kind]handler{route.TagList: s.list})
+	return newServer(opts, handlers{route.TagList: {http.MethodGet: s.list, http.MethodHead: s.list}})
 }
 
 type tagsAnswer struct {
@@ -55,7 +55,7 @@ func parsePage(r *http.Request, checkLast func(string) error) (page, error) {
 		p.n = int(n)
 	}
 	if p.last != "" && checkLast(p.last) != nil {
-		return page{}, oci.NewError(oci.PaginationNumberInvalid, "last must be a value that can stand in the list")
+		return page{}, oci.NewError(oci.PaginationNumberInvalid, "last must be a valid entry of the list")
 	}
 	return p, nil
 }

@@ -17,21 +17,14 @@ const chunkMinLength = 4 << 20
 type uploads struct{ reg *registry.Registry }
 
 // Uploads serves blob uploads.
-func Uploads(reg *registry.Registry, opts Options) http.Handler {
+func Uploads(reg *registry.Registry, opts Options) *Server {
 	s := uploads{reg}
-	return newFamily(opts, map[route.Kind]handler{route.UploadStart: s.start, route.Upload: s.serve})
-}
-
-func (s uploads) serve(w http.ResponseWriter, r *http.Request, req route.Request) error {
-	switch r.Method {
-	case http.MethodGet:
-		return s.status(w, r, req)
-	case http.MethodPatch:
-		return s.patch(w, r, req)
-	case http.MethodPut:
-		return s.put(w, r, req)
-	}
-	return s.cancel(w, r, req)
+	return newServer(opts, handlers{
+		route.UploadStart: {http.MethodPost: s.start},
+		route.Upload: {
+			http.MethodGet: s.status, http.MethodPatch: s.patch, http.MethodPut: s.put, http.MethodDelete: s.cancel,
+		},
+	})
 }
 
 // start mounts a blob, takes a whole one, or opens a session (spec, "Pushing
@@ -98,18 +91,14 @@ func (s uploads) open(w http.ResponseWriter, r *http.Request, req route.Request,
 func created(w http.ResponseWriter, name string, d oci.Digest) error {
 	w.Header().Set("Location", route.Request{Kind: route.Blob, Name: name, Digest: d}.Path())
 	w.Header().Set("Docker-Content-Digest", string(d))
-	w.Header().Set("Content-Length", "0")
-	w.WriteHeader(http.StatusCreated)
-	return nil
+	return writeEmpty(w, http.StatusCreated)
 }
 
 // progress answers with the state of a session.
 func progress(w http.ResponseWriter, status int, name string, u registry.Upload) error {
 	setUpload(w, name, u)
 	w.Header().Set("Docker-Upload-UUID", u.ID)
-	w.Header().Set("Content-Length", "0")
-	w.WriteHeader(status)
-	return nil
+	return writeEmpty(w, status)
 }
 
 // setUpload sets Location, which is relative so that it stays on the registry's

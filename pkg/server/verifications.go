@@ -11,9 +11,9 @@ type verifications struct{ reg *registry.Registry }
 
 // Verifications reads direct uploads in parts back: a family of its own, because it
 // needs a CPU where the others wait, and reads what they only name.
-func Verifications(reg *registry.Registry, opts Options) http.Handler {
+func Verifications(reg *registry.Registry, opts Options) *Server {
 	s := verifications{reg}
-	return newFamily(opts, map[route.Kind]handler{route.Verification: offered(opts, s.verify)})
+	return newServer(opts, requireDirect(opts, handlers{route.Verification: {http.MethodPost: s.verify}}))
 }
 
 // verify goes on for a limited time. The client calls again until it is 201.

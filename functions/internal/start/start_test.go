@@ -33,14 +33,6 @@ import (
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-func families() map[route.Family]start.Family {
-	return map[route.Family]start.Family{
-		route.FamilyBase: server.Base, route.FamilyBlobs: server.Blobs, route.FamilyUploads: server.Uploads,
-		route.FamilyManifests: server.Manifests, route.FamilyTags: server.Tags, route.FamilyReferrers: server.Referrers,
-		route.FamilyDirect: server.Direct, route.FamilyVerifications: server.Verifications,
-	}
-}
-
 // cloud is every function over one store, called with events.
 type cloud struct {
 	t         *testing.T
@@ -52,7 +44,7 @@ func newCloud(t *testing.T, meta registry.Metadata, blobs registry.Blobs) cloud 
 	t.Helper()
 	token, sum := auth.NewToken()
 	c := cloud{t, token, map[route.Family]*lambdahttp.Function{}}
-	for family, constructor := range families() {
+	for family, constructor := range server.Families() {
 		h, opts, err := start.Handler(env.Config{AdminTokenSHA256: sum, ServeBlobs: true}, quiet(), meta, blobs, constructor)
 		if err != nil {
 			t.Fatal(err)
@@ -130,10 +122,10 @@ func TestWrongFunction(t *testing.T) {
 		"/v2/a/_pierless/uploads": route.FamilyDirect, "/v2/a/_pierless/uploads/x": route.FamilyDirect,
 		"/v2/" + deep + "/_pierless/parts/x": route.FamilyDirect, "/v2/blobs/uploads/_pierless/verifications/x": route.FamilyVerifications,
 	} {
-		for family := range families() {
+		for family := range server.Families() {
 			resp := c.call(t.Context(), family, c.request("GET", path, ""))
 			told := errorOf(resp)
-			elsewhere := told.Code == oci.Unsupported && strings.Contains(told.Message, "served elsewhere")
+			elsewhere := told.Code == oci.Unsupported && strings.Contains(told.Message, "wrong function")
 			if family == owner && (elsewhere || told.Code == oci.Unauthorized || resp.StatusCode >= 500) {
 				t.Errorf("%s does not serve %s: %d %v", family, path, resp.StatusCode, told)
 			}
@@ -170,7 +162,7 @@ func TestNoRoute(t *testing.T) {
 		"/":                      {404, oci.Unsupported},
 		"/v2/a/blobs/uploads/%2": {400, oci.NameInvalid},
 	} {
-		for family := range families() {
+		for family := range server.Families() {
 			resp := c.call(t.Context(), family, c.request("GET", path, ""))
 			if code := errorCode(resp); resp.StatusCode != want.status || code != want.code {
 				t.Errorf("%s answers %d %s to %q, want %d %s", family, resp.StatusCode, code, path, want.status, want.code)

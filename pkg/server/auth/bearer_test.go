@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/route"
 	"github.com/pierless/pierless/pkg/server"
 	"github.com/pierless/pierless/pkg/server/auth"
 )
@@ -121,17 +122,18 @@ func TestTokenEndpoint(t *testing.T) {
 		for anonymous, want := range map[bool]string{true: c.open, false: c.closed} {
 			var log bytes.Buffer
 			opts := server.Options{Log: slog.New(slog.NewTextHandler(&log, nil))}
-			h, err := auth.New(auth.Options{TokenSHA256: sum, AnonymousPull: anonymous, Refuse: server.Refuse(opts)}, server.Base(nil, opts))
+			guard, err := auth.New(auth.Options{TokenSHA256: sum, AnonymousPull: anonymous})
 			if err != nil {
 				t.Fatal(err)
 			}
+			opts.Authorize = guard.Authorize
 			r := httptest.NewRequest(c.method, "/v2/_pierless/token?service=x&scope=repository:a/b:pull,push&account=admin&offline_token=true", strings.NewReader(c.form))
 			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 			if c.authorization != "" {
 				r.Header.Set("Authorization", c.authorization)
 			}
 			w := httptest.NewRecorder()
-			h.ServeHTTP(w, r)
+			server.Base(nil, opts).ServeHTTP(w, r)
 			if want == "" {
 				var errs oci.Errors
 				err := json.Unmarshal(w.Body.Bytes(), &errs)
@@ -181,13 +183,7 @@ func wantToken(t *testing.T, name string, w *httptest.ResponseRecorder, want str
 func TestMayPush(t *testing.T) {
 	token, sum := auth.NewToken()
 	for sent, want := range map[string]bool{"Bearer " + token: true, "Bearer anonymous": false, "": false} {
-		reached := false
-		next := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-			if reached = true; auth.MayPush(r.Context()) != want {
-				t.Errorf("%q may push: %v", sent, !want)
-			}
-		})
-		h, err := auth.New(auth.Options{TokenSHA256: sum, AnonymousPull: true, Refuse: server.Refuse(server.Options{})}, next)
+		guard, err := auth.New(auth.Options{TokenSHA256: sum, AnonymousPull: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -195,8 +191,12 @@ func TestMayPush(t *testing.T) {
 		if sent != "" {
 			r.Header.Set("Authorization", sent)
 		}
-		if h.ServeHTTP(httptest.NewRecorder(), r); !reached {
-			t.Errorf("%q was refused", sent)
+		req := route.Request{Kind: route.Manifest, Name: "a", Reference: oci.Reference{Tag: "t"}}
+		ctx, err := guard.Authorize(httptest.NewRecorder(), r, req, route.API().Needs(req.Kind, r.Method))
+		if err != nil {
+			t.Errorf("%q was refused: %v", sent, err)
+		} else if auth.MayPush(ctx) != want {
+			t.Errorf("%q may push: %v", sent, !want)
 		}
 	}
 	if !auth.MayPush(t.Context()) || auth.Token(t.Context()) != "anonymous" {
