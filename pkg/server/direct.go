@@ -123,64 +123,34 @@ func ongoing(w http.ResponseWriter, status int, name string, u direct.Upload) er
 	return nil
 }
 
-// readOffer reads the body of an offer. Whether the store takes so much is the rules'
-// affair.
+// readOffer reads the body of an offer. The registry checks its size.
 func readOffer(r *http.Request) (direct.Offer, error) {
-	var body struct {
-		Digest string `json:"digest"`
-		Size   *int64 `json:"size"`
-		Parts  bool   `json:"parts"`
+	offer := direct.Offer{Size: -1} // if the body has no size
+	if err := readJSON(r, &offer); err != nil {
+		return offer, err
 	}
-	if err := readJSON(r, &body); err != nil {
-		return direct.Offer{}, err
-	}
-	d, err := oci.ParseDigest(body.Digest)
-	if err != nil {
-		return direct.Offer{}, err
-	}
-	if body.Size == nil {
-		return direct.Offer{}, oci.NewError(oci.SizeInvalid, "the offer has no size")
-	}
-	return direct.Offer{Digest: d, Size: *body.Size, Parts: body.Parts}, checkSize(*body.Size)
+	_, err := oci.ParseDigest(string(offer.Digest))
+	return offer, err
 }
 
-// readParts reads the list of parts that are to be signed.
+// readParts reads the list of parts to be signed. The registry compares them with the upload.
 func readParts(r *http.Request) ([]direct.Part, error) {
-	var body struct {
-		Parts []struct {
-			Number int    `json:"number"`
-			Size   *int64 `json:"size"`
-			Digest string `json:"digest"`
-		} `json:"parts"`
-	}
+	var body direct.Parts
 	if err := readJSON(r, &body); err != nil {
 		return nil, err
 	}
 	if n := len(body.Parts); n == 0 || n > direct.MaxSigned {
-		return nil, oci.NewError(oci.BlobUploadInvalid, "%d parts are named: from 1 to %d can be signed at once", n, direct.MaxSigned)
+		return nil, oci.NewError(oci.BlobUploadInvalid, "the request has %d parts: from 1 to %d can be signed at once", n, direct.MaxSigned)
 	}
-	parts := make([]direct.Part, len(body.Parts))
-	for i, p := range body.Parts {
-		d, err := oci.ParseDigest(p.Digest)
-		if err != nil {
+	for _, p := range body.Parts {
+		if _, err := oci.ParseDigest(string(p.Digest)); err != nil {
 			return nil, err
 		}
-		if p.Size == nil {
-			return nil, oci.NewError(oci.SizeInvalid, "part %d has no size", p.Number)
+		if p.Size <= 0 {
+			return nil, oci.NewError(oci.SizeInvalid, "part %d needs its size in bytes", p.Number)
 		}
-		if err := checkSize(*p.Size); err != nil {
-			return nil, err
-		}
-		parts[i] = direct.Part{Number: p.Number, Size: *p.Size, Digest: d}
 	}
-	return parts, nil
-}
-
-func checkSize(size int64) error {
-	if size < 0 {
-		return oci.NewError(oci.SizeInvalid, "a size cannot be negative")
-	}
-	return nil
+	return body.Parts, nil
 }
 
 // readJSON reads a body of at most direct.MaxBody bytes. Fields that are not known are
