@@ -3,6 +3,8 @@ package route
 import (
 	"net/http"
 	"slices"
+
+	"github.com/pierless/pierless/pkg/oci"
 )
 
 // Kind names an endpoint. The log shows it instead of the path.
@@ -76,6 +78,7 @@ type Endpoint struct {
 	// end may be left out in requests.
 	Path    string
 	Methods []Method // in the order of the Allow header
+	Unknown oci.Code // what the client takes a 404 without an error code for
 	Doc     string   // the section or document that defines the endpoint, in Markdown
 }
 
@@ -91,29 +94,29 @@ func Endpoints() []Endpoint {
 	return []Endpoint{
 		// Clients choose their scheme by the answer to GET /v2/: without a challenge, docker and
 		// skopeo push without the password that they have.
-		{Base, FamilyBase, "/v2/", []Method{challenged(get, Caller), challenged(head, Caller)}, "OCI spec, end-1"},
-		{Catalog, FamilyBase, "/v2/_catalog", []Method{on(get, Admin), on(head, Admin)}, "Docker Registry HTTP API V2"},
-		{Token, FamilyBase, "/v2/_pierless/token", []Method{on(get, Caller), on(post, Caller)}, "[functions.md](functions.md)"},
+		{Base, FamilyBase, "/v2/", []Method{challenged(get, Caller), challenged(head, Caller)}, oci.NameUnknown, "OCI spec, end-1"},
+		{Catalog, FamilyBase, "/v2/_catalog", []Method{on(get, Admin), on(head, Admin)}, oci.NameUnknown, "Docker Registry HTTP API V2"},
+		{Token, FamilyBase, "/v2/_pierless/token", []Method{on(get, Caller), on(post, Caller)}, oci.NameUnknown, "[functions.md](functions.md)"},
 		{Manifest, FamilyManifests, "/v2/{name}/manifests/{reference}", []Method{
 			on(get, Pull), on(head, Pull), on(put, Push), on(del, Delete),
-		}, "OCI spec, end-3, end-7, end-9"},
+		}, oci.ManifestUnknown, "OCI spec, end-3, end-7, end-9"},
 		// Clients ask for blobs with HEAD before they push. The challenge makes them send their
 		// credentials, so that the registry keeps the blobs that they then skip.
 		{Blob, FamilyBlobs, "/v2/{name}/blobs/{digest}", []Method{
 			on(get, Pull), challenged(head, Pull), on(del, Delete),
-		}, "OCI spec, end-2, end-10"},
-		{UploadStart, FamilyUploads, "/v2/{name}/blobs/uploads/", []Method{on(post, Push)}, "OCI spec, end-4, end-11"},
+		}, oci.BlobUnknown, "OCI spec, end-2, end-10"},
+		{UploadStart, FamilyUploads, "/v2/{name}/blobs/uploads/", []Method{on(post, Push)}, oci.NameUnknown, "OCI spec, end-4, end-11"},
 		{Upload, FamilyUploads, "/v2/{name}/blobs/uploads/{id}", []Method{
 			on(get, ByID), on(patch, ByID), on(put, ByID), on(del, ByID),
-		}, "OCI spec, end-5, end-6, end-13, end-14"},
-		{TagList, FamilyTags, "/v2/{name}/tags/list", []Method{on(get, Pull), on(head, Pull)}, "OCI spec, end-8"},
-		{Referrers, FamilyReferrers, "/v2/{name}/referrers/{digest}", []Method{on(get, Pull), on(head, Pull)}, "OCI spec, end-12"},
-		{DirectStart, FamilyDirect, "/v2/{name}/_pierless/uploads", []Method{on(post, Push)}, directUploads},
+		}, oci.BlobUploadUnknown, "OCI spec, end-5, end-6, end-13, end-14"},
+		{TagList, FamilyTags, "/v2/{name}/tags/list", []Method{on(get, Pull), on(head, Pull)}, oci.NameUnknown, "OCI spec, end-8"},
+		{Referrers, FamilyReferrers, "/v2/{name}/referrers/{digest}", []Method{on(get, Pull), on(head, Pull)}, oci.NameUnknown, "OCI spec, end-12"},
+		{DirectStart, FamilyDirect, "/v2/{name}/_pierless/uploads", []Method{on(post, Push)}, oci.NameUnknown, directUploads},
 		{Direct, FamilyDirect, "/v2/{name}/_pierless/uploads/{id}", []Method{
 			on(get, ByID), on(put, ByID), on(del, ByID),
-		}, directUploads},
-		{DirectParts, FamilyDirect, "/v2/{name}/_pierless/parts/{id}", []Method{on(post, ByID)}, directUploads},
-		{Verification, FamilyVerifications, "/v2/{name}/_pierless/verifications/{id}", []Method{on(post, ByID)}, directUploads},
+		}, oci.BlobUploadUnknown, directUploads},
+		{DirectParts, FamilyDirect, "/v2/{name}/_pierless/parts/{id}", []Method{on(post, ByID)}, oci.BlobUploadUnknown, directUploads},
+		{Verification, FamilyVerifications, "/v2/{name}/_pierless/verifications/{id}", []Method{on(post, ByID)}, oci.BlobUploadUnknown, directUploads},
 	}
 }
 
