@@ -51,6 +51,9 @@ func TestEndpoints(t *testing.T) {
 		if e.Family == "" || len(e.Methods) == 0 || oci.Describe(e.Unknown).Code != e.Unknown {
 			t.Errorf("%s is incomplete: %+v", e.Kind, e)
 		}
+		if want.Name == "" && e.Family != route.FamilyBase {
+			t.Errorf("%s: API Gateway sends a path without a name to the base function", e.Kind)
+		}
 		for _, m := range e.Methods {
 			if !slices.Contains(actions, m.Action) || route.API().Needs(e.Kind, m.Name) != m {
 				t.Errorf("%s %s needs %q", m.Name, e.Kind, m.Action)
