@@ -31,38 +31,24 @@ func CheckName(s string) error {
 
 // validComponent follows [a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*.
 func validComponent(s string) bool {
-	if s == "" || !isLowerAlnum(s[0]) || !isLowerAlnum(s[len(s)-1]) {
-		return false
-	}
 	for i := 0; i < len(s); {
-		if isLowerAlnum(s[i]) {
-			i++
-			continue
-		}
-		start := i
-		for i < len(s) && s[i] == s[start] {
+		word := i
+		for i < len(s) && isLowerAlnum(s[i]) {
 			i++
 		}
-		// What follows a run of one separator must be a letter or a digit again.
-		if !isLowerAlnum(s[i]) {
-			return false
+		if i == word || i == len(s) {
+			return i > word
 		}
-		run := i - start
-		switch s[start] {
-		case '-':
-		case '_':
-			if run > 2 {
-				return false
-			}
-		case '.':
-			if run > 1 {
-				return false
-			}
-		default:
+		separator := i
+		for i < len(s) && s[i] == s[separator] {
+			i++
+		}
+		c, run := s[separator], i-separator
+		if c != '-' && (c != '_' || run > 2) && (c != '.' || run > 1) {
 			return false
 		}
 	}
-	return true
+	return false // empty, or a separator at the end
 }
 
 func isLowerAlnum(c byte) bool { return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' }
@@ -86,7 +72,7 @@ func CheckTag(s string) error {
 	return nil
 }
 
-// clip keeps what a stranger sent from filling an answer.
+// clip shortens untrusted text in an error.
 func clip(s string) string {
 	const limit = 64
 	if len(s) <= limit {
