@@ -1,7 +1,7 @@
 // Package env reads the PIERLESS_ variables. No other package reads the environment, except
 // that internal/awsenv lets the AWS SDK read its own variables.
 //
-// It must not know what its values are used for.
+// It must not know the purpose of the values.
 package env
 
 import (

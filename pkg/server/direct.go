@@ -16,8 +16,8 @@ import (
 
 type directUploads struct{ reg *registry.Registry }
 
-// Direct serves direct uploads, all but their verification (docs/direct-uploads.md).
-// With Options.ServeBlobs it refuses them: clients cannot reach the store.
+// Direct serves direct uploads except their verification (docs/direct-uploads.md). With
+// Options.ServeBlobs it refuses them, because clients cannot reach the store.
 func Direct(reg *registry.Registry, opts Options) *Server {
 	s := directUploads{reg}
 	return newServer(opts, requireDirect(opts, handlers{
@@ -39,14 +39,14 @@ func requireDirect(opts Options, all handlers) handlers {
 	return all
 }
 
-// errNoDirect is ErrNoDirect for clients, which then upload as the spec says.
+// errNoDirect is ErrNoDirect for clients, which then upload by the spec.
 func errNoDirect() *oci.Error {
 	err := oci.NewError(oci.Unsupported, "this registry takes no direct uploads: upload as usual, with POST /v2/<name>/blobs/uploads/")
 	err.Status = http.StatusNotFound
 	return err
 }
 
-// start takes the offer of a blob.
+// start opens an upload, or links the blob if the registry has it.
 func (s directUploads) start(w http.ResponseWriter, r *http.Request, req route.Request) error {
 	offer, err := readOffer(r)
 	if err != nil {
@@ -57,21 +57,21 @@ func (s directUploads) start(w http.ResponseWriter, r *http.Request, req route.R
 		return err
 	}
 	if exists {
-		return created(w, req.Name, offer.Digest)
+		return writeCreated(w, req.Name, offer.Digest)
 	}
-	return ongoing(w, http.StatusAccepted, req.Name, u)
+	return writeUpload(w, http.StatusAccepted, req.Name, u)
 }
 
-// status says where an upload stands, with fresh requests.
+// status describes an upload, with newly presigned requests.
 func (s directUploads) status(w http.ResponseWriter, r *http.Request, req route.Request) error {
 	u, err := s.reg.DirectStatus(r.Context(), req.Name, req.Upload)
 	if err != nil {
 		return err
 	}
-	return ongoing(w, http.StatusOK, req.Name, u)
+	return writeUpload(w, http.StatusOK, req.Name, u)
 }
 
-// sign returns a request for each part.
+// sign returns a presigned request for each part.
 func (s directUploads) sign(w http.ResponseWriter, r *http.Request, req route.Request) error {
 	parts, err := readParts(r)
 	if err != nil {
@@ -81,15 +81,15 @@ func (s directUploads) sign(w http.ResponseWriter, r *http.Request, req route.Re
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Cache-Control", "no-store") // the URLs are rights, and expire
+	w.Header().Set("Cache-Control", "no-store") // the URLs are permissions, and expire
 	writeJSON(w, http.StatusOK, direct.SignedParts{Parts: signed})
 	return nil
 }
 
-// complete turns what the store has into a blob, or into something to be verified.
+// complete makes the uploaded bytes a blob, or starts their verification.
 func (s directUploads) complete(w http.ResponseWriter, r *http.Request, req route.Request) error {
 	u, done, err := s.reg.CompleteDirect(r.Context(), req.Name, req.Upload)
-	return completed(w, req.Name, u, done, err)
+	return writeCompleted(w, req.Name, u, done, err)
 }
 
 func (s directUploads) cancel(w http.ResponseWriter, r *http.Request, req route.Request) error {
@@ -100,25 +100,25 @@ func (s directUploads) cancel(w http.ResponseWriter, r *http.Request, req route.
 	return nil
 }
 
-// completed answers with the blob, or with what is still to be done.
-func completed(w http.ResponseWriter, name string, u direct.Upload, done bool, err error) error {
+// writeCompleted answers with the blob, or with the upload if it is not done.
+func writeCompleted(w http.ResponseWriter, name string, u direct.Upload, done bool, err error) error {
 	switch {
 	case err != nil:
 		return err
 	case done:
-		return created(w, name, u.Digest)
+		return writeCreated(w, name, u.Digest)
 	}
-	return ongoing(w, http.StatusAccepted, name, u)
+	return writeUpload(w, http.StatusAccepted, name, u)
 }
 
-// ongoing answers with an upload. Location is relative, as that of any upload.
-func ongoing(w http.ResponseWriter, status int, name string, u direct.Upload) error {
+// writeUpload answers with an upload. Its Location is relative, as that of every upload.
+func writeUpload(w http.ResponseWriter, status int, name string, u direct.Upload) error {
 	next := route.Request{Kind: route.Direct, Name: name, Upload: u.ID}
 	if u.State == direct.Verifying {
 		next.Kind = route.Verification
 	}
 	w.Header().Set("Location", next.Path())
-	w.Header().Set("Cache-Control", "no-store") // the URLs are rights, and expire
+	w.Header().Set("Cache-Control", "no-store") // the URLs are permissions, and expire
 	writeJSON(w, status, u)
 	return nil
 }
@@ -153,15 +153,15 @@ func readParts(r *http.Request) ([]direct.Part, error) {
 	return body.Parts, nil
 }
 
-// readJSON reads a body of at most direct.MaxBody bytes. Fields that are not known are
-// ignored; those that are must have their type.
+// readJSON decodes a body of at most direct.MaxBody bytes. It ignores unknown fields. The
+// error has the code of the field with the wrong type.
 func readJSON(r *http.Request, into any) error {
 	content, err := io.ReadAll(io.LimitReader(r.Body, direct.MaxBody+1))
 	if err != nil {
-		return fmt.Errorf("%w (cause: %w)", oci.NewError(oci.BlobUploadInvalid, "the body broke off"), err)
+		return fmt.Errorf("%w (cause: %w)", oci.NewError(oci.BlobUploadInvalid, "the request body ended early"), err)
 	}
 	if len(content) > direct.MaxBody {
-		err := oci.NewError(oci.SizeInvalid, "the body may have at most %d bytes: name fewer parts", direct.MaxBody)
+		err := oci.NewError(oci.SizeInvalid, "the body may have at most %d bytes: send fewer parts", direct.MaxBody)
 		err.Status = http.StatusRequestEntityTooLarge
 		return err
 	}
@@ -171,9 +171,9 @@ func readJSON(r *http.Request, into any) error {
 	case err == nil:
 		return nil
 	case !errors.As(err, &mistyped):
-		return oci.NewError(oci.BlobUploadInvalid, "the body must be one JSON object, as docs/direct-uploads.md says")
+		return oci.NewError(oci.BlobUploadInvalid, "the body must be one JSON object: see docs/direct-uploads.md")
 	case strings.HasSuffix(mistyped.Field, "digest"):
-		return oci.NewError(oci.DigestInvalid, "%s must be a text", mistyped.Field)
+		return oci.NewError(oci.DigestInvalid, "%s must be a string", mistyped.Field)
 	case strings.HasSuffix(mistyped.Field, "size"):
 		return oci.NewError(oci.SizeInvalid, "%s must be a whole number of bytes", mistyped.Field)
 	}

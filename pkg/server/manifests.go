@@ -22,8 +22,8 @@ func Manifests(reg *registry.Registry, opts Options) *Server {
 	}})
 }
 
-// get answers GET and HEAD alike (spec, "Pulling manifests"): a gateway that
-// counts the length of a HEAD from its body must find the true one.
+// get answers GET and HEAD (spec, "Pulling manifests"). HEAD has the body too: a gateway
+// that computes Content-Length from the body then finds the correct length.
 func (s manifests) get(w http.ResponseWriter, r *http.Request, req route.Request) error {
 	m, err := s.reg.FindManifest(r.Context(), req.Name, req.Reference)
 	if err != nil {
@@ -43,13 +43,13 @@ func (s manifests) get(w http.ResponseWriter, r *http.Request, req route.Request
 	return err
 }
 
-// setDigest sets the headers that name content.
+// setDigest sets the headers with the digest of the content.
 func setDigest(w http.ResponseWriter, d oci.Digest) {
 	w.Header().Set("Docker-Content-Digest", string(d))
 	w.Header().Set("ETag", `"`+string(d)+`"`)
 }
 
-// notModified answers a client that has the content already (RFC 9110, 13.1.2).
+// notModified answers 304 to a client that already has the content (RFC 9110, 13.1.2).
 func notModified(w http.ResponseWriter, r *http.Request, d oci.Digest) bool {
 	for tag := range strings.SplitSeq(r.Header.Get("If-None-Match"), ",") {
 		if strings.TrimPrefix(strings.TrimSpace(tag), "W/") == `"`+string(d)+`"` {
@@ -68,7 +68,7 @@ func (s manifests) put(w http.ResponseWriter, r *http.Request, req route.Request
 	}
 	content, err := io.ReadAll(io.LimitReader(r.Body, registry.MaxManifest+1))
 	if err != nil {
-		return fmt.Errorf("%w (cause: %w)", oci.NewError(oci.ManifestInvalid, "the manifest broke off"), err)
+		return fmt.Errorf("%w (cause: %w)", oci.NewError(oci.ManifestInvalid, "the request body ended early"), err)
 	}
 	pushed, err := s.reg.PushManifest(r.Context(), req.Name, registry.ManifestPush{
 		Digest: req.Reference.Digest, Tags: tags, ContentType: r.Header.Get("Content-Type"), Content: content,
@@ -88,8 +88,8 @@ func (s manifests) put(w http.ResponseWriter, r *http.Request, req route.Request
 	return writeEmpty(w, http.StatusCreated)
 }
 
-// pushTags collects the tags of a push: the one in the path, or those in the
-// query of a push by digest (spec, end-7b).
+// pushTags returns the tags of a push: the tag in the path, or those in the query of a push
+// by digest (spec, end-7b).
 func pushTags(r *http.Request, ref oci.Reference) ([]string, error) {
 	if ref.Tag != "" {
 		return []string{ref.Tag}, nil
@@ -104,14 +104,14 @@ func pushTags(r *http.Request, ref oci.Reference) ([]string, error) {
 		}
 	}
 	if len(tags) > registry.MaxTagsPerPush {
-		err := oci.NewError(oci.TagInvalid, "one push can set %d tags: push again for the others", registry.MaxTagsPerPush)
+		err := oci.NewError(oci.TagInvalid, "one push can set up to %d tags: push again with the others", registry.MaxTagsPerPush)
 		err.Status = http.StatusRequestURITooLong
 		return nil, err
 	}
 	return tags, nil
 }
 
-// delete takes a tag or a manifest away (spec, "Content Management").
+// delete removes a tag or a manifest (spec, "Content Management").
 func (s manifests) delete(w http.ResponseWriter, r *http.Request, req route.Request) error {
 	var err error
 	if req.Reference.Tag != "" {

@@ -17,7 +17,7 @@ func Referrers(reg *registry.Registry, opts Options) *Server {
 	return newServer(opts, handlers{route.Referrers: {http.MethodGet: s.list, http.MethodHead: s.list}})
 }
 
-// list answers 200 for any subject, known or not (spec, "Listing Referrers").
+// list answers 200 for every subject, even an unknown one (spec, "Listing Referrers").
 func (s referrers) list(w http.ResponseWriter, r *http.Request, req route.Request) error {
 	q := r.URL.Query()
 	artifactType := q.Get("artifactType")

@@ -13,7 +13,7 @@ import (
 
 type tags struct{ reg *registry.Registry }
 
-// Tags serves the lists of tags.
+// Tags serves the tags of a repository.
 func Tags(reg *registry.Registry, opts Options) *Server {
 	s := tags{reg}
 	return newServer(opts, handlers{route.TagList: {http.MethodGet: s.list, http.MethodHead: s.list}})
@@ -38,7 +38,7 @@ func (s tags) list(w http.ResponseWriter, r *http.Request, req route.Request) er
 	return nil
 }
 
-// page is what n and last ask for (spec, "Listing Tags").
+// page holds the parameters n and last of a list (spec, "Listing Tags").
 type page struct {
 	n    int
 	last string
@@ -60,7 +60,7 @@ func parsePage(r *http.Request, checkLast func(string) error) (page, error) {
 	return p, nil
 }
 
-// linkNext sets the Link header of a list that goes on (RFC 5988).
+// linkNext sets the Link header of a list with more pages (RFC 5988).
 func linkNext(w http.ResponseWriter, req route.Request, p page, list registry.List) {
 	if !list.More || len(list.Names) == 0 {
 		return

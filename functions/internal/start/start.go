@@ -33,11 +33,11 @@ func Function(getenv func(string) string, family Family) {
 	if err != nil {
 		fail(err)
 	}
-	handler, opts, err := Handler(c, setup.Log(os.Stdout, c.Log), meta, blobs, family)
+	f, err := New(c, setup.Log(os.Stdout, c.Log), meta, blobs, family)
 	if err != nil {
 		fail(err)
 	}
-	lambdahttp.Start(handler, opts)
+	f.Start()
 }
 
 func fail(err error) {
@@ -69,20 +69,18 @@ func open(getenv func(string) string) (env.Config, registry.Metadata, registry.B
 	return c, meta, blobs, nil
 }
 
-// Handler returns the server of a family over a pair of ports, and the options of the
-// adapter to Lambda. It fails without a token: a deployed registry is never open.
-func Handler(c env.Config, log *slog.Logger, meta registry.Metadata, blobs registry.Blobs, family Family) (http.Handler, lambdahttp.Options, error) {
+// New returns the function of a family over a pair of ports. It fails without a token: a
+// deployed registry is never open.
+func New(c env.Config, log *slog.Logger, meta registry.Metadata, blobs registry.Blobs, family Family) (*lambdahttp.Function, error) {
 	opts, err := setup.Options(c, log)
 	if err == nil && opts.Authorize == nil {
 		err = errors.New("PIERLESS_ADMIN_TOKEN_SHA256 must be set: 'pierless token' makes it")
 	}
 	if err != nil {
-		return nil, lambdahttp.Options{}, err
+		return nil, err
 	}
-	handler := family(registry.New(meta, blobs, registry.Options{AllowSparse: c.AllowSparse, Log: log}), opts)
-	return handler, lambdahttp.Options{Refuse: func(w http.ResponseWriter, r *http.Request, err error) {
-		handler.WriteError(w, r, ociError(err))
-	}}, nil
+	s := family(registry.New(meta, blobs, registry.Options{AllowSparse: c.AllowSparse, Log: log}), opts)
+	return lambdahttp.New(s, func(w http.ResponseWriter, r *http.Request, err error) { s.WriteError(w, r, ociError(err)) }), nil
 }
 
 // ociError returns the error for clients of an invocation that did not reach the server.

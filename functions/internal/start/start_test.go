@@ -45,11 +45,11 @@ func newCloud(t *testing.T, meta registry.Metadata, blobs registry.Blobs) cloud 
 	token, sum := auth.NewToken()
 	c := cloud{t, token, map[route.Family]*lambdahttp.Function{}}
 	for family, constructor := range server.Families() {
-		h, opts, err := start.Handler(env.Config{AdminTokenSHA256: sum, ServeBlobs: true}, quiet(), meta, blobs, constructor)
+		f, err := start.New(env.Config{AdminTokenSHA256: sum, ServeBlobs: true}, quiet(), meta, blobs, constructor)
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.functions[family] = lambdahttp.New(h, opts)
+		c.functions[family] = f
 	}
 	return c
 }
@@ -385,9 +385,9 @@ func script() []step {
 	}
 }
 
-func TestHandlerNeedsAToken(t *testing.T) {
+func TestFunctionNeedsAToken(t *testing.T) {
 	for _, sum := range []string{"", "x", strings.Repeat("A", 64)} {
-		_, _, err := start.Handler(env.Config{AdminTokenSHA256: sum}, quiet(), nil, nil, server.Base)
+		_, err := start.New(env.Config{AdminTokenSHA256: sum}, quiet(), nil, nil, server.Base)
 		if err == nil || !strings.Contains(err.Error(), "PIERLESS_ADMIN_TOKEN_SHA256") {
 			t.Errorf("with %q: %v", sum, err)
 		}

@@ -60,7 +60,7 @@ const (
 	ByID Action = "id"
 )
 
-// Method is an HTTP method of an endpoint and what it needs.
+// Method is an HTTP method of an endpoint and the permission that it needs.
 type Method struct {
 	Name   string // as in net/http
 	Action Action

@@ -2,8 +2,8 @@
 // turns a path into a Request and Request.Path turns it back. Server, functions, client
 // and the tests of the template share it; no other package reads a path.
 //
-// It must not know about HTTP requests, storage or what a handler does, and imports only
-// the standard library and pkg/oci.
+// It must not know about HTTP requests, storage or handlers, and imports only the standard
+// library and pkg/oci.
 package route
 
 import (

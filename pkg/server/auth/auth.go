@@ -1,9 +1,9 @@
-// Package auth authenticates callers and decides what they may do. There is one
-// administrator, whose token is known here only by its SHA-256. It passes the caller on
-// in the request's context.
+// Package auth authenticates callers and authorizes requests. There is one administrator,
+// whose token it knows only by its SHA-256. It passes the caller on in the context of the
+// request.
 //
-// It must not know what a request does to the registry, which action an endpoint needs,
-// where the hash is kept, or how an error is written.
+// It must not know the effect of a request on the registry, the action that an endpoint
+// needs, the source of the hash, or the form of an error.
 package auth
 
 import (

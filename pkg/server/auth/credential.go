@@ -34,7 +34,7 @@ func readCredential(w http.ResponseWriter, r *http.Request, kind route.Kind) (cr
 }
 
 // readHeader reads Basic, whose user name does not matter, and Bearer. Basic with
-// neither user nor password is what skopeo and podman send without credentials.
+// neither user nor password comes from skopeo and podman without credentials.
 func readHeader(r *http.Request, header string) (credential, error) {
 	if user, password, ok := r.BasicAuth(); ok {
 		return fromPassword(user, password)
