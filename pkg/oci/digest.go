@@ -73,10 +73,8 @@ func ParseDigest(s string) (Digest, error) {
 	if len(encoded) != a.hexLen() {
 		return "", NewError(DigestInvalid, "a %s digest must have %d hexadecimal digits, this one has %d", a, a.hexLen(), len(encoded))
 	}
-	for i := range len(encoded) {
-		if c := encoded[i]; !('0' <= c && c <= '9' || 'a' <= c && c <= 'f') {
-			return "", NewError(DigestInvalid, "digest %q must be lower-case hexadecimal", clip(s))
-		}
+	if strings.Trim(encoded, "0123456789abcdef") != "" {
+		return "", NewError(DigestInvalid, "digest %q must be lower-case hexadecimal", clip(s))
 	}
 	return Digest(s), nil
 }

@@ -186,11 +186,5 @@ func IsManifestType(mediaType string) bool {
 }
 
 func isRestrictedName(s string) bool {
-	isAlphanumeric := func(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' }
-	for i := range len(s) {
-		if !isAlphanumeric(s[i]) && (i == 0 || !strings.ContainsRune("!#$&-^_.+", rune(s[i]))) {
-			return false
-		}
-	}
-	return s != ""
+	return s != "" && strings.Trim(s[:1], alphanumeric) == "" && strings.Trim(s, alphanumeric+"!#$&-^_.+") == ""
 }

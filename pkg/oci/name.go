@@ -8,6 +8,8 @@ const (
 	MaxNameLength = 255
 	// MaxTagLength is the longest tag, in bytes (spec, "Pulling manifests").
 	MaxTagLength = 128
+
+	alphanumeric = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 )
 
 // CheckName reports whether s is a repository name: components of lower case
@@ -62,12 +64,8 @@ func CheckTag(s string) error {
 	if len(s) > MaxTagLength {
 		return NewError(TagInvalid, "the tag has %d bytes, the limit is %d", len(s), MaxTagLength)
 	}
-	for i := range len(s) {
-		c := s[i]
-		word := isLowerAlnum(c) || 'A' <= c && c <= 'Z' || c == '_'
-		if !word && (i == 0 || c != '.' && c != '-') {
-			return NewError(TagInvalid, "tag %q must be letters, digits, '_', '.' and '-', not starting with '.' or '-'", clip(s))
-		}
+	if s[0] == '.' || s[0] == '-' || strings.Trim(s, alphanumeric+"_.-") != "" {
+		return NewError(TagInvalid, "tag %q must be letters, digits, '_', '.' and '-', not starting with '.' or '-'", clip(s))
 	}
 	return nil
 }

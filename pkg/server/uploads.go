@@ -62,10 +62,8 @@ func (s uploads) mount(w http.ResponseWriter, r *http.Request, req route.Request
 		return err
 	}
 	from := q.Get("from")
-	if from != "" {
-		if err := oci.CheckName(from); err != nil {
-			return err
-		}
+	if err := oci.CheckName(from); from != "" && err != nil {
+		return err
 	}
 	mounted, err := s.reg.MountBlob(r.Context(), req.Name, d, from)
 	if err != nil {
