@@ -29,7 +29,7 @@ type failing struct {
 
 func (f failing) Get(context.Context, ...registry.Key) ([]registry.Row, error) { return nil, f.err }
 
-// TestStoreFaults: what clients are told of a store that cannot serve.
+// TestStoreFaults: the answers to clients if the store fails.
 func TestStoreFaults(t *testing.T) {
 	meta, blobs := storetest.Open(t)
 	for _, tt := range []struct {
@@ -74,7 +74,7 @@ func TestErrorsOnly(t *testing.T) {
 	}
 }
 
-// endless is a body that counts what is read of it.
+// endless is a body that counts the bytes read.
 type endless struct{ n int64 }
 
 func (e *endless) Read(p []byte) (int, error) {
@@ -93,8 +93,7 @@ func (c *clocked) SetReadDeadline(until time.Time) error {
 	return nil
 }
 
-// TestDrain: how much is read of a body that is refused, and for how long, depends on who
-// sends it.
+// TestDrain: the limits for the body of a refused request depend on the caller.
 func TestDrain(t *testing.T) {
 	s := newSite(t)
 	closed := server.All(s.reg, server.Options{
@@ -137,8 +136,7 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// TestStalledUpload: a client that sends nothing more gets 408, and its upload stands
-// where it did.
+// TestStalledUpload: a client that stops sending gets 408, and its upload does not change.
 func TestStalledUpload(t *testing.T) {
 	s := newSite(t)
 	inner := s.handler

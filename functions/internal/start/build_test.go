@@ -13,13 +13,13 @@ import (
 	"github.com/pierless/pierless/pkg/oci/route"
 )
 
-// maxBinary is the most that a function may have, in bytes: its start reads it.
+// maxBinary limits the size of a function, in bytes, because a cold start reads all of it.
 const maxBinary = 12_000_000
 
 // sweep is the function that serves no family.
 const sweep route.Family = "sweep"
 
-// build links every function as it is deployed, but for the given flags.
+// build builds every function as it is deployed, with the given linker flags.
 func build(t *testing.T, ldflags string) string {
 	t.Helper()
 	sources.Track(t, filepath.Join("..", "..", ".."))
@@ -33,8 +33,8 @@ func build(t *testing.T, ldflags string) string {
 	return dir
 }
 
-// TestBinaries: each function is small, serves its family alone, and links nothing
-// that keeps the linker from leaving code out.
+// TestBinaries: each function is small, links the handlers of its family only, and no code
+// that stops the linker from removing dead code.
 func TestBinaries(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds every function for another architecture")
@@ -77,13 +77,13 @@ func checkSymbols(t *testing.T, family route.Family, symbols []string) {
 		}
 	}
 	for _, door := range []string{"github.com/pierless/pierless/pkg/server/auth.", "github.com/pierless/pierless/pkg/server/lambdahttp.(*Function).Invoke"} {
-		if has(door) == (family == sweep) { // what serves nobody needs no door
+		if has(door) == (family == sweep) { // the sweep serves no requests
 			t.Errorf("%s links %s: %v", family, door, has(door))
 		}
 	}
 }
 
-// TestStart runs a function without what it needs: it ends, with one plain line.
+// TestStart runs a function without its configuration: it exits with a one-line error.
 func TestStart(t *testing.T) {
 	sources.Track(t, filepath.Join("..", "..", ".."))
 	dir := t.TempDir()

@@ -33,7 +33,7 @@ import (
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// cloud is every function over one store, called with events.
+// cloud runs all functions over one store. Tests call them with events.
 type cloud struct {
 	t         *testing.T
 	token     string
@@ -54,7 +54,7 @@ func newCloud(t *testing.T, meta registry.Metadata, blobs registry.Blobs) cloud 
 	return c
 }
 
-// call sends a request to a function as the gateway does: with a decoded path.
+// call sends a request to a function as API Gateway does: with a decoded path.
 func (c cloud) call(ctx context.Context, family route.Family, r *http.Request) *http.Response {
 	c.t.Helper()
 	body, err := io.ReadAll(r.Body)
@@ -104,8 +104,7 @@ func (c cloud) request(method, path, body string) *http.Request {
 	return r
 }
 
-// TestWrongFunction: a function answers for its own routes alone, whatever reaches
-// it, and never wrongly.
+// TestWrongFunction: a function refuses the paths of other functions.
 func TestWrongFunction(t *testing.T) {
 	meta, blobs := storetest.Open(t)
 	c := newCloud(t, meta, blobs)
@@ -136,8 +135,8 @@ func TestWrongFunction(t *testing.T) {
 	}
 }
 
-// TestNoRoute: what the grammar does not allow is refused in the spec's form by
-// every function.
+// TestNoRoute: every function refuses paths outside the grammar with an error in the spec's
+// form.
 func TestNoRoute(t *testing.T) {
 	meta, blobs := storetest.Open(t)
 	c := newCloud(t, meta, blobs)
@@ -171,7 +170,7 @@ func TestNoRoute(t *testing.T) {
 	}
 }
 
-// TestSlashStripped: a gateway may take the slash at the end away.
+// TestSlashStripped: a gateway may remove the slash at the end of a path.
 func TestSlashStripped(t *testing.T) {
 	meta, blobs := storetest.Open(t)
 	c := newCloud(t, meta, blobs)
@@ -182,7 +181,7 @@ func TestSlashStripped(t *testing.T) {
 	}
 }
 
-// TestBadBody: a refusal before the handler is in the spec's form too.
+// TestBadBody: an error of the adapter has the spec's form too.
 func TestBadBody(t *testing.T) {
 	meta, blobs := storetest.Open(t)
 	c := newCloud(t, meta, blobs)
@@ -209,9 +208,9 @@ func errorOf(resp *http.Response) *oci.Error {
 	return errs[0]
 }
 
-// TestSilentStore: when S3 and DynamoDB do not answer, the client still gets one.
+// TestSilentStore: if S3 and DynamoDB do not respond, the client still gets an answer.
 func TestSilentStore(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0") // connects, and that is all
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // accepts connections and never answers
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +229,7 @@ func TestSilentStore(t *testing.T) {
 		route.FamilyUploads:   c.request("POST", "/v2/a/blobs/uploads/", ""),
 		route.FamilyTags:      c.request("GET", "/v2/a/tags/list", ""),
 	} {
-		// How much of it is left for the answer is pkg/server/lambdahttp's to say.
+		// pkg/server/lambdahttp keeps a part of it for the answer.
 		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 		resp := c.call(ctx, family, r)
 		if code := errorCode(resp); resp.StatusCode != http.StatusServiceUnavailable || code != oci.Unavailable || resp.Header.Get("Retry-After") == "" {
@@ -240,7 +239,7 @@ func TestSilentStore(t *testing.T) {
 	}
 }
 
-// TestDifferential sends the same requests to functions and to a server.
+// TestDifferential compares the answers of functions and of a server to the same requests.
 func TestDifferential(t *testing.T) {
 	meta, blobs := storetest.Open(t)
 	c := newCloud(t, meta, blobs)
@@ -284,7 +283,7 @@ func TestDifferential(t *testing.T) {
 	}
 }
 
-// flat is an answer without what chance and time decide.
+// flat returns an answer without random and time-dependent parts.
 func flat(t *testing.T, method string, resp *http.Response, location string) map[string]string {
 	t.Helper()
 	defer resp.Body.Close()

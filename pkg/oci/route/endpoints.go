@@ -78,7 +78,7 @@ type Endpoint struct {
 	// end may be left out in requests.
 	Path    string
 	Methods []Method // in the order of the Allow header
-	Unknown oci.Code // what the client takes a 404 without an error code for
+	Unknown oci.Code // the client assumes it for a 404 without an error code
 	Doc     string   // the section or document that defines the endpoint, in Markdown
 }
 

@@ -35,8 +35,8 @@ func request(e route.Endpoint) route.Request {
 	return r
 }
 
-// TestEndpoints checks the rows of the table: each path is parsed as its own kind, methods
-// and codes are known, and a document says what the endpoint does.
+// TestEndpoints checks the rows of the table: Parse finds the kind of each path, methods and
+// codes are known, and a document describes the endpoint.
 func TestEndpoints(t *testing.T) {
 	actions := []route.Action{route.Pull, route.Push, route.Delete, route.Admin, route.Caller, route.ByID}
 	for _, e := range route.Endpoints() {

@@ -8,8 +8,8 @@ import (
 	"github.com/pierless/pierless/pkg/oci/route"
 )
 
-// gatewayPick is what API Gateway does: of the routes that match, the one with the
-// longest beginning in fixed text and variables, fixed text first.
+// gatewayPick selects a route as API Gateway does: of the routes that match, the one with
+// the longest beginning in fixed text and variables, fixed text first.
 func gatewayPick(routes []route.GatewayRoute, path string) route.GatewayRoute {
 	var best route.GatewayRoute
 	rank := ""
@@ -47,9 +47,8 @@ func gatewayRank(key, path string) (rank string, matches bool) {
 	return full + rank, len(want) == len(have)
 }
 
-// TestGatewayAgreesWithParse: for every kind of path and number of components, with
-// names that are made of the grammar's own words too, the gateway picks the function
-// whose family Parse finds.
+// TestGatewayAgreesWithParse: for every endpoint and number of components, and with names
+// made of the words of the grammar, the gateway selects the function of the path's family.
 func TestGatewayAgreesWithParse(t *testing.T) {
 	words := []string{"a", "blobs", "uploads", "manifests", "tags", "list", "referrers", "v2", "parts", "verifications"}
 	var names []string

@@ -163,7 +163,7 @@ func TestMalformed(t *testing.T) {
 	}
 }
 
-// TestOddPaths: what is no route is closed, with and without anonymous pull.
+// TestOddPaths: paths outside the API are closed, with and without anonymous pull.
 func TestOddPaths(t *testing.T) {
 	_, sum := auth.NewToken()
 	for _, path := range []string{

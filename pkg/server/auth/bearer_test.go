@@ -45,7 +45,7 @@ func TestBearerChallenge(t *testing.T) {
 		"told by two":                    {host: "registry.example.com", local: "10.0.0.7:80", forwarded: "HTTPS, http", want: "https://registry.example.com"},
 		"told nonsense":                  {host: "registry.example.com", local: "127.0.0.1:5000", forwarded: "javascript", want: "https://registry.example.com"},
 		"a function":                     {host: "abc.execute-api.eu-central-1.amazonaws.com", forwarded: "https", want: "https://abc.execute-api.eu-central-1.amazonaws.com"},
-		"a function that is told less":   {host: "abc.execute-api.eu-central-1.amazonaws.com", want: "https://abc.execute-api.eu-central-1.amazonaws.com"},
+		"a function without X-Forwarded-Proto":   {host: "abc.execute-api.eu-central-1.amazonaws.com", want: "https://abc.execute-api.eu-central-1.amazonaws.com"},
 		"no host":                        {local: "10.0.0.7:80"},
 		"a host that ends the string":    {host: `a",scope="x`, local: "10.0.0.7:80"},
 		"a host that is a path":          {host: "a/b", local: "10.0.0.7:80"},
@@ -98,7 +98,7 @@ func TestTokenEndpoint(t *testing.T) {
 		open                        string // with anonymous pull; empty: 401
 		closed                      string // without
 	}{
-		"nobody":                  {method: "GET", open: "anonymous"},
+		"none":                    {method: "GET", open: "anonymous"},
 		"empty user and password": {method: "GET", authorization: basic("", ""), open: "anonymous"},
 		"right":                   {method: "GET", authorization: basic("admin", token), open: token, closed: token},
 		"right, Bearer":           {method: "GET", authorization: "Bearer " + token, open: token, closed: token},
@@ -109,7 +109,7 @@ func TestTokenEndpoint(t *testing.T) {
 		"form":                    {method: "POST", form: form("grant_type", "password", "username", "admin", "password", token), open: token, closed: token},
 		"form, wrong":             {method: "POST", form: form("grant_type", "password", "username", "admin", "password", other)},
 		"form, without password":  {method: "POST", form: form("grant_type", "password", "username", "admin")},
-		"form, nobody":            {method: "POST", form: form("grant_type", "password"), open: "anonymous"},
+		"form, empty":             {method: "POST", form: form("grant_type", "password"), open: "anonymous"},
 		"form, refresh token":     {method: "POST", form: form("grant_type", "refresh_token", "refresh_token", token), open: token, closed: token},
 		"form, wrong refresh":     {method: "POST", form: form("grant_type", "refresh_token", "refresh_token", other)},
 		"form, other grant":       {method: "POST", form: form("grant_type", "client_credentials", "password", token)},

@@ -86,7 +86,7 @@ func parse(t testing.TB, out []byte) reply {
 	return r
 }
 
-// see hands the test the request that the handler was given.
+// see returns the request that the handler gets.
 func see(t *testing.T, event any) (got *http.Request, body string) {
 	t.Helper()
 	h := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -102,8 +102,8 @@ func see(t *testing.T, event any) (got *http.Request, body string) {
 	return got, body
 }
 
-// TestGolden: what a handler sees of the events in testdata, which are written as
-// the gateway hands them over.
+// TestGolden: the requests that a handler gets for the events in testdata, which have the
+// form of API Gateway's.
 func TestGolden(t *testing.T) {
 	for name, want := range map[string]struct{ line, body string }{
 		"ping":                   {"GET /v2/", ""},
@@ -145,7 +145,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// TestAnswers: each answer of a handler, and what Lambda gets.
+// TestAnswers: the responses to Lambda for the answers of a handler.
 func TestAnswers(t *testing.T) {
 	big := bytes.Repeat([]byte("x"), 5<<20)
 	for name, c := range map[string]struct {
@@ -214,7 +214,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// TestLargest: an answer may be as long as Lambda takes, and not a byte longer.
+// TestLargest: an answer may be as large as Lambda's limit, and no byte larger.
 func TestLargest(t *testing.T) {
 	const limit = 6 << 20 // of an answer, encoded
 	payload, err := json.Marshal(newRequest("GET", "/v2/", "", nil, nil))
@@ -248,8 +248,8 @@ func TestLargest(t *testing.T) {
 	invoke(t, h, func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(418) }, payload)
 }
 
-// TestRefusals: a fault is answered with the client's request as far as it could be
-// read, and an answer comes even where refusing fails.
+// TestRefusals: the writer of a fault gets the parts of the request that could be parsed, and
+// an answer comes even if it fails.
 func TestRefusals(t *testing.T) {
 	event := newRequest("PUT", "/v2/", "", nil, nil)
 	event["body"] = "!"
@@ -281,7 +281,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestNoBody: answers that have no body announce none.
+// TestNoBody: answers without a body have no Content-Length.
 func TestNoBody(t *testing.T) {
 	for status, header := range map[int]map[string]string{
 		http.StatusNoContent: {"Content-Type": "a/b"}, http.StatusNotModified: {},
@@ -312,7 +312,7 @@ func write(contentType, body string, header ...string) http.HandlerFunc {
 	}
 }
 
-// TestBadEvents: none reaches the handler, each is answered.
+// TestBadEvents: malformed events do not reach the handler, and get an answer.
 func TestBadEvents(t *testing.T) {
 	never := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the handler was called") })
 	change := func(f func(request)) request {
@@ -353,7 +353,7 @@ func TestBadEvents(t *testing.T) {
 	}
 }
 
-// TestDeadline: the handler's time ends while an answer can still be given.
+// TestDeadline: the handler's context ends early enough for an answer.
 func TestDeadline(t *testing.T) {
 	payload, err := json.Marshal(newRequest("GET", "/v2/", "", nil, nil))
 	if err != nil {
