@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// ParseChunkRange returns offset and length, in bytes, of a chunk with this Content-Range,
-// which clients send with and without "bytes " (spec, "Pushing a blob in chunks"), and
-// Content-Length, which is negative if it is unknown. A negative offset means that the
-// request names none and the chunk is appended. Errors: BLOB_UPLOAD_INVALID, and
-// SIZE_INVALID if the two headers disagree.
+// ParseChunkRange reads the Content-Range of a chunk, which clients send with "bytes "
+// before it and without (spec, "Pushing a blob in chunks"), beside the request's
+// Content-Length, which is below 0 where it is not known. An offset below 0: the request
+// does not say, and the chunk is appended. Errors: BLOB_UPLOAD_INVALID, SIZE_INVALID
+// where the two disagree.
 func ParseChunkRange(contentRange string, contentLength int64) (offset, length int64, err error) {
 	if contentRange == "" || contentLength == 0 {
 		return -1, contentLength, nil
@@ -19,19 +19,19 @@ func ParseChunkRange(contentRange string, contentLength int64) (offset, length i
 	a, errA := strconv.ParseUint(first, 10, 62)
 	b, errB := strconv.ParseUint(last, 10, 62)
 	if errA != nil || errB != nil || b < a {
-		return -1, contentLength, NewError(BlobUploadInvalid, "Content-Range must name the first and the last byte of the chunk, for example 0-1023")
+		return -1, contentLength, NewError(BlobUploadInvalid, "Content-Range must be the first and the last byte of the chunk, as in 0-1023")
 	}
 	length = int64(b-a) + 1
 	if contentLength >= 0 && contentLength != length {
-		return -1, contentLength, NewError(SizeInvalid, "Content-Range covers %d bytes, Content-Length is %d", length, contentLength)
+		return -1, contentLength, NewError(SizeInvalid, "Content-Range speaks of %d bytes, Content-Length of %d", length, contentLength)
 	}
 	return int64(a), length, nil
 }
 
-// ParseSize returns the size of a blob, in bytes, that a client may announce when it
-// completes an upload, and -1 if it does not. The error is SIZE_INVALID.
-func ParseSize(announced string, present bool) (int64, error) {
-	if !present {
+// ParseSize reads the size of a blob, in bytes, that a client may announce at its end.
+// Below 0: it announces none. The error is SIZE_INVALID.
+func ParseSize(announced string, there bool) (int64, error) {
+	if !there {
 		return -1, nil
 	}
 	size, err := strconv.ParseUint(announced, 10, 63)
