@@ -9,6 +9,7 @@ import (
 	"github.com/pierless/pierless/internal/idle"
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/oci/route"
+	"github.com/pierless/pierless/pkg/server"
 )
 
 const (
@@ -18,9 +19,6 @@ const (
 	// bodyWait is how long a request waits for a free slot.
 	bodyWait = 30 * time.Second
 )
-
-// authorize is the type of server.Options.Authorize.
-type authorize func(http.ResponseWriter, *http.Request, route.Request, route.Method) (context.Context, error)
 
 // withLimits ends requests whose client makes no progress.
 func withLimits(limits idle.Limits, next http.Handler) http.Handler {
@@ -32,7 +30,7 @@ func withLimits(limits idle.Limits, next http.Handler) http.Handler {
 
 // withoutPages refuses requests that web pages send. The others are up to next, if it is
 // not nil.
-func withoutPages(g guard.Guard, next authorize) authorize {
+func withoutPages(g guard.Guard, next server.Authorize) server.Authorize {
 	return func(w http.ResponseWriter, r *http.Request, req route.Request, need route.Method) (context.Context, error) {
 		if err := g.Check(r); err != nil {
 			return nil, oci.NewError(oci.Denied, "%s", err)

@@ -26,15 +26,17 @@ type Options struct {
 	// ErrorsOnly logs only the requests that failed by a fault of the registry.
 	ErrorsOnly bool
 
-	// Authorize, if non-nil, decides whether the handler of a request runs, and returns the
-	// context for it. req is the zero Request for a path that is not in the API; need is the
-	// row of the table of endpoints. With an error, which should be an *oci.Error, the
-	// request is refused with the headers that Authorize has set.
-	Authorize func(w http.ResponseWriter, r *http.Request, req route.Request, need route.Method) (context.Context, error)
+	// Authorize, if non-nil, decides whether the handler of a request runs.
+	Authorize Authorize
 	// Admit, if non-nil, may delay or refuse an authorized request. release is called when
 	// the request ends.
 	Admit func(r *http.Request) (release func(), err error)
 }
+
+// Authorize returns the context for the handler of a request. req is the zero Request for a
+// path that is not in the API; need is from the table of endpoints. With an error, which
+// should be an *oci.Error, the request is refused with the headers that Authorize has set.
+type Authorize func(w http.ResponseWriter, r *http.Request, req route.Request, need route.Method) (context.Context, error)
 
 // handler answers a request of one kind with one method. Server writes its error.
 type handler func(w http.ResponseWriter, r *http.Request, req route.Request) error
@@ -111,7 +113,7 @@ func (s *Server) serve(w *recorder, r *http.Request, req route.Request, pathErr 
 	handle, found := methods[r.Method]
 	if !found {
 		w.Header().Set("Allow", s.allowed(req.Kind))
-		return oci.NewError(oci.Unsupported, "%s is not a method of this path: the Allow header lists its methods", r.Method)
+		return oci.NewError(oci.Unsupported, "%s is not a method of this path: Allow lists its methods", r.Method)
 	}
 	return handle(w, r, req)
 }

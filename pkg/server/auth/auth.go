@@ -47,8 +47,10 @@ func New(opts Options) (*Guard, error) {
 }
 
 // Authorize returns the request's context with the caller in it, or an *oci.Error and a
-// challenge in the headers of the answer. It has the form of server.Options.Authorize.
-func (g *Guard) Authorize(w http.ResponseWriter, r *http.Request, req route.Request, need route.Method) (context.Context, error) {
+// challenge in the headers of the answer. It is a server.Authorize.
+func (g *Guard) Authorize(
+	w http.ResponseWriter, r *http.Request, req route.Request, need route.Method,
+) (context.Context, error) {
 	if need.Action == route.ByID {
 		return r.Context(), nil
 	}
