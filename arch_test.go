@@ -25,6 +25,7 @@ var arrows = map[string][]string{
 	"internal/env":              {},
 	"internal/awsclient":        {},
 	"internal/awsenv":           {"internal/awsclient"},
+	"internal/setup":            {"internal/env", "pkg/server", "pkg/server/auth"},
 	"pkg/server/lambdahttp":     {},
 	"pkg/oci/route":             {"pkg/oci"},
 	"pkg/oci/direct":            {"pkg/oci"},
@@ -49,7 +50,7 @@ var arrows = map[string][]string{
 	"internal/sources":          {},
 	"internal/template":         {},
 	"functions/internal/start": {
-		"pkg/server/auth", "internal/awsclient", "pkg/registry/ddbmeta", "internal/env", "pkg/server/lambdahttp", "pkg/oci", "pkg/registry", "pkg/registry/s3blobs", "pkg/server", "pkg/registry/sweep",
+		"internal/awsclient", "pkg/registry/ddbmeta", "internal/env", "internal/setup", "pkg/server/lambdahttp", "pkg/oci", "pkg/registry", "pkg/registry/s3blobs", "pkg/server", "pkg/registry/sweep",
 	},
 	"functions/base":             {"functions/internal/start", "pkg/server"},
 	"functions/blobs":            {"functions/internal/start", "pkg/server"},
@@ -75,7 +76,7 @@ var arrows = map[string][]string{
 	cloudInternal + "policyproxy": {cloudInternal + "iam"},
 	cloudInternal + "template":    {},
 	"cmd/pierless": {
-		"pkg/server/auth", "internal/awsenv", "pkg/client", "pkg/registry/ddbmeta", "pkg/verify/doctor", "internal/env", "internal/guard", "internal/idle", "pkg/client/images", "pkg/registry/local", "pkg/oci", "pkg/client/proxy", "pkg/registry",
+		"pkg/server/auth", "internal/awsenv", "pkg/client", "pkg/registry/ddbmeta", "pkg/verify/doctor", "internal/env", "internal/guard", "internal/idle", "internal/setup", "pkg/client/images", "pkg/registry/local", "pkg/oci", "pkg/oci/route", "pkg/client/proxy", "pkg/registry",
 		"pkg/registry/s3blobs", "pkg/server", "pkg/registry/sweep", "pkg/verify",
 	},
 }

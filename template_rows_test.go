@@ -161,14 +161,17 @@ func newCloud(t *testing.T) *cloud {
 		})
 	}
 	handlers := map[route.Family]http.Handler{}
-	for f, serve := range map[route.Family]func(*registry.Registry, server.Options) http.Handler{
-		route.FamilyBase: server.Base, route.FamilyBlobs: server.Blobs, route.FamilyUploads: server.Uploads,
-		route.FamilyManifests: server.Manifests, route.FamilyTags: server.Tags, route.FamilyReferrers: server.Referrers,
-		route.FamilyDirect: server.Direct, route.FamilyVerifications: server.Verifications,
-	} {
+	for f, serve := range server.Families() {
 		handlers[f] = serve(open(f), server.Options{Log: quiet})
 	}
-	c.handler = server.Compose(handlers)
+	c.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		req, err := route.ParseEscaped(r.URL.EscapedPath())
+		if err != nil {
+			t.Errorf("%s: %v", r.URL, err)
+			return
+		}
+		handlers[req.Kind.Family()].ServeHTTP(w, r)
+	})
 	c.sweeper = open(sweeper)
 	return c
 }

@@ -33,18 +33,10 @@ func loadTemplate(t *testing.T) template.Tree {
 	return root
 }
 
-func families() []route.Family {
-	return []route.Family{
-		route.FamilyBase, route.FamilyBlobs, route.FamilyUploads,
-		route.FamilyManifests, route.FamilyTags, route.FamilyReferrers,
-		route.FamilyDirect, route.FamilyVerifications,
-	}
-}
-
 // sweeper is a function like the others, but serves no family: a schedule calls it.
 const sweeper route.Family = "sweep"
 
-func functions() []route.Family { return append(families(), sweeper) }
+func functions() []route.Family { return append(route.Families(), sweeper) }
 
 // logical is the beginning of the logical ids of a family's resources.
 func logical(f route.Family) string { return strings.ToUpper(string(f[:1])) + string(f[1:]) }
@@ -104,7 +96,7 @@ func TestTemplateRoutesReachTheirFunctions(t *testing.T) {
 	for key := range want {
 		t.Errorf("no route %s", key)
 	}
-	for _, f := range families() {
+	for _, f := range route.Families() {
 		function := logical(f) + "Function"
 		want := template.Tree{
 			"ApiId": template.Tree{"Ref": "Api"}, "IntegrationType": "AWS_PROXY", "PayloadFormatVersion": "2.0",

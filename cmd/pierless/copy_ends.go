@@ -106,6 +106,7 @@ func (o *opener) source(p images.Place) (images.Source, error) {
 			p.Path = running
 		}
 		return images.FromSelf(p.Path, o.spool)
+	default: // a registry
 	}
 	c, err := o.client(p.Name.Host)
 	if err != nil {
@@ -126,6 +127,7 @@ func (o *opener) destination(p images.Place) (images.Destination, error) {
 		return images.ToLayout(p.Path, p.Reference.Tag)
 	case images.DockerArchive, images.OCIArchive:
 		return images.ToArchive(p, o.spool)
+	default: // a registry
 	}
 	c, err := o.client(p.Name.Host)
 	if err != nil {

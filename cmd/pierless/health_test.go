@@ -168,32 +168,31 @@ func TestServeMisconfigured(t *testing.T) {
 // do not wait.
 func TestLimitBodies(t *testing.T) {
 	entered, leave := make(chan bool), make(chan bool)
-	refuse := func(w http.ResponseWriter, _ *http.Request, err error) {
-		if !errors.Is(err, &oci.Error{Code: oci.Unavailable}) {
-			t.Error(err)
+	for wait, want := range map[time.Duration]int{time.Minute: http.StatusOK, time.Millisecond: http.StatusServiceUnavailable} {
+		admit := limitBodies(1, wait)
+		status := func(body io.Reader) int {
+			r := httptest.NewRequest(http.MethodPatch, "/", body)
+			release, err := admit(r)
+			if err != nil {
+				if !errors.Is(err, &oci.Error{Code: oci.Unavailable}) {
+					t.Error(err)
+				}
+				return http.StatusServiceUnavailable
+			}
+			defer release()
+			if r.ContentLength != 0 {
+				entered <- true
+				<-leave
+			}
+			return http.StatusOK
 		}
-		w.WriteHeader(http.StatusServiceUnavailable)
-	}
-	inner := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		if r.ContentLength != 0 {
-			entered <- true
-			<-leave
-		}
-	})
-	status := func(h http.Handler, body io.Reader) int {
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequest(http.MethodPatch, "/", body))
-		return w.Code
-	}
-	patient, hasty := limitBodies(1, time.Minute, refuse, inner), limitBodies(1, time.Millisecond, refuse, inner)
-	for h, want := range map[*http.Handler]int{&patient: http.StatusOK, &hasty: http.StatusServiceUnavailable} {
 		done := make(chan int, 2)
-		go func() { done <- status(*h, strings.NewReader("first")) }()
+		go func() { done <- status(strings.NewReader("first")) }()
 		<-entered
-		if got := status(*h, nil); got != http.StatusOK {
+		if got := status(nil); got != http.StatusOK {
 			t.Errorf("without a body: %d", got)
 		}
-		go func() { done <- status(*h, struct{ io.Reader }{strings.NewReader("of unknown length")}) }()
+		go func() { done <- status(struct{ io.Reader }{strings.NewReader("of unknown length")}) }()
 		if want != http.StatusOK {
 			if got := <-done; got != want {
 				t.Errorf("beyond the limit: %d, want %d", got, want)

@@ -1,24 +1,24 @@
 package main
 
 import (
+	"context"
 	"net/http"
 	"time"
 
 	"github.com/pierless/pierless/internal/guard"
 	"github.com/pierless/pierless/internal/idle"
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/route"
+	"github.com/pierless/pierless/pkg/server"
 )
 
 const (
-	// maxBodies is the number of request bodies that one process takes at a time. Each
-	// holds a buffer and an open file, or a part of one in memory.
+	// maxBodies is the number of request bodies that one process reads at a time. Each
+	// needs a buffer and an open file, or a part in memory.
 	maxBodies = 256
-	// bodyWait is how long a request waits for its turn.
+	// bodyWait is how long a request waits for a free slot.
 	bodyWait = 30 * time.Second
 )
-
-// refusal answers with an error, as server.Refuse does.
-type refusal func(w http.ResponseWriter, r *http.Request, err error)
 
 // withLimits ends requests whose client makes no progress.
 func withLimits(limits idle.Limits, next http.Handler) http.Handler {
@@ -28,34 +28,35 @@ func withLimits(limits idle.Limits, next http.Handler) http.Handler {
 	})
 }
 
-// withoutPages refuses what web pages send.
-func withoutPages(g guard.Guard, refuse refusal, next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+// withoutPages refuses requests that web pages send. The others are up to next, if it is
+// not nil.
+func withoutPages(g guard.Guard, next server.Authorize) server.Authorize {
+	return func(w http.ResponseWriter, r *http.Request, req route.Request, need route.Method) (context.Context, error) {
 		if err := g.Check(r); err != nil {
-			refuse(w, r, oci.NewError(oci.Denied, "%s", err))
-			return
+			return nil, oci.NewError(oci.Denied, "%s", err)
 		}
-		next.ServeHTTP(w, r)
-	})
+		if next == nil {
+			return r.Context(), nil
+		}
+		return next(w, r, req, need)
+	}
 }
 
-// limitBodies lets at most n requests with a body through at a time. The others wait, and
-// are refused if it takes too long. Requests without a body, as pulls are, never wait.
-func limitBodies(n int, wait time.Duration, refuse refusal, next http.Handler) http.Handler {
-	turns := make(chan struct{}, n)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+// limitBodies admits n requests with a body at a time. Others wait for up to the given
+// time and are then refused. Requests without a body, such as pulls, never wait.
+func limitBodies(n int, wait time.Duration) func(*http.Request) (release func(), err error) {
+	slots := make(chan struct{}, n)
+	return func(r *http.Request) (func(), error) {
 		if r.ContentLength == 0 {
-			next.ServeHTTP(w, r)
-			return
+			return func() {}, nil
 		}
 		timeout := time.NewTimer(wait)
 		defer timeout.Stop()
 		select {
-		case turns <- struct{}{}:
-			defer func() { <-turns }()
-			next.ServeHTTP(w, r)
+		case slots <- struct{}{}:
+			return func() { <-slots }, nil
 		case <-timeout.C:
-			refuse(w, r, oci.NewError(oci.Unavailable, "%d other uploads are under way: try again", n))
+			return nil, oci.NewError(oci.Unavailable, "%d other uploads are in progress: try again", n)
 		}
-	})
+	}
 }

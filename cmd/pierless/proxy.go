@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pierless/pierless/internal/guard"
+	"github.com/pierless/pierless/internal/setup"
 	"github.com/pierless/pierless/pkg/client/proxy"
 )
 
@@ -82,7 +83,7 @@ func orElse(value, other string) string {
 }
 
 func runProxy(cmd *cobra.Command, f proxyFlags) error {
-	log := newLog(cmd.ErrOrStderr(), f.log)
+	log := setup.Log(cmd.ErrOrStderr(), f.log)
 	f.Log = log
 	var err error
 	if f.SpoolMax, err = parseSize(f.spoolMax); err != nil {

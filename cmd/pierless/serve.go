@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -15,10 +14,10 @@ import (
 	"github.com/pierless/pierless/internal/env"
 	"github.com/pierless/pierless/internal/guard"
 	"github.com/pierless/pierless/internal/idle"
+	"github.com/pierless/pierless/internal/setup"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/registry/sweep"
 	"github.com/pierless/pierless/pkg/server"
-	"github.com/pierless/pierless/pkg/server/auth"
 )
 
 const serveHelp = `Serve runs the registry as one process until it is stopped with Ctrl-C or SIGTERM;
@@ -75,7 +74,7 @@ func serve(cmd *cobra.Command, c env.Config) error {
 	// The embedded store has no place that clients could be sent to.
 	c.ServeBlobs = c.ServeBlobs || !c.OnAWS()
 
-	log := newLog(cmd.ErrOrStderr(), c.Log)
+	log := setup.Log(cmd.ErrOrStderr(), c.Log)
 	s, err := openStore(cmd.Context(), c)
 	if err != nil {
 		return err
@@ -103,25 +102,24 @@ func serve(cmd *cobra.Command, c env.Config) error {
 	return run(cmd.Context(), listener, handler, log)
 }
 
-// newHandler puts in front of the registry what one process needs: from the outside, the
-// guard against web pages, access control, and the limit of bodies at a time.
+// newHandler returns the server for one process: it refuses requests of web pages, checks
+// access, then limits the number of request bodies.
 func newHandler(reg *registry.Registry, c env.Config, at net.Addr, log *slog.Logger) (http.Handler, error) {
-	opts := server.Options{Log: log, ServeBlobs: c.ServeBlobs, RedirectHead: c.RedirectHead, ErrorsOnly: !c.RequestLog}
-	refuse := server.Refuse(opts)
-	handler, err := guarded(limitBodies(maxBodies, bodyWait, refuse, server.All(reg, opts)), c, opts)
+	opts, err := setup.Options(c, log)
 	if err != nil {
 		return nil, err
 	}
-	// Behind a token there is nothing for strangers; an address that only this machine
-	// reaches is private although it asks for none.
+	opts.ErrorsOnly, opts.Admit = !c.RequestLog, limitBodies(maxBodies, bodyWait)
+	// A page has no token, so a closed registry needs no guard; an address that only this
+	// machine reaches is private even if anonymous pull is on.
 	if c.AdminTokenSHA256 == "" || c.AnonymousPull && guard.Loopback(at.String()) {
 		listen, err := withPort(c.Listen, at)
 		if err != nil {
 			return nil, err
 		}
-		handler = withoutPages(guard.New(listen, c.AllowHosts), refuse, handler)
+		opts.Authorize = withoutPages(guard.New(listen, c.AllowHosts), opts.Authorize)
 	}
-	return handler, nil
+	return server.All(reg, opts), nil
 }
 
 func logReady(log *slog.Logger, c env.Config, at net.Addr) {
@@ -152,20 +150,6 @@ func sweepInBackground(ctx context.Context, reg *registry.Registry, log *slog.Lo
 	}
 }
 
-// guarded puts access control in front of the registry where a token is set.
-func guarded(next http.Handler, c env.Config, opts server.Options) (http.Handler, error) {
-	if c.AdminTokenSHA256 == "" {
-		return next, nil
-	}
-	handler, err := auth.New(auth.Options{
-		TokenSHA256: c.AdminTokenSHA256, AnonymousPull: c.AnonymousPull, Refuse: server.Refuse(opts),
-	}, next)
-	if err != nil {
-		return nil, fmt.Errorf("PIERLESS_ADMIN_TOKEN_SHA256: %w", err)
-	}
-	return handler, nil
-}
-
 // run serves until the context ends, then lets requests finish.
 func run(ctx context.Context, listener net.Listener, handler http.Handler, log *slog.Logger) error {
 	srv := &http.Server{
@@ -186,11 +170,4 @@ func run(ctx context.Context, listener net.Listener, handler http.Handler, log *
 		return fmt.Errorf("stop: %w", err)
 	}
 	return nil
-}
-
-func newLog(w io.Writer, format string) *slog.Logger {
-	if format == "json" {
-		return slog.New(slog.NewJSONHandler(w, nil))
-	}
-	return slog.New(slog.NewTextHandler(w, nil))
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pierless/pierless/internal/env"
+	"github.com/pierless/pierless/internal/setup"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/registry/sweep"
 )
@@ -49,7 +50,7 @@ func runSweep(cmd *cobra.Command, c env.Config, asJSON bool) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	reg := registry.New(s.meta, s.blobs, registry.Options{Log: newLog(cmd.ErrOrStderr(), c.Log)})
+	reg := registry.New(s.meta, s.blobs, registry.Options{Log: setup.Log(cmd.ErrOrStderr(), c.Log)})
 	shown := newCounter(cmd.ErrOrStderr(), "uploads looked at")
 	report, err := sweep.Run(cmd.Context(), reg, func(r sweep.Report) {
 		shown.set(r.Uploads.Ended + r.Uploads.Kept + r.Uploads.Done)

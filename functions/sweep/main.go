@@ -1,5 +1,5 @@
-// Command sweep is the Lambda function that a schedule calls to drop what nobody needs
-// any more. It serves no requests.
+// Command sweep is the Lambda function that a schedule invokes to delete expired uploads. It
+// serves no requests.
 package main
 
 import (

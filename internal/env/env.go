@@ -1,20 +1,21 @@
-// Package env reads the PIERLESS_ variables; no other package looks at the
-// environment (AWS's own variables are read by its SDK, in internal/awsenv).
+// Package env reads the PIERLESS_ variables. No other package reads the environment, except
+// that internal/awsenv lets the AWS SDK read its own variables.
 //
-// It must not know what its values are used for.
+// It must not know the purpose of the values.
 package env
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 )
 
-// Config is what the environment says. Unset variables give the defaults.
+// Config holds the values of the variables. Unset variables have defaults.
 type Config struct {
 	Listen string // PIERLESS_LISTEN, host:port
-	Data   string // PIERLESS_DATA, a folder
+	Data   string // PIERLESS_DATA, a directory
 	Bucket string // PIERLESS_BUCKET; with Table: storage on AWS
 	Table  string // PIERLESS_TABLE
 	SSE    string // PIERLESS_SSE: "", AES256 or aws:kms
@@ -31,22 +32,22 @@ type Config struct {
 	AnonymousPull bool // PIERLESS_ANONYMOUS_PULL: pulls need no credentials
 	RequestLog    bool // PIERLESS_REQUEST_LOG: one line per request; true by default
 
-	// AllowHosts is PIERLESS_ALLOW_HOST: more hosts, each with or without a port, under
-	// which clients know a registry that is open; separated by commas.
+	// AllowHosts is PIERLESS_ALLOW_HOST: more hosts by which clients may address an open
+	// registry, each with or without a port, separated by commas.
 	AllowHosts []string
 }
 
-// Load reads variables through get, which main takes from the operating system. The
-// error names the variable.
+// Load reads the variables with get, which is os.Getenv in production. The error names the
+// variable.
 func Load(get func(string) string) (Config, error) {
 	c := Config{
-		Listen: or(get("PIERLESS_LISTEN"), "127.0.0.1:5000"),
-		Data:   or(get("PIERLESS_DATA"), "./pierless-data"),
+		Listen: cmp.Or(get("PIERLESS_LISTEN"), "127.0.0.1:5000"),
+		Data:   cmp.Or(get("PIERLESS_DATA"), "./pierless-data"),
 		Bucket: get("PIERLESS_BUCKET"),
 		Table:  get("PIERLESS_TABLE"),
 		SSE:    get("PIERLESS_SSE"),
 		KMSKey: get("PIERLESS_KMS_KEY"),
-		Log:    or(get("PIERLESS_LOG"), "text"),
+		Log:    cmp.Or(get("PIERLESS_LOG"), "text"),
 
 		AdminTokenSHA256: get("PIERLESS_ADMIN_TOKEN_SHA256"),
 		RequestLog:       true,
@@ -72,7 +73,7 @@ func Load(get func(string) string) (Config, error) {
 	return c, nil
 }
 
-// Check reports values that contradict each other.
+// Check reports invalid values and values that contradict each other.
 func (c Config) Check() error {
 	switch {
 	case (c.Bucket == "") != (c.Table == ""):
@@ -92,12 +93,5 @@ func (c Config) Check() error {
 	return nil
 }
 
-// OnAWS reports whether bytes go to S3 and names to DynamoDB.
+// OnAWS reports whether blobs are in S3 and metadata in DynamoDB.
 func (c Config) OnAWS() bool { return c.Bucket != "" && c.Table != "" }
-
-func or(value, otherwise string) string {
-	if value == "" {
-		return otherwise
-	}
-	return value
-}

@@ -12,18 +12,18 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// body is the body of a request, read with a deadline that moves on with each read.
+// body is the body of a request. Each read extends its deadline.
 type body struct {
 	io.ReadCloser
 	conn    *http.ResponseController
 	limit   time.Duration
 	stalled atomic.Bool
 
-	mu  sync.Mutex // a transport may still read while Drain does
-	end time.Time  // of all reads; zero: none
+	mu  sync.Mutex // a transport may still read during Drain
+	end time.Time  // of all reads; zero means no limit
 }
 
-// Read implements io.Reader. The error is one of Stalled's, among others.
+// Read implements io.Reader. It may return the error of Stalled.
 func (b *body) Read(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -33,8 +33,8 @@ func (b *body) Read(p []byte) (int, error) {
 	_ = b.conn.SetReadDeadline(b.deadline())
 	n, err := b.ReadCloser.Read(p)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		// The deadline stays: net/http reads on before it sends the answer. At the body's
-		// end net/http removes it, and reads to see whether the client leaves.
+		// The deadline stays, as net/http reads more before it sends the answer. At the end of
+		// the body net/http removes it, and reads to detect that the client disconnects.
 		b.stalled.Store(true)
 		err = errStalled(b.limit)
 	}
@@ -49,8 +49,8 @@ func (b *body) deadline() time.Time {
 	return next
 }
 
-// Stalled returns the error for a request whose client sent nothing more of its body, or
-// nil. net/http ends the request's context then, as if the client were gone.
+// Stalled returns the error for a request whose client stopped sending the body, and else
+// nil. net/http cancels the context of such a request as if the client had disconnected.
 func Stalled(r *http.Request) error {
 	if b, ok := r.Body.(*body); ok && b.stalled.Load() {
 		return errStalled(b.limit)
@@ -60,13 +60,13 @@ func Stalled(r *http.Request) error {
 
 func errStalled(limit time.Duration) *oci.Error {
 	stalled := oci.NewError(oci.BlobUploadInvalid,
-		"the client sent nothing of the request body for %s, and nothing of it was stored: send it again", limit)
+		"the client sent no byte of the request body for %s; nothing was stored: send it again", limit)
 	stalled.Status = http.StatusRequestTimeout
 	return stalled
 }
 
-// Drain reads and drops what is left of a body, at most limit bytes, for at most within. If
-// it has not ended then, net/http closes the connection after the answer.
+// Drain reads and discards the rest of a body, up to limit bytes and for up to within. If
+// more is left, net/http closes the connection after the answer.
 func Drain(r *http.Request, limit int64, within time.Duration) {
 	if b, ok := r.Body.(*body); ok {
 		b.mu.Lock()

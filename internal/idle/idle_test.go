@@ -70,7 +70,7 @@ const stalls = "PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx"
 func wantClosed(t *testing.T, conn net.Conn) {
 	t.Helper()
 	if _, err := conn.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("the connection goes on: %v", err)
+		t.Errorf("the connection stays open: %v", err)
 	}
 }
 
@@ -96,7 +96,7 @@ func TestBodyStalls(t *testing.T) {
 			stalled <- true
 			<-sent
 			if _, again := r.Body.Read(make([]byte, 1)); again == nil {
-				t.Error("the body goes on after it has stalled")
+				t.Error("the body can be read after it has stalled")
 			}
 			report(w, r, err)
 		}), begin)
@@ -110,8 +110,8 @@ func TestBodyStalls(t *testing.T) {
 	}
 }
 
-// TestBodySlow: a client that sends a little at a time, for longer than the limit, is no
-// stalled one, and the connection is good for another request.
+// TestBodySlow: a client that sends slowly, for longer than the limit, has not stalled, and
+// the connection can be used again.
 func TestBodySlow(t *testing.T) {
 	const limit = 2 * time.Second
 	conn := dial(t, serve(t, idle.Limits{Body: limit, Answer: long}, func(w http.ResponseWriter, r *http.Request) {
@@ -131,8 +131,8 @@ func TestBodySlow(t *testing.T) {
 	}
 }
 
-// TestBodyEnded: work after the body has no limit. net/http reads on then, to see whether
-// the client leaves.
+// TestBodyEnded: work after the body has no limit, although net/http then reads to detect
+// that the client disconnects.
 func TestBodyEnded(t *testing.T) {
 	conn := dial(t, serve(t, idle.Limits{Body: short, Answer: long}, func(w http.ResponseWriter, r *http.Request) {
 		_, err := io.Copy(io.Discard, r.Body)
@@ -148,7 +148,7 @@ func TestBodyEnded(t *testing.T) {
 	}
 }
 
-// TestBodyUnread: net/http reads what the handler did not, and has a limit too.
+// TestBodyUnread: net/http reads the rest of a body, with a limit too.
 func TestBodyUnread(t *testing.T) {
 	conn := dial(t, serve(t, idle.Limits{Body: short, Answer: long}, func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
@@ -225,12 +225,12 @@ func TestAnswerStalls(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		case <-time.After(long):
-			t.Fatalf("%s: the answer goes on", name)
+			t.Fatalf("%s: the answer continues", name)
 		}
 	}
 }
 
-// TestHeadersStall: a client that sends requests and reads no answers is ended too.
+// TestHeadersStall: a client that sends requests and reads no answers is disconnected.
 func TestHeadersStall(t *testing.T) {
 	conn := dial(t, serve(t, idle.Limits{Body: long, Answer: short}, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-Large", strings.Repeat("x", 64<<10))
@@ -239,7 +239,7 @@ func TestHeadersStall(t *testing.T) {
 	for {
 		_, err := fmt.Fprint(conn, strings.Repeat("HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", 10))
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Fatal("the connection goes on")
+			t.Fatal("the connection stays open")
 		}
 		if err != nil {
 			return
@@ -247,8 +247,8 @@ func TestHeadersStall(t *testing.T) {
 	}
 }
 
-// TestAnswerSlow: the limit moves on with the bytes, and starts again with each request of
-// a connection.
+// TestAnswerSlow: each write extends the limit, and each request of a connection starts it
+// again.
 func TestAnswerSlow(t *testing.T) {
 	const limit = 2 * time.Second
 	address := serve(t, idle.Limits{Body: long, Answer: limit}, func(w http.ResponseWriter, _ *http.Request) {
@@ -271,8 +271,8 @@ func TestAnswerSlow(t *testing.T) {
 	}
 }
 
-// TestHeadersAlone: an answer without a body has a deadline of its own, not that of the
-// connection's answer before.
+// TestHeadersAlone: an answer without a body has its own deadline, not that of the
+// previous answer on the connection.
 func TestHeadersAlone(t *testing.T) {
 	const limit = time.Second
 	address := serve(t, idle.Limits{Body: long, Answer: limit}, func(w http.ResponseWriter, r *http.Request) {
@@ -295,7 +295,7 @@ func TestHeadersAlone(t *testing.T) {
 	}
 }
 
-// kernel stands for net/http's ResponseWriter: it takes the file that it is handed.
+// kernel replaces net/http's ResponseWriter and records the file that it gets.
 type kernel struct {
 	*httptest.ResponseRecorder
 	sources []io.Reader

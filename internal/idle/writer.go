@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// piece is how many bytes of a file are handed to the kernel under one deadline.
+// piece is the number of bytes of a file that the kernel sends under one deadline.
 const piece = 256 << 10
 
-// writer is the ResponseWriter of a request, with a deadline that moves on with each write.
+// writer is the ResponseWriter of a request. Each write extends its deadline.
 type writer struct {
 	http.ResponseWriter
 	conn  *http.ResponseController
@@ -31,8 +31,8 @@ func (w *writer) Write(p []byte) (int, error) {
 	return w.ResponseWriter.Write(p)
 }
 
-// ReadFrom keeps the way open for the kernel to copy a file to the socket: it looks for
-// the file behind one io.LimitedReader, not behind two.
+// ReadFrom implements io.ReaderFrom, so that the kernel can copy a file to the socket.
+// net/http finds a file inside one io.LimitedReader, but not inside two.
 func (w *writer) ReadFrom(src io.Reader) (n int64, err error) {
 	whole, limited := src.(*io.LimitedReader)
 	if !limited {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"oras.land/oras-go/v2/registry/remote/auth"
 
@@ -36,23 +37,15 @@ type call struct {
 	store bool
 }
 
-// newCall is a request for one of the grammar's paths.
+// newCall returns a request for a path of the API.
 func (c *Client) newCall(method string, req route.Request) call {
 	u := c.base
 	u.Path = req.Path()
-	k := call{method: method, url: &u, header: http.Header{}, label: u.Path}
-	switch req.Kind {
-	case route.Upload, route.Direct, route.DirectParts, route.Verification:
-		req.Upload = "<id>" // the right to write
-		k.label, k.missing = req.Path(), oci.BlobUploadUnknown
-	case route.Blob:
-		k.missing = oci.BlobUnknown
-	case route.Manifest:
-		k.missing = oci.ManifestUnknown
-	case route.Base, route.Catalog, route.UploadStart, route.TagList, route.Referrers, route.DirectStart, route.Token:
-		k.missing = oci.NameUnknown
+	endpoint := route.API().Endpoint(req.Kind)
+	if strings.HasSuffix(endpoint.Path, "{id}") {
+		req.Upload = "<id>" // the id is a secret
 	}
-	return k
+	return call{method: method, url: &u, header: http.Header{}, label: req.Path(), missing: endpoint.Unknown}
 }
 
 // withQuery adds a query, given as names and values.

@@ -26,7 +26,7 @@ func ParseAlgorithm(s string) (Algorithm, error) {
 	return "", NewError(DigestInvalid, "digest algorithm %q is not supported: use sha256 or sha512", clip(s))
 }
 
-// New returns a fresh hash. It panics on an algorithm that was not parsed.
+// New returns a new hash. It panics on an algorithm that ParseAlgorithm does not accept.
 func (a Algorithm) New() hash.Hash {
 	switch a {
 	case SHA256:
@@ -34,7 +34,7 @@ func (a Algorithm) New() hash.Hash {
 	case SHA512:
 		return sha512.New()
 	}
-	panic("oci: algorithm " + string(a) + " was not parsed")
+	panic("oci: unknown algorithm " + string(a))
 }
 
 // Digest returns the digest of a finished hash of this algorithm.
@@ -56,7 +56,7 @@ func (a Algorithm) hexLen() int {
 	return 2 * sha256.Size
 }
 
-// Digest is a checked content digest, "algorithm:hex" in lower case.
+// Digest is a valid content digest, "algorithm:hex" in lower case.
 type Digest string
 
 // ParseDigest accepts a sha256 or sha512 digest in lower case hexadecimal
@@ -64,19 +64,17 @@ type Digest string
 func ParseDigest(s string) (Digest, error) {
 	algorithm, encoded, found := strings.Cut(s, ":")
 	if !found {
-		return "", NewError(DigestInvalid, "digest %q is not of the form algorithm:hex", clip(s))
+		return "", NewError(DigestInvalid, "digest %q must have the form algorithm:hex", clip(s))
 	}
 	a, err := ParseAlgorithm(algorithm)
 	if err != nil {
 		return "", err
 	}
 	if len(encoded) != a.hexLen() {
-		return "", NewError(DigestInvalid, "a %s digest has %d hexadecimal digits, this one has %d", a, a.hexLen(), len(encoded))
+		return "", NewError(DigestInvalid, "a %s digest must have %d hexadecimal digits, this one has %d", a, a.hexLen(), len(encoded))
 	}
-	for i := range len(encoded) {
-		if c := encoded[i]; !('0' <= c && c <= '9' || 'a' <= c && c <= 'f') {
-			return "", NewError(DigestInvalid, "digest %q is not lower case hexadecimal", clip(s))
-		}
+	if strings.Trim(encoded, "0123456789abcdef") != "" {
+		return "", NewError(DigestInvalid, "digest %q must be lower-case hexadecimal", clip(s))
 	}
 	return Digest(s), nil
 }
@@ -93,7 +91,7 @@ func (d Digest) Encoded() string {
 	return e
 }
 
-// Reference is what stands behind /manifests/: a tag or a digest, never both.
+// Reference names a manifest: it is a tag or a digest, never both.
 type Reference struct {
 	Tag    string
 	Digest Digest

@@ -36,12 +36,12 @@ const (
 	Unknown                 Code = "UNKNOWN"
 )
 
-// ErrorDescriptor describes an error code: the one place that says what it means
-// and which status it is sent with. docs/errors.md is generated from Codes.
+// ErrorDescriptor defines the status and the meaning of an error code. docs/errors.md is
+// generated from Codes.
 type ErrorDescriptor struct {
 	Code    Code
 	Status  int
-	Message string // sent where an error brings no message of its own
+	Message string // sent if an error has no message
 	Meaning string // for the documentation
 	Spec    bool   // whether the OCI spec lists the code
 }
@@ -50,28 +50,28 @@ type ErrorDescriptor struct {
 func Codes() []ErrorDescriptor {
 	return []ErrorDescriptor{
 		{BlobUnknown, http.StatusNotFound, "blob unknown to registry", "The repository has no blob with this digest. A blob of another repository counts only after a mount.", true},
-		{BlobUploadInvalid, http.StatusBadRequest, "blob upload invalid", "The upload cannot go on as asked: the body broke off, or another request took the upload over. Ask for the upload's status, or start again.", true},
+		{BlobUploadInvalid, http.StatusBadRequest, "blob upload invalid", "The request does not fit the upload, its body ended early, or another request took the upload over. Ask for the upload's status, or start again.", true},
 		{BlobUploadUnknown, http.StatusNotFound, "blob upload unknown to registry", "The upload was never started, has expired, was cancelled, or belongs to another repository. Start a new one.", true},
 		{DigestInvalid, http.StatusBadRequest, "provided digest did not match uploaded content", "The digest is malformed, of an unsupported algorithm, or not that of the content. Nothing was stored.", true},
-		{ManifestBlobUnknown, http.StatusBadRequest, "manifest references a manifest or blob unknown to registry", "The manifest names content that the repository does not have. One error per missing digest; push these first.", true},
-		{ManifestInvalid, http.StatusBadRequest, "manifest invalid", "The manifest is not JSON, disagrees with its media type or Content-Type, refers to too much, or has a media type that is neither application/* nor *+json.", true},
+		{ManifestBlobUnknown, http.StatusBadRequest, "manifest references a manifest or blob unknown to registry", "The manifest references content that the repository does not have. One error per missing digest; push these first.", true},
+		{ManifestInvalid, http.StatusBadRequest, "manifest invalid", "The manifest is not JSON, does not match its media type or Content-Type, has too many references, or has a media type that is neither application/* nor *+json.", true},
 		{ManifestUnknown, http.StatusNotFound, "manifest unknown to registry", "The repository has no manifest with this tag or digest.", true},
-		{NameInvalid, http.StatusBadRequest, "invalid repository name", "The path holds no legal repository name.", true},
+		{NameInvalid, http.StatusBadRequest, "invalid repository name", "The path has no valid repository name.", true},
 		{NameUnknown, http.StatusNotFound, "repository name not known to registry", "Nothing was ever pushed to this repository.", true},
-		{SizeInvalid, http.StatusBadRequest, "provided length did not match content length", "The announced size is not that of the content, or a descriptor's size is not that of the stored blob.", true},
+		{SizeInvalid, http.StatusBadRequest, "provided length did not match content length", "The announced size differs from the content, or the size in a descriptor from the stored blob.", true},
 		{Unauthorized, http.StatusUnauthorized, "authentication required", "The request carries no valid credentials.", true},
-		{Denied, http.StatusForbidden, "requested access to the resource is denied", "The credentials are valid but do not allow this.", true},
-		{Unsupported, http.StatusMethodNotAllowed, "the operation is unsupported", "The path exists, the method does not; Allow lists those that do.", true},
+		{Denied, http.StatusForbidden, "requested access to the resource is denied", "The credentials are valid but do not permit this.", true},
+		{Unsupported, http.StatusMethodNotAllowed, "the operation is unsupported", "The path does not have this method; Allow lists its methods.", true},
 		{TooManyRequests, http.StatusTooManyRequests, "too many requests", "Try again after the seconds in Retry-After.", true},
-		{TagInvalid, http.StatusBadRequest, "invalid tag", "The tag breaks the spec's grammar.", false},
-		{RangeInvalid, http.StatusRequestedRangeNotSatisfiable, "invalid content range", "The chunk does not start where the upload stands; Range says where that is.", false},
-		{PaginationNumberInvalid, http.StatusBadRequest, "invalid number of results requested", "n must be a whole number that is not negative, last must be a value that can stand in the list.", false},
-		{Unavailable, http.StatusServiceUnavailable, "service unavailable", "The storage behind the registry does not answer, or too many requests meet on one item or in one process. Nothing is half-written; try again after the seconds in Retry-After.", false},
-		{Unknown, http.StatusInternalServerError, "unknown error", "A fault of the registry. The log has the cause under the answer's X-Request-Id.", false},
+		{TagInvalid, http.StatusBadRequest, "invalid tag", "The tag does not follow the spec's grammar.", false},
+		{RangeInvalid, http.StatusRequestedRangeNotSatisfiable, "invalid content range", "The chunk does not start at the end of the bytes that the upload has; Range shows them.", false},
+		{PaginationNumberInvalid, http.StatusBadRequest, "invalid number of results requested", "n must be a whole number that is not negative, last must be a valid entry of the list.", false},
+		{Unavailable, http.StatusServiceUnavailable, "service unavailable", "The storage behind the registry does not respond, or too many requests compete for one item or one process. No write is left incomplete; try again after the seconds in Retry-After.", false},
+		{Unknown, http.StatusInternalServerError, "unknown error", "A fault of the registry. The log has the cause under the X-Request-Id of the answer.", false},
 	}
 }
 
-// Describe returns the descriptor of a code; that of Unknown for others.
+// Describe returns the descriptor of a code, or that of Unknown for a code not in Codes.
 func Describe(c Code) ErrorDescriptor {
 	all := Codes()
 	if i := slices.IndexFunc(all, func(d ErrorDescriptor) bool { return d.Code == c }); i >= 0 {
@@ -85,13 +85,13 @@ type Error struct {
 	Code    Code   `json:"code"`
 	Message string `json:"message,omitempty"`
 	Detail  any    `json:"detail,omitempty"`
-	// Status replaces the code's own where the spec asks for another one, for
-	// example 413 for a manifest that is too large. 0 means the code's own.
+	// Status, if not 0, replaces the status of the code, for example by 413 for a manifest
+	// that is too large.
 	Status int `json:"-"`
 }
 
-// NewError returns an Error with a message for the client: it says what to do
-// and never carries the cause of an internal fault.
+// NewError returns an Error with a message for the client. The message should say how to
+// correct the request, and must not contain the cause of an internal fault.
 func NewError(c Code, format string, args ...any) *Error {
 	return &Error{Code: c, Message: fmt.Sprintf(format, args...)}
 }
@@ -104,7 +104,7 @@ func (e *Error) Error() string {
 	return string(e.Code) + ": " + e.Message
 }
 
-// Is matches errors by code, on both sides of the wire.
+// Is matches errors by code, in server and client.
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
 	return ok && t.Code == e.Code
@@ -143,8 +143,7 @@ type wireErrors struct {
 	Errors []*Error `json:"errors"`
 }
 
-// MarshalJSON writes the spec's form, with each code's own message where an
-// error has none.
+// MarshalJSON encodes the spec's form. An error without a message gets that of its code.
 func (es Errors) MarshalJSON() ([]byte, error) {
 	body := wireErrors{Errors: make([]*Error, len(es))}
 	for i, e := range es {
@@ -157,8 +156,7 @@ func (es Errors) MarshalJSON() ([]byte, error) {
 	return json.Marshal(body)
 }
 
-// UnmarshalJSON reads the spec's form. Codes that this package does not know are
-// kept as they are.
+// UnmarshalJSON decodes the spec's form. It keeps codes that are not in Codes.
 func (es *Errors) UnmarshalJSON(b []byte) error {
 	var body wireErrors
 	if err := json.Unmarshal(b, &body); err != nil {

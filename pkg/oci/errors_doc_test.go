@@ -12,7 +12,7 @@ import (
 
 //go:generate go test . -run TestErrorsDocIsCurrent -update
 
-// TestErrorsDocIsCurrent holds that docs/errors.md is made from oci.Codes.
+// TestErrorsDocIsCurrent compares docs/errors.md with oci.Codes.
 func TestErrorsDocIsCurrent(t *testing.T) {
 	gendoc.Check(t, "../../docs/errors.md", errorsDoc(), *update, "run make generate")
 }
@@ -22,8 +22,9 @@ var update = flag.Bool("update", false, "write docs/errors.md")
 func errorsDoc() []byte {
 	var b bytes.Buffer
 	b.WriteString("# Error codes\n\n<!-- Generated from pkg/oci by make generate. -->\n\n" +
-		"An error answer is JSON: `{\"errors\":[{\"code\",\"message\",\"detail\"}]}`. The first error decides the status.\n" +
-		"The message says what to do; the cause of a fault of the registry is in the log, under the answer's `X-Request-Id`.\n\n" +
+		"An error answer is JSON: `{\"errors\":[{\"code\",\"message\",\"detail\"}]}`. The first error decides\n" +
+		"the status. The message says how to correct the request; the cause of a fault of the registry is in\n" +
+		"the log, under the `X-Request-Id` of the answer.\n\n" +
 		"| code | status | from | meaning |\n| --- | --- | --- | --- |\n")
 	for _, d := range oci.Codes() {
 		from := "distribution"
@@ -32,9 +33,12 @@ func errorsDoc() []byte {
 		}
 		fmt.Fprintf(&b, "| `%s` | %d | %s | %s |\n", d.Code, d.Status, from, d.Meaning)
 	}
-	b.WriteString("\nSome codes come with another status where the spec asks for it: `SIZE_INVALID` with 413 for a manifest, or another body, that is too\n" +
-		"large, `TAG_INVALID` with 414 for more tags than one push can set; `UNSUPPORTED` comes with 404 for a path that is no route, and where\n" +
-		"the store takes no direct uploads; `BLOB_UPLOAD_INVALID` with 408 if the client stopped sending; `UNAVAILABLE` with 507 and without\n" +
-		"`Retry-After` if the disk of the embedded store is full: clients repeat a 503, and a full disk stays full.\n")
+	b.WriteString("\nSome codes also have other statuses:\n\n" +
+		"- `SIZE_INVALID` 413: a manifest, or another body, is too large.\n" +
+		"- `TAG_INVALID` 414: one push sets too many tags.\n" +
+		"- `UNSUPPORTED` 404: the API has no such path, or the registry takes no direct uploads.\n" +
+		"- `BLOB_UPLOAD_INVALID` 408: the client stopped sending.\n" +
+		"- `UNAVAILABLE` 507, without `Retry-After`: the disk of the embedded store is full. Clients retry a\n" +
+		"  503, and a full disk stays full.\n")
 	return b.Bytes()
 }

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Media types whose form the registry knows. All others are kept byte for byte
-// and read only for the fields that every manifest shares.
+// Media types whose structure the registry knows. Of other manifests, it reads only the
+// fields that all share.
 const (
 	MediaTypeImageManifest  = "application/vnd.oci.image.manifest.v1+json"
 	MediaTypeImageIndex     = "application/vnd.oci.image.index.v1+json"
@@ -20,8 +20,8 @@ const (
 	maxMediaTypeLength      = 255
 )
 
-// Descriptor points at content (image spec, "Content Descriptors"). Only the
-// fields that the registry reads or writes are here.
+// Descriptor describes content (image spec, "Content Descriptors"). It has the fields that
+// the registry reads or writes.
 type Descriptor struct {
 	MediaType    string            `json:"mediaType"`
 	Digest       Digest            `json:"digest"`
@@ -31,9 +31,9 @@ type Descriptor struct {
 	ArtifactType string            `json:"artifactType,omitempty"`
 }
 
-// UnmarshalJSON reads the fields by their exact names. A malformed digest or a negative
-// size is refused here, so that none gets further, and a list of millions of empty
-// descriptors, each many times as large in memory, ends with the first.
+// UnmarshalJSON decodes the fields by their exact names and checks digest and size. So the
+// decoding of a list of millions of empty descriptors, which need many times their size in
+// memory, ends at the first.
 func (d *Descriptor) UnmarshalJSON(b []byte) error {
 	*d = Descriptor{}
 	err := decodeObject(b, map[string]any{
@@ -52,8 +52,8 @@ func (d *Descriptor) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// NonDistributable reports whether the content may live elsewhere, so that the
-// registry must not insist on having it (image spec, "Non-Distributable Layers").
+// NonDistributable reports whether a repository may reference the content without having
+// it (image spec, "Non-Distributable Layers").
 func (d Descriptor) NonDistributable() bool {
 	return d.MediaType == mediaTypeDockerForeign || strings.HasPrefix(d.MediaType, nonDistributablePrefix)
 }
@@ -65,22 +65,22 @@ type Index struct {
 	Manifests     []Descriptor `json:"manifests"`
 }
 
-// Manifest is what the registry has to know of a manifest's bytes.
+// Manifest holds the fields of a manifest that the registry needs.
 type Manifest struct {
 	MediaType string
-	// Blobs are the config and the layers that must be in the repository.
+	// Blobs are config and layers.
 	Blobs []Descriptor
 	// Manifests are the children of an index.
 	Manifests []Descriptor
 	// Subject is the digest that this manifest refers to, or empty.
 	Subject Digest
-	// ArtifactType is the one that the referrers API shows: the manifest's own,
-	// else the media type of its config.
+	// ArtifactType is shown by the referrers API: that of the manifest, or else the media
+	// type of its config.
 	ArtifactType string
 	Annotations  map[string]string
 }
 
-// wireManifest is the union of images, indexes, Docker schema 2 and its lists.
+// wireManifest has the fields of images, indexes, Docker schema 2 and its lists.
 type wireManifest struct {
 	MediaType, ArtifactType string
 	Config, Subject         *Descriptor
@@ -95,10 +95,10 @@ func (w *wireManifest) decode(content []byte) error {
 	})
 }
 
-// ParseManifest reads content that was pushed as contentType; parameters of the
-// type are ignored. A content type that is empty is taken from the content's
-// mediaType. Of the bytes of one manifest, every type that is accepted gives the
-// same Manifest but for MediaType. The error is MANIFEST_INVALID.
+// ParseManifest parses content that was pushed as contentType, whose parameters it ignores.
+// If the type is empty or generic, the content's mediaType decides. For the same content,
+// every accepted type gives the same Manifest except for MediaType. The error is
+// MANIFEST_INVALID.
 func ParseManifest(contentType string, content []byte) (Manifest, error) {
 	var w wireManifest
 	if err := w.decode(content); err != nil {
@@ -141,8 +141,8 @@ func ParseManifest(contentType string, content []byte) (Manifest, error) {
 	return m, nil
 }
 
-// manifestMediaType settles what the manifest is: its Content-Type, which must
-// agree with its mediaType field where both are given.
+// manifestMediaType returns the media type of a manifest. Content-Type and the mediaType
+// field must agree if both are set.
 func manifestMediaType(contentType, field string) (string, error) {
 	header := contentType
 	if t, _, err := mime.ParseMediaType(contentType); err == nil {
@@ -163,14 +163,15 @@ func manifestMediaType(contentType, field string) (string, error) {
 			"send application/..., or a type that ends in +json, as Content-Type and mediaType", clip(header))
 	}
 	if field != "" {
-		return field, nil // the manifest's own spelling
+		return field, nil // in the manifest's spelling
 	}
 	return header, nil
 }
 
-// errAmbiguous refuses bytes that are an image under one type and an index under another (CVE-2021-41190).
+// errAmbiguous rejects bytes that are an image under one type and an index under another
+// (CVE-2021-41190).
 func errAmbiguous(kind, fields string) error {
-	return NewError(ManifestInvalid, "the media type says %s, which has no %s: push the manifest with its right type", kind, fields)
+	return NewError(ManifestInvalid, "the media type is that of %s, which has no %s: push the manifest with the correct type", kind, fields)
 }
 
 // IsManifestType reports whether a registry may serve a manifest as mediaType: application/*, or *+json. Browsers run
@@ -185,11 +186,5 @@ func IsManifestType(mediaType string) bool {
 }
 
 func isRestrictedName(s string) bool {
-	isAlphanumeric := func(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' }
-	for i := range len(s) {
-		if !isAlphanumeric(s[i]) && (i == 0 || !strings.ContainsRune("!#$&-^_.+", rune(s[i]))) {
-			return false
-		}
-	}
-	return s != ""
+	return s != "" && strings.Trim(s[:1], alphanumeric) == "" && strings.Trim(s, alphanumeric+"!#$&-^_.+") == ""
 }

@@ -8,6 +8,8 @@ const (
 	MaxNameLength = 255
 	// MaxTagLength is the longest tag, in bytes (spec, "Pulling manifests").
 	MaxTagLength = 128
+
+	alphanumeric = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 )
 
 // CheckName reports whether s is a repository name: components of lower case
@@ -31,38 +33,24 @@ func CheckName(s string) error {
 
 // validComponent follows [a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*.
 func validComponent(s string) bool {
-	if s == "" || !isLowerAlnum(s[0]) || !isLowerAlnum(s[len(s)-1]) {
-		return false
-	}
 	for i := 0; i < len(s); {
-		if isLowerAlnum(s[i]) {
-			i++
-			continue
-		}
-		start := i
-		for i < len(s) && s[i] == s[start] {
+		word := i
+		for i < len(s) && isLowerAlnum(s[i]) {
 			i++
 		}
-		// What follows a run of one separator must be a letter or a digit again.
-		if !isLowerAlnum(s[i]) {
-			return false
+		if i == word || i == len(s) {
+			return i > word
 		}
-		run := i - start
-		switch s[start] {
-		case '-':
-		case '_':
-			if run > 2 {
-				return false
-			}
-		case '.':
-			if run > 1 {
-				return false
-			}
-		default:
+		separator := i
+		for i < len(s) && s[i] == s[separator] {
+			i++
+		}
+		c, run := s[separator], i-separator
+		if c != '-' && (c != '_' || run > 2) && (c != '.' || run > 1) {
 			return false
 		}
 	}
-	return true
+	return false // empty, or a separator at the end
 }
 
 func isLowerAlnum(c byte) bool { return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' }
@@ -76,17 +64,13 @@ func CheckTag(s string) error {
 	if len(s) > MaxTagLength {
 		return NewError(TagInvalid, "the tag has %d bytes, the limit is %d", len(s), MaxTagLength)
 	}
-	for i := range len(s) {
-		c := s[i]
-		word := isLowerAlnum(c) || 'A' <= c && c <= 'Z' || c == '_'
-		if !word && (i == 0 || c != '.' && c != '-') {
-			return NewError(TagInvalid, "tag %q must be letters, digits, '_', '.' and '-', not starting with '.' or '-'", clip(s))
-		}
+	if s[0] == '.' || s[0] == '-' || strings.Trim(s, alphanumeric+"_.-") != "" {
+		return NewError(TagInvalid, "tag %q must be letters, digits, '_', '.' and '-', not starting with '.' or '-'", clip(s))
 	}
 	return nil
 }
 
-// clip keeps what a stranger sent from filling an answer.
+// clip shortens untrusted text in an error.
 func clip(s string) string {
 	const limit = 64
 	if len(s) <= limit {

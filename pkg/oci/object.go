@@ -7,17 +7,17 @@ import (
 	"fmt"
 )
 
-// decodeObject reads the named fields of a JSON object into the places that fields
-// points at, and skips all others. Names are taken exactly, and none twice:
-// encoding/json takes "LAYERS" for "layers" and the last of two, so that what a
-// client pulls by a manifest and what the registry keeps for it could differ.
+// decodeObject decodes the named fields of a JSON object into the pointers in fields, and
+// skips all others. Names must match exactly and may not repeat: encoding/json accepts
+// "LAYERS" for "layers" and the last of two, so that the registry could keep other content
+// than clients pull.
 func decodeObject(content []byte, fields map[string]any) error {
 	if !json.Valid(content) {
-		return json.Unmarshal(content, &json.RawMessage{}) // for its error, which says where
+		return json.Unmarshal(content, &json.RawMessage{}) // for its error, which has the offset
 	}
 	d := json.NewDecoder(bytes.NewReader(content))
 	if start, err := d.Token(); err != nil || start != json.Delim('{') {
-		return errors.New("it is not an object")
+		return errors.New("the JSON is not an object")
 	}
 	seen := map[string]bool{}
 	for d.More() {
@@ -30,7 +30,7 @@ func decodeObject(content []byte, fields map[string]any) error {
 		if !wanted {
 			place = &json.RawMessage{}
 		} else if seen[name] {
-			return fmt.Errorf("the field %q is there twice", name)
+			return fmt.Errorf("the field %q occurs twice", name)
 		}
 		seen[name] = wanted
 		if err := d.Decode(place); err != nil {

@@ -224,7 +224,7 @@ func TestManifestTypes(t *testing.T) {
 	}
 }
 
-func TestTooLargeNamesTheWaysPast(t *testing.T) {
+func TestTooLargeNamesAlternatives(t *testing.T) {
 	for size, begins := range map[int64]string{-1: "the body is", 0: "a body of 0 bytes", 63_000_000: "a body of 63000000 bytes"} {
 		err := oci.TooLarge(size)
 		if got := (oci.Errors{err}).Status(); got != http.StatusRequestEntityTooLarge || err.Code != oci.SizeInvalid {

@@ -2,19 +2,19 @@ package oci
 
 import "net/http"
 
-// WaysPast names the ways that do not put the bytes of a blob through a function: the
-// one wording of it, for errors, doctor and help.
-const WaysPast = "'pierless push' sends the bytes straight to the store, 'pierless proxy' does so for docker and every other client, " +
+// UploadAlternatives describes the ways to push a blob without sending its bytes through a
+// function. Errors, doctor and help texts share it.
+const UploadAlternatives = "'pierless push' sends the bytes straight to the store, 'pierless proxy' does so for docker and every other client, " +
 	"and 'pierless serve' over the same bucket and table has no limit"
 
-// TooLarge returns the error for a body of size bytes, less than 0 if that is not known,
-// that is larger than what a registry, or a gateway in front of it, takes in one request.
-// Its status is 413. API Gateway and Lambda, which take about 4.5 MiB, say so themselves
-// and not in the spec's form: then a client or a proxy says this in their place.
+// TooLarge returns the error, with status 413, for a body that a registry or a gateway in
+// front of it does not accept in one request. size is in bytes, negative if unknown. API
+// Gateway and Lambda, which accept about 4.5 MiB, answer 413 in another form than the
+// spec's: clients and proxies then show this error instead.
 func TooLarge(size int64) *Error {
-	err := NewError(SizeInvalid, "the body is larger than this registry takes in one request: %s", WaysPast)
+	err := NewError(SizeInvalid, "the body is larger than this registry accepts in one request: %s", UploadAlternatives)
 	if size >= 0 {
-		err = NewError(SizeInvalid, "a body of %d bytes is larger than this registry takes in one request: %s", size, WaysPast)
+		err = NewError(SizeInvalid, "a body of %d bytes is larger than this registry accepts in one request: %s", size, UploadAlternatives)
 	}
 	err.Status = http.StatusRequestEntityTooLarge
 	return err

@@ -230,7 +230,7 @@ func (r *Registry) appendBody(ctx context.Context, s *session, c Chunk) (Stored,
 		return stored, errBroken(body.n, body.err)
 	case errors.Is(err, ErrTooLarge):
 		return stored, oci.NewError(oci.SizeInvalid,
-			"the blob is larger than what the store can hold in pieces of this size: %s", oci.WaysPast)
+			"the blob is larger than what the store can hold in pieces of this size: %s", oci.UploadAlternatives)
 	case errors.Is(err, ErrBusy):
 		return stored, fmt.Errorf("%w (cause: %w)",
 			oci.NewError(oci.Unavailable, "too many uploads are in progress: try again later"), err)

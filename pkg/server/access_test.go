@@ -37,10 +37,12 @@ func TestAnonymousHead(t *testing.T) {
 	opts := server.Options{Log: slog.New(slog.DiscardHandler), ServeBlobs: true}
 	open := server.All(s.reg, opts)
 	token, sum := auth.NewToken()
-	guarded, err := auth.New(auth.Options{TokenSHA256: sum, AnonymousPull: true, Refuse: server.Refuse(opts)}, open)
+	guard, err := auth.New(auth.Options{TokenSHA256: sum, AnonymousPull: true})
 	if err != nil {
 		t.Fatal(err)
 	}
+	opts.Authorize = guard.Authorize
+	guarded := server.All(s.reg, opts)
 	s.handler = open
 	d := s.pushBlob("a", content)
 	for i, c := range []struct {

@@ -13,23 +13,27 @@ import (
 type base struct{ reg *registry.Registry }
 
 // Base serves /v2/, the catalog and the token endpoint.
-func Base(reg *registry.Registry, opts Options) http.Handler {
+func Base(reg *registry.Registry, opts Options) *Server {
 	s := base{reg}
-	return newFamily(opts, map[route.Kind]handler{route.Base: s.ping, route.Catalog: s.catalog, route.Token: s.token})
+	return newServer(opts, handlers{
+		route.Base:    {http.MethodGet: s.ping, http.MethodHead: s.ping},
+		route.Catalog: {http.MethodGet: s.catalog, http.MethodHead: s.catalog},
+		route.Token:   {http.MethodGet: s.token, http.MethodPost: s.token},
+	})
 }
 
-// ping says that this is a registry (spec, "Determining Support").
+// ping confirms that this is a registry (spec, "Determining Support").
 func (base) ping(w http.ResponseWriter, _ *http.Request, _ route.Request) error {
 	writeJSON(w, http.StatusOK, struct{}{})
 	return nil
 }
 
-// tokenLife is how long clients keep a token, in seconds. The token itself is good for
-// longer: after a 401 they ask again.
+// tokenLife is how long clients cache a token, in seconds. The token itself does not
+// expire: after a 401 they ask again.
 const tokenLife = 3600
 
-// tokenAnswer is in the form of distribution's token specification, and in that of
-// OAuth 2, whose name for the token is another.
+// tokenAnswer has the fields of distribution's token specification and those of OAuth 2,
+// which calls the token access_token.
 type tokenAnswer struct {
 	Token       string `json:"token"`
 	AccessToken string `json:"access_token"`
@@ -37,8 +41,8 @@ type tokenAnswer struct {
 	IssuedAt    string `json:"issued_at"`
 }
 
-// token returns the password that the caller sent, as its token: nothing is issued, and
-// nothing has to be kept. Scopes are not looked at: the rights are the caller's.
+// token returns the caller's password as its token, so that the registry has nothing to
+// issue and nothing to store. It ignores scopes: permissions belong to the caller.
 func (base) token(w http.ResponseWriter, r *http.Request, _ route.Request) error {
 	token := auth.Token(r.Context())
 	w.Header().Set("Cache-Control", "no-store")

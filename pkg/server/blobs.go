@@ -19,23 +19,16 @@ type blobs struct {
 }
 
 // Blobs serves blobs.
-func Blobs(reg *registry.Registry, opts Options) http.Handler {
+func Blobs(reg *registry.Registry, opts Options) *Server {
 	s := blobs{reg, opts}
-	return newFamily(opts, map[route.Kind]handler{route.Blob: s.serve})
+	return newServer(opts, handlers{
+		route.Blob: {http.MethodGet: s.get, http.MethodHead: s.head, http.MethodDelete: s.delete},
+	})
 }
 
-func (s blobs) serve(w http.ResponseWriter, r *http.Request, req route.Request) error {
-	switch r.Method {
-	case http.MethodGet:
-		return s.get(w, r, req)
-	case http.MethodHead:
-		return s.head(w, r, req)
-	}
-	return s.delete(w, r, req)
-}
-
-// head answers without a redirect unless it must: clients that skip an upload
-// because of it read the size from here.
+// head answers without a redirect unless RedirectHead is set: clients that then skip an
+// upload read the size from the answer. It renews the lease of the blob for callers that
+// may push, so that the blob stays until they push the manifest.
 func (s blobs) head(w http.ResponseWriter, r *http.Request, req route.Request) error {
 	b, err := s.reg.FindBlob(r.Context(), req.Name, req.Digest, auth.MayPush(r.Context()))
 	if err != nil {
@@ -52,7 +45,7 @@ func (s blobs) head(w http.ResponseWriter, r *http.Request, req route.Request) e
 	return nil
 }
 
-// redirect sends the client to the bytes.
+// redirect sends the client to a URL of the blob, unless err is set.
 func redirect(w http.ResponseWriter, b registry.Blob, url string, err error) error {
 	if err != nil {
 		return err
@@ -60,9 +53,7 @@ func redirect(w http.ResponseWriter, b registry.Blob, url string, err error) err
 	w.Header().Set("Docker-Content-Digest", string(b.Digest))
 	w.Header().Set("Location", url)
 	w.Header().Set("Cache-Control", "no-store") // the URL expires
-	w.Header().Set("Content-Length", "0")
-	w.WriteHeader(http.StatusTemporaryRedirect)
-	return nil
+	return writeEmpty(w, http.StatusTemporaryRedirect)
 }
 
 func setBlob(w http.ResponseWriter, b registry.Blob) {
@@ -71,9 +62,9 @@ func setBlob(w http.ResponseWriter, b registry.Blob) {
 	w.Header().Set("Accept-Ranges", "bytes")
 }
 
-// get sends the client to the bytes, or the bytes where the store has no URLs
-// (spec, "Pulling blobs"). A range that cannot be is refused here in either case:
-// stores differ in what they make of it.
+// get redirects the client to the store, or sends the bytes if the store has no URLs (spec,
+// "Pulling blobs"). It refuses an unsatisfiable range in both cases, because stores differ
+// in their answers to it.
 func (s blobs) get(w http.ResponseWriter, r *http.Request, req route.Request) error {
 	b, err := s.reg.FindBlob(r.Context(), req.Name, req.Digest, false)
 	if err != nil {
@@ -94,7 +85,7 @@ func (s blobs) get(w http.ResponseWriter, r *http.Request, req route.Request) er
 	return s.send(w, r, b, part)
 }
 
-// location is where the client is sent with the method of its request, or empty.
+// location returns the URL that serves the request, and "" if this process does.
 func (s blobs) location(r *http.Request, b registry.Blob) (string, error) {
 	if s.opts.ServeBlobs {
 		return "", nil
@@ -122,15 +113,15 @@ func (s blobs) send(w http.ResponseWriter, r *http.Request, b registry.Blob, par
 	return nil
 }
 
-// byteRange is what of a blob is asked for: all of it unless partial.
+// byteRange is the requested part of a blob, which is all of it unless partial is set.
 type byteRange struct {
 	start, length int64
 	partial       bool
 }
 
-// parseRange reads a Range header with one range. Several ranges, or another
-// unit, are ignored, as RFC 9110 (section 14.2) allows: the whole is sent. The
-// error is RANGE_INVALID where the range begins behind the blob's end or its own.
+// parseRange parses a Range header with one range. It ignores several ranges and other
+// units, as RFC 9110 (section 14.2) allows. The error is RANGE_INVALID if the range begins
+// after the end of the blob or after its own end.
 func parseRange(header string, size int64) (byteRange, error) {
 	whole := byteRange{length: size}
 	spec, found := strings.CutPrefix(header, "bytes=")
@@ -143,7 +134,7 @@ func parseRange(header string, size int64) (byteRange, error) {
 	var start, length int64
 	switch {
 	case !found, first == "" && errB != nil, first != "" && errA != nil, last != "" && errB != nil:
-		return whole, nil // malformed: as if it were not there
+		return whole, nil // malformed: ignored
 	case first == "":
 		length = min(int64(b), size)
 		start = size - length
@@ -153,17 +144,15 @@ func parseRange(header string, size int64) (byteRange, error) {
 		start, length = int64(a), min(int64(b), size-1)-int64(a)+1
 	}
 	if length <= 0 {
-		return whole, oci.NewError(oci.RangeInvalid, "the blob has %d bytes, and no such range", size)
+		return whole, oci.NewError(oci.RangeInvalid, "the range is not within the blob, which has %d bytes", size)
 	}
 	return byteRange{start, length, true}, nil
 }
 
-// delete takes the blob from this repository (spec, "Deleting Blobs").
+// delete removes the blob from this repository (spec, "Deleting Blobs").
 func (s blobs) delete(w http.ResponseWriter, r *http.Request, req route.Request) error {
 	if err := s.reg.DeleteBlob(r.Context(), req.Name, req.Digest); err != nil {
 		return err
 	}
-	w.Header().Set("Content-Length", "0")
-	w.WriteHeader(http.StatusAccepted)
-	return nil
+	return writeEmpty(w, http.StatusAccepted)
 }

@@ -16,43 +16,37 @@ import (
 
 type directUploads struct{ reg *registry.Registry }
 
-// Direct serves direct uploads, all but their verification (docs/direct-uploads.md).
-// With Options.ServeBlobs it refuses them: clients cannot reach the store.
-func Direct(reg *registry.Registry, opts Options) http.Handler {
+// Direct serves direct uploads except their verification (docs/direct-uploads.md). With
+// Options.ServeBlobs it refuses them, because clients cannot reach the store.
+func Direct(reg *registry.Registry, opts Options) *Server {
 	s := directUploads{reg}
-	return newFamily(opts, map[route.Kind]handler{
-		route.DirectStart: offered(opts, s.start),
-		route.Direct:      offered(opts, s.serve),
-		route.DirectParts: offered(opts, s.sign),
-	})
+	return newServer(opts, requireDirect(opts, handlers{
+		route.DirectStart: {http.MethodPost: s.start},
+		route.Direct:      {http.MethodGet: s.status, http.MethodPut: s.complete, http.MethodDelete: s.cancel},
+		route.DirectParts: {http.MethodPost: s.sign},
+	}))
 }
 
-// offered refuses where clients are not sent to the store.
-func offered(opts Options, next handler) handler {
-	if !opts.ServeBlobs {
-		return next
+// requireDirect refuses direct uploads if clients are not sent to the store.
+func requireDirect(opts Options, all handlers) handlers {
+	for _, methods := range all {
+		for name := range methods {
+			if opts.ServeBlobs {
+				methods[name] = func(http.ResponseWriter, *http.Request, route.Request) error { return registry.ErrNoDirect }
+			}
+		}
 	}
-	return func(http.ResponseWriter, *http.Request, route.Request) error { return registry.ErrNoDirect }
+	return all
 }
 
-// errNoDirect is ErrNoDirect for clients, which then upload as the spec says.
+// errNoDirect is ErrNoDirect for clients, which then upload by the spec.
 func errNoDirect() *oci.Error {
 	err := oci.NewError(oci.Unsupported, "this registry takes no direct uploads: upload as usual, with POST /v2/<name>/blobs/uploads/")
 	err.Status = http.StatusNotFound
 	return err
 }
 
-func (s directUploads) serve(w http.ResponseWriter, r *http.Request, req route.Request) error {
-	switch r.Method {
-	case http.MethodGet:
-		return s.status(w, r, req)
-	case http.MethodPut:
-		return s.complete(w, r, req)
-	}
-	return s.cancel(w, r, req)
-}
-
-// start takes the offer of a blob.
+// start opens an upload, or links the blob if the registry has it.
 func (s directUploads) start(w http.ResponseWriter, r *http.Request, req route.Request) error {
 	offer, err := readOffer(r)
 	if err != nil {
@@ -63,21 +57,21 @@ func (s directUploads) start(w http.ResponseWriter, r *http.Request, req route.R
 		return err
 	}
 	if exists {
-		return created(w, req.Name, offer.Digest)
+		return writeCreated(w, req.Name, offer.Digest)
 	}
-	return ongoing(w, http.StatusAccepted, req.Name, u)
+	return writeUpload(w, http.StatusAccepted, req.Name, u)
 }
 
-// status says where an upload stands, with fresh requests.
+// status describes an upload, with newly presigned requests.
 func (s directUploads) status(w http.ResponseWriter, r *http.Request, req route.Request) error {
 	u, err := s.reg.DirectStatus(r.Context(), req.Name, req.Upload)
 	if err != nil {
 		return err
 	}
-	return ongoing(w, http.StatusOK, req.Name, u)
+	return writeUpload(w, http.StatusOK, req.Name, u)
 }
 
-// sign returns a request for each part.
+// sign returns a presigned request for each part.
 func (s directUploads) sign(w http.ResponseWriter, r *http.Request, req route.Request) error {
 	parts, err := readParts(r)
 	if err != nil {
@@ -87,15 +81,15 @@ func (s directUploads) sign(w http.ResponseWriter, r *http.Request, req route.Re
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Cache-Control", "no-store") // the URLs are rights, and expire
+	w.Header().Set("Cache-Control", "no-store") // the URLs are permissions, and expire
 	writeJSON(w, http.StatusOK, direct.SignedParts{Parts: signed})
 	return nil
 }
 
-// complete turns what the store has into a blob, or into something to be verified.
+// complete makes the uploaded bytes a blob, or starts their verification.
 func (s directUploads) complete(w http.ResponseWriter, r *http.Request, req route.Request) error {
 	u, done, err := s.reg.CompleteDirect(r.Context(), req.Name, req.Upload)
-	return completed(w, req.Name, u, done, err)
+	return writeCompleted(w, req.Name, u, done, err)
 }
 
 func (s directUploads) cancel(w http.ResponseWriter, r *http.Request, req route.Request) error {
@@ -106,98 +100,68 @@ func (s directUploads) cancel(w http.ResponseWriter, r *http.Request, req route.
 	return nil
 }
 
-// completed answers with the blob, or with what is still to be done.
-func completed(w http.ResponseWriter, name string, u direct.Upload, done bool, err error) error {
+// writeCompleted answers with the blob, or with the upload if it is not done.
+func writeCompleted(w http.ResponseWriter, name string, u direct.Upload, done bool, err error) error {
 	switch {
 	case err != nil:
 		return err
 	case done:
-		return created(w, name, u.Digest)
+		return writeCreated(w, name, u.Digest)
 	}
-	return ongoing(w, http.StatusAccepted, name, u)
+	return writeUpload(w, http.StatusAccepted, name, u)
 }
 
-// ongoing answers with an upload. Location is relative, as that of any upload.
-func ongoing(w http.ResponseWriter, status int, name string, u direct.Upload) error {
+// writeUpload answers with an upload. Its Location is relative, as that of every upload.
+func writeUpload(w http.ResponseWriter, status int, name string, u direct.Upload) error {
 	next := route.Request{Kind: route.Direct, Name: name, Upload: u.ID}
 	if u.State == direct.Verifying {
 		next.Kind = route.Verification
 	}
 	w.Header().Set("Location", next.Path())
-	w.Header().Set("Cache-Control", "no-store") // the URLs are rights, and expire
+	w.Header().Set("Cache-Control", "no-store") // the URLs are permissions, and expire
 	writeJSON(w, status, u)
 	return nil
 }
 
-// readOffer reads the body of an offer. Whether the store takes so much is the rules'
-// affair.
+// readOffer reads the body of an offer. The registry checks its size.
 func readOffer(r *http.Request) (direct.Offer, error) {
-	var body struct {
-		Digest string `json:"digest"`
-		Size   *int64 `json:"size"`
-		Parts  bool   `json:"parts"`
+	offer := direct.Offer{Size: -1} // if the body has no size
+	if err := readJSON(r, &offer); err != nil {
+		return offer, err
 	}
-	if err := readJSON(r, &body); err != nil {
-		return direct.Offer{}, err
-	}
-	d, err := oci.ParseDigest(body.Digest)
-	if err != nil {
-		return direct.Offer{}, err
-	}
-	if body.Size == nil {
-		return direct.Offer{}, oci.NewError(oci.SizeInvalid, "the offer has no size")
-	}
-	return direct.Offer{Digest: d, Size: *body.Size, Parts: body.Parts}, checkSize(*body.Size)
+	_, err := oci.ParseDigest(string(offer.Digest))
+	return offer, err
 }
 
-// readParts reads the list of parts that are to be signed.
+// readParts reads the list of parts to be signed. The registry compares them with the upload.
 func readParts(r *http.Request) ([]direct.Part, error) {
-	var body struct {
-		Parts []struct {
-			Number int    `json:"number"`
-			Size   *int64 `json:"size"`
-			Digest string `json:"digest"`
-		} `json:"parts"`
-	}
+	var body direct.Parts
 	if err := readJSON(r, &body); err != nil {
 		return nil, err
 	}
 	if n := len(body.Parts); n == 0 || n > direct.MaxSigned {
-		return nil, oci.NewError(oci.BlobUploadInvalid, "%d parts are named: from 1 to %d can be signed at once", n, direct.MaxSigned)
+		return nil, oci.NewError(oci.BlobUploadInvalid, "the request has %d parts: from 1 to %d can be signed at once", n, direct.MaxSigned)
 	}
-	parts := make([]direct.Part, len(body.Parts))
-	for i, p := range body.Parts {
-		d, err := oci.ParseDigest(p.Digest)
-		if err != nil {
+	for _, p := range body.Parts {
+		if _, err := oci.ParseDigest(string(p.Digest)); err != nil {
 			return nil, err
 		}
-		if p.Size == nil {
-			return nil, oci.NewError(oci.SizeInvalid, "part %d has no size", p.Number)
+		if p.Size <= 0 {
+			return nil, oci.NewError(oci.SizeInvalid, "part %d needs its size in bytes", p.Number)
 		}
-		if err := checkSize(*p.Size); err != nil {
-			return nil, err
-		}
-		parts[i] = direct.Part{Number: p.Number, Size: *p.Size, Digest: d}
 	}
-	return parts, nil
+	return body.Parts, nil
 }
 
-func checkSize(size int64) error {
-	if size < 0 {
-		return oci.NewError(oci.SizeInvalid, "a size cannot be negative")
-	}
-	return nil
-}
-
-// readJSON reads a body of at most direct.MaxBody bytes. Fields that are not known are
-// ignored; those that are must have their type.
+// readJSON decodes a body of at most direct.MaxBody bytes. It ignores unknown fields. The
+// error has the code of the field with the wrong type.
 func readJSON(r *http.Request, into any) error {
 	content, err := io.ReadAll(io.LimitReader(r.Body, direct.MaxBody+1))
 	if err != nil {
-		return fmt.Errorf("%w (cause: %w)", oci.NewError(oci.BlobUploadInvalid, "the body broke off"), err)
+		return fmt.Errorf("%w (cause: %w)", oci.NewError(oci.BlobUploadInvalid, "the request body ended early"), err)
 	}
 	if len(content) > direct.MaxBody {
-		err := oci.NewError(oci.SizeInvalid, "the body may have at most %d bytes: name fewer parts", direct.MaxBody)
+		err := oci.NewError(oci.SizeInvalid, "the body may have at most %d bytes: send fewer parts", direct.MaxBody)
 		err.Status = http.StatusRequestEntityTooLarge
 		return err
 	}
@@ -207,9 +171,9 @@ func readJSON(r *http.Request, into any) error {
 	case err == nil:
 		return nil
 	case !errors.As(err, &mistyped):
-		return oci.NewError(oci.BlobUploadInvalid, "the body must be one JSON object, as docs/direct-uploads.md says")
+		return oci.NewError(oci.BlobUploadInvalid, "the body must be one JSON object: see docs/direct-uploads.md")
 	case strings.HasSuffix(mistyped.Field, "digest"):
-		return oci.NewError(oci.DigestInvalid, "%s must be a text", mistyped.Field)
+		return oci.NewError(oci.DigestInvalid, "%s must be a string", mistyped.Field)
 	case strings.HasSuffix(mistyped.Field, "size"):
 		return oci.NewError(oci.SizeInvalid, "%s must be a whole number of bytes", mistyped.Field)
 	}

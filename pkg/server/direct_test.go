@@ -24,9 +24,8 @@ const (
 
 func offer(d oci.Digest, size int64) string { return fmt.Sprintf(`{"digest":%q,"size":%d}`, d, size) }
 
-// TestNoDirectUploads: where clients cannot reach the store every request is answered
-// alike, so that clients go on as the spec says; so is the offer, the first of them, to a
-// store without URLs.
+// TestNoDirectUploads: if clients cannot reach the store, every request gets the same answer,
+// so that clients upload by the spec; so does an offer to a store without URLs.
 func TestNoDirectUploads(t *testing.T) {
 	meta, blobs := storetest.Open(t)
 	quiet := slog.New(slog.DiscardHandler)
@@ -53,8 +52,8 @@ func TestNoDirectUploads(t *testing.T) {
 	}
 }
 
-// TestDirectBodies: what is no offer and no list of parts is refused before the rules
-// see it, and by the code that says what is wrong.
+// TestDirectBodies: malformed offers and lists of parts are refused with the code of the
+// wrong field, before anything else is checked.
 func TestDirectBodies(t *testing.T) {
 	meta, blobs := storetest.Open(t)
 	quiet := slog.New(slog.DiscardHandler)
@@ -131,7 +130,7 @@ func TestDirectMethods(t *testing.T) {
 	}
 }
 
-// newDirectSite is a registry whose store takes uploads past it.
+// newDirectSite is a registry whose store takes direct uploads.
 func newDirectSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{t: t}
@@ -142,7 +141,7 @@ func newDirectSite(t *testing.T) *site {
 	return s
 }
 
-// upload reads the answer of a request that is to be followed by another one.
+// upload decodes the answer of an upload that is not complete.
 func (a answer) upload(t *testing.T, status int) direct.Upload {
 	t.Helper()
 	a.want(t, status)
@@ -211,7 +210,7 @@ func TestDirectPut(t *testing.T) {
 	s.do("PUT", "/v2/b/_pierless/uploads/"+u.ID, nil).wantError(t, http.StatusNotFound, oci.BlobUploadUnknown)
 	s.do("PUT", "/v2/a/blobs/uploads/"+u.ID+"?digest="+string(d), nil).wantError(t, http.StatusNotFound, oci.BlobUploadUnknown)
 	for range 2 {
-		s.do("PUT", at, strings.NewReader("a body that nobody asked for")).wantBlob(t, d)
+		s.do("PUT", at, strings.NewReader("a needless body")).wantBlob(t, d)
 	}
 	if !s.hasBlob("a", d) {
 		t.Error("the blob is not there")
@@ -270,7 +269,7 @@ func TestDirectParts(t *testing.T) {
 	}
 }
 
-// TestDirectVerificationFails: parts that are right each, of a whole that is not.
+// TestDirectVerificationFails: each part is correct, but the whole has another digest.
 func TestDirectVerificationFails(t *testing.T) {
 	s := newDirectSite(t)
 	d := oci.SHA256.FromBytes([]byte("another blob"))

@@ -25,8 +25,8 @@ func (broken) Get(context.Context, ...registry.Key) ([]registry.Row, error) {
 	return nil, errors.New("secret host refused the connection")
 }
 
-// TestPushersOverFaults: pushers that repeat what failed, over a store that loses
-// answers, fails, contends and applies late. What was answered with 201 stays.
+// TestPushersOverFaults: pushers repeat failed requests, over a store that loses answers,
+// fails, contends and applies writes late. Content whose push got 201 stays.
 func TestPushersOverFaults(t *testing.T) {
 	for seed := range uint64(6) {
 		meta, blobs := storetest.Open(t)
@@ -55,8 +55,8 @@ func TestPushersOverFaults(t *testing.T) {
 	}
 }
 
-// pushStubbornly repeats each request until it succeeds. No fault of the store may
-// show as one of the client.
+// pushStubbornly repeats each request until it succeeds. No fault of the store may appear
+// as an error of the client.
 func (s *site) pushStubbornly(name, tag string, layers ...string) []byte {
 	stubborn := func(send func() answer) answer {
 		for {

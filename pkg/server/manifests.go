@@ -15,23 +15,15 @@ import (
 type manifests struct{ reg *registry.Registry }
 
 // Manifests serves manifests by tag and digest.
-func Manifests(reg *registry.Registry, opts Options) http.Handler {
+func Manifests(reg *registry.Registry, opts Options) *Server {
 	s := manifests{reg}
-	return newFamily(opts, map[route.Kind]handler{route.Manifest: s.serve})
+	return newServer(opts, handlers{route.Manifest: {
+		http.MethodGet: s.get, http.MethodHead: s.get, http.MethodPut: s.put, http.MethodDelete: s.delete,
+	}})
 }
 
-func (s manifests) serve(w http.ResponseWriter, r *http.Request, req route.Request) error {
-	switch r.Method {
-	case http.MethodGet, http.MethodHead:
-		return s.get(w, r, req)
-	case http.MethodPut:
-		return s.put(w, r, req)
-	}
-	return s.delete(w, r, req)
-}
-
-// get answers GET and HEAD alike (spec, "Pulling manifests"): a gateway that
-// counts the length of a HEAD from its body must find the true one.
+// get answers GET and HEAD (spec, "Pulling manifests"). HEAD has the body too: a gateway
+// that computes Content-Length from the body then finds the correct length.
 func (s manifests) get(w http.ResponseWriter, r *http.Request, req route.Request) error {
 	m, err := s.reg.FindManifest(r.Context(), req.Name, req.Reference)
 	if err != nil {
@@ -51,13 +43,13 @@ func (s manifests) get(w http.ResponseWriter, r *http.Request, req route.Request
 	return err
 }
 
-// setDigest sets the headers that name content.
+// setDigest sets the headers with the digest of the content.
 func setDigest(w http.ResponseWriter, d oci.Digest) {
 	w.Header().Set("Docker-Content-Digest", string(d))
 	w.Header().Set("ETag", `"`+string(d)+`"`)
 }
 
-// notModified answers a client that has the content already (RFC 9110, 13.1.2).
+// notModified answers 304 to a client that already has the content (RFC 9110, 13.1.2).
 func notModified(w http.ResponseWriter, r *http.Request, d oci.Digest) bool {
 	for tag := range strings.SplitSeq(r.Header.Get("If-None-Match"), ",") {
 		if strings.TrimPrefix(strings.TrimSpace(tag), "W/") == `"`+string(d)+`"` {
@@ -76,7 +68,7 @@ func (s manifests) put(w http.ResponseWriter, r *http.Request, req route.Request
 	}
 	content, err := io.ReadAll(io.LimitReader(r.Body, registry.MaxManifest+1))
 	if err != nil {
-		return fmt.Errorf("%w (cause: %w)", oci.NewError(oci.ManifestInvalid, "the manifest broke off"), err)
+		return fmt.Errorf("%w (cause: %w)", oci.NewError(oci.ManifestInvalid, "the request body ended early"), err)
 	}
 	pushed, err := s.reg.PushManifest(r.Context(), req.Name, registry.ManifestPush{
 		Digest: req.Reference.Digest, Tags: tags, ContentType: r.Header.Get("Content-Type"), Content: content,
@@ -93,13 +85,11 @@ func (s manifests) put(w http.ResponseWriter, r *http.Request, req route.Request
 	setDigest(w, pushed.Digest)
 	location := route.Request{Kind: route.Manifest, Name: req.Name, Reference: oci.Reference{Digest: pushed.Digest}}
 	w.Header().Set("Location", location.Path())
-	w.Header().Set("Content-Length", "0")
-	w.WriteHeader(http.StatusCreated)
-	return nil
+	return writeEmpty(w, http.StatusCreated)
 }
 
-// pushTags collects the tags of a push: the one in the path, or those in the
-// query of a push by digest (spec, end-7b).
+// pushTags returns the tags of a push: the tag in the path, or those in the query of a push
+// by digest (spec, end-7b).
 func pushTags(r *http.Request, ref oci.Reference) ([]string, error) {
 	if ref.Tag != "" {
 		return []string{ref.Tag}, nil
@@ -114,14 +104,14 @@ func pushTags(r *http.Request, ref oci.Reference) ([]string, error) {
 		}
 	}
 	if len(tags) > registry.MaxTagsPerPush {
-		err := oci.NewError(oci.TagInvalid, "one push can set %d tags: push again for the others", registry.MaxTagsPerPush)
+		err := oci.NewError(oci.TagInvalid, "one push can set up to %d tags: push again with the others", registry.MaxTagsPerPush)
 		err.Status = http.StatusRequestURITooLong
 		return nil, err
 	}
 	return tags, nil
 }
 
-// delete takes a tag or a manifest away (spec, "Content Management").
+// delete removes a tag or a manifest (spec, "Content Management").
 func (s manifests) delete(w http.ResponseWriter, r *http.Request, req route.Request) error {
 	var err error
 	if req.Reference.Tag != "" {
@@ -132,7 +122,5 @@ func (s manifests) delete(w http.ResponseWriter, r *http.Request, req route.Requ
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Content-Length", "0")
-	w.WriteHeader(http.StatusAccepted)
-	return nil
+	return writeEmpty(w, http.StatusAccepted)
 }

@@ -39,8 +39,8 @@ func TestManifestRoundTrip(t *testing.T) {
 	s.do("GET", "/v2/c/manifests/"+string(d), nil).wantError(t, http.StatusNotFound, oci.ManifestUnknown)
 }
 
-// TestManifestBytesAreKept: what was pushed comes back as it was, white space,
-// unknown fields, unknown types and all.
+// TestManifestBytesAreKept: a pull returns the pushed bytes, with white space, unknown fields
+// and unknown types.
 func TestManifestBytesAreKept(t *testing.T) {
 	s := newSite(t)
 	for name, tt := range map[string]struct{ contentType, content string }{
@@ -59,8 +59,8 @@ func TestManifestBytesAreKept(t *testing.T) {
 	}
 }
 
-// TestManifestTypes: no manifest is served as what a browser runs, be it from an earlier version. The bytes of one without
-// a mediaType have the type of their last push.
+// TestManifestTypes: no manifest is served with a type that browsers run, even if an earlier
+// version stored it. Bytes without a mediaType have the type of their last push.
 func TestManifestTypes(t *testing.T) {
 	meta, blobs := storetest.Open(t)
 	opts := server.Options{Log: slog.New(slog.DiscardHandler), ServeBlobs: true}
@@ -240,7 +240,7 @@ func TestDeleteManifestWithManyTags(t *testing.T) {
 }
 
 // TestDeleteAgainstPush: a manifest is deleted while its tag is pushed again.
-// Whatever wins, a tag that is listed can be pulled, and a push that came last counts.
+// Whichever wins, every listed tag can be pulled, and the last push counts.
 func TestDeleteAgainstPush(t *testing.T) {
 	s := newSite(t)
 	m := s.image("a", "one")
@@ -268,8 +268,8 @@ func TestDeleteAgainstPush(t *testing.T) {
 	}
 }
 
-// TestManyPushers: 20 images that share layers, pushed at once to one repository,
-// half of them over one tag. None fails, none is lost.
+// TestManyPushers: 20 images that share layers are pushed at once to one repository, half of
+// them to one tag. None fails, none is lost.
 func TestManyPushers(t *testing.T) {
 	s := newSite(t)
 	const pushers = 20
@@ -298,7 +298,7 @@ func TestManyPushers(t *testing.T) {
 	s.do("GET", "/v2/app/manifests/latest", nil).want(t, http.StatusOK)
 }
 
-// TestOneManifestManyPushers: the same new manifest from 20 sides, under 20 tags.
+// TestOneManifestManyPushers: 20 clients push the same new manifest to 20 tags.
 func TestOneManifestManyPushers(t *testing.T) {
 	s := newSite(t)
 	m := s.image("app", "one")

@@ -12,15 +12,15 @@ import (
 	"github.com/pierless/pierless/pkg/server"
 )
 
-// presigning is a store with URLs that say what they are for.
+// presigning is a store whose URLs contain the method that they are presigned for.
 type presigning struct{ registry.Blobs }
 
 func (presigning) Presign(_ context.Context, method, _ string) (string, error) {
 	return "https://store.example/" + method, nil
 }
 
-// TestRedirectHead: HEAD is redirected where that is asked for, and to a URL that is
-// presigned for HEAD, for S3 refuses it at another.
+// TestRedirectHead: with RedirectHead, HEAD is redirected to a URL that is presigned for
+// HEAD, because S3 refuses HEAD with other URLs.
 func TestRedirectHead(t *testing.T) {
 	meta, blobs := storetest.Open(t)
 	quiet := slog.New(slog.DiscardHandler)

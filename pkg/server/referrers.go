@@ -12,12 +12,12 @@ import (
 type referrers struct{ reg *registry.Registry }
 
 // Referrers serves the referrers API.
-func Referrers(reg *registry.Registry, opts Options) http.Handler {
+func Referrers(reg *registry.Registry, opts Options) *Server {
 	s := referrers{reg}
-	return newFamily(opts, map[route.Kind]handler{route.Referrers: s.list})
+	return newServer(opts, handlers{route.Referrers: {http.MethodGet: s.list, http.MethodHead: s.list}})
 }
 
-// list answers 200 for any subject, known or not (spec, "Listing Referrers").
+// list answers 200 for every subject, even an unknown one (spec, "Listing Referrers").
 func (s referrers) list(w http.ResponseWriter, r *http.Request, req route.Request) error {
 	q := r.URL.Query()
 	artifactType := q.Get("artifactType")

@@ -16,6 +16,7 @@ import (
 	"github.com/pierless/pierless/internal/idle"
 	"github.com/pierless/pierless/internal/storetest"
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/route"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/server"
 )
@@ -28,7 +29,7 @@ type failing struct {
 
 func (f failing) Get(context.Context, ...registry.Key) ([]registry.Row, error) { return nil, f.err }
 
-// TestStoreFaults: what clients are told of a store that cannot serve.
+// TestStoreFaults: the answers to clients if the store fails.
 func TestStoreFaults(t *testing.T) {
 	meta, blobs := storetest.Open(t)
 	for _, tt := range []struct {
@@ -73,7 +74,7 @@ func TestErrorsOnly(t *testing.T) {
 	}
 }
 
-// endless is a body that counts what is read of it.
+// endless is a body that counts the bytes read.
 type endless struct{ n int64 }
 
 func (e *endless) Read(p []byte) (int, error) {
@@ -92,11 +93,19 @@ func (c *clocked) SetReadDeadline(until time.Time) error {
 	return nil
 }
 
-// TestDrain: how much is read of a body that is refused, and for how long, depends on who
-// sends it.
+// TestDrain: the limits for the body of a refused request depend on the caller.
 func TestDrain(t *testing.T) {
 	s := newSite(t)
-	refuse := server.Refuse(server.Options{Log: slog.New(slog.DiscardHandler)})
+	closed := server.All(s.reg, server.Options{
+		Log: slog.New(slog.DiscardHandler),
+		Authorize: func(http.ResponseWriter, *http.Request, route.Request, route.Method) (context.Context, error) {
+			return nil, oci.NewError(oci.Unauthorized, "log in")
+		},
+	})
+	full := server.All(s.reg, server.Options{
+		Log:   slog.New(slog.DiscardHandler),
+		Admit: func(*http.Request) (func(), error) { return nil, oci.NewError(oci.TooManyRequests, "full") },
+	})
 	digest := string(oci.SHA256.FromBytes(nil))
 	for _, tt := range []struct {
 		name, path string
@@ -105,9 +114,10 @@ func TestDrain(t *testing.T) {
 		least, max int64
 		within     time.Duration
 	}{
-		{"without credentials", "/v2/a/manifests/v1", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			refuse(w, r, oci.NewError(oci.Unauthorized, "log in"))
-		}), "", 1 << 20, 2 << 20, 5 * time.Second},
+		{"without credentials", "/v2/a/manifests/v1", closed, "", 1 << 20, 2 << 20, 5 * time.Second},
+		{"without credentials, unknown path", "/v2/a", closed, "", 1 << 20, 2 << 20, 5 * time.Second},
+		{"too many bodies", "/v2/a/manifests/v1", full, "", 1 << 20, 2 << 20, 5 * time.Second},
+		{"unknown path", "/v2/a", s.handler, "", 256 << 20, 257 << 20, 2 * time.Minute},
 		{"unknown upload", "/v2/a/blobs/uploads/unknown?digest=" + digest, s.handler, "", 1 << 20, 2 << 20, 5 * time.Second},
 		{"wrong size", "/v2/a/blobs/uploads/unknown?digest=" + digest + "&size=x", s.handler, "", 256 << 20, 257 << 20, 2 * time.Minute},
 		{"asks first", "/v2/a/blobs/uploads/unknown?digest=" + digest + "&size=x", s.handler, "100-continue", 0, 0, time.Hour},
@@ -126,8 +136,7 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// TestStalledUpload: a client that sends nothing more gets 408, and its upload stands
-// where it did.
+// TestStalledUpload: a client that stops sending gets 408, and its upload does not change.
 func TestStalledUpload(t *testing.T) {
 	s := newSite(t)
 	inner := s.handler

@@ -13,10 +13,10 @@ import (
 
 type tags struct{ reg *registry.Registry }
 
-// Tags serves the lists of tags.
-func Tags(reg *registry.Registry, opts Options) http.Handler {
+// Tags serves the tags of a repository.
+func Tags(reg *registry.Registry, opts Options) *Server {
 	s := tags{reg}
-	return newFamily(opts, map[route.Kind]handler{route.TagList: s.list})
+	return newServer(opts, handlers{route.TagList: {http.MethodGet: s.list, http.MethodHead: s.list}})
 }
 
 type tagsAnswer struct {
@@ -38,7 +38,7 @@ func (s tags) list(w http.ResponseWriter, r *http.Request, req route.Request) er
 	return nil
 }
 
-// page is what n and last ask for (spec, "Listing Tags").
+// page holds the parameters n and last of a list (spec, "Listing Tags").
 type page struct {
 	n    int
 	last string
@@ -55,12 +55,12 @@ func parsePage(r *http.Request, checkLast func(string) error) (page, error) {
 		p.n = int(n)
 	}
 	if p.last != "" && checkLast(p.last) != nil {
-		return page{}, oci.NewError(oci.PaginationNumberInvalid, "last must be a value that can stand in the list")
+		return page{}, oci.NewError(oci.PaginationNumberInvalid, "last must be a valid entry of the list")
 	}
 	return p, nil
 }
 
-// linkNext sets the Link header of a list that goes on (RFC 5988).
+// linkNext sets the Link header of a list with more pages (RFC 5988).
 func linkNext(w http.ResponseWriter, req route.Request, p page, list registry.List) {
 	if !list.More || len(list.Names) == 0 {
 		return

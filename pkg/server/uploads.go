@@ -10,32 +10,25 @@ import (
 	"github.com/pierless/pierless/pkg/registry"
 )
 
-// chunkMinLength is announced at the start of an upload: a chunk that clients
-// make at least this large still fits through a Lambda function.
+// chunkMinLength is announced at the start of an upload, in bytes. Chunks of this size fit
+// into an invocation of Lambda.
 const chunkMinLength = 4 << 20
 
 type uploads struct{ reg *registry.Registry }
 
 // Uploads serves blob uploads.
-func Uploads(reg *registry.Registry, opts Options) http.Handler {
+func Uploads(reg *registry.Registry, opts Options) *Server {
 	s := uploads{reg}
-	return newFamily(opts, map[route.Kind]handler{route.UploadStart: s.start, route.Upload: s.serve})
+	return newServer(opts, handlers{
+		route.UploadStart: {http.MethodPost: s.start},
+		route.Upload: {
+			http.MethodGet: s.status, http.MethodPatch: s.patch, http.MethodPut: s.put, http.MethodDelete: s.cancel,
+		},
+	})
 }
 
-func (s uploads) serve(w http.ResponseWriter, r *http.Request, req route.Request) error {
-	switch r.Method {
-	case http.MethodGet:
-		return s.status(w, r, req)
-	case http.MethodPatch:
-		return s.patch(w, r, req)
-	case http.MethodPut:
-		return s.put(w, r, req)
-	}
-	return s.cancel(w, r, req)
-}
-
-// start mounts a blob, takes a whole one, or opens a session (spec, "Pushing
-// blobs" and "Mounting a blob from another repository").
+// start mounts a blob, stores one from the body, or opens a session (spec, "Pushing blobs"
+// and "Mounting a blob from another repository").
 func (s uploads) start(w http.ResponseWriter, r *http.Request, req route.Request) error {
 	q := r.URL.Query()
 	if q.Has("mount") {
@@ -49,7 +42,7 @@ func (s uploads) start(w http.ResponseWriter, r *http.Request, req route.Request
 		if err := s.reg.PushBlob(r.Context(), req.Name, d, r.ContentLength, r.Body); err != nil {
 			return err
 		}
-		return created(w, req.Name, d)
+		return writeCreated(w, req.Name, d)
 	}
 	algorithm := oci.SHA256
 	if q.Has("digest-algorithm") {
@@ -61,7 +54,7 @@ func (s uploads) start(w http.ResponseWriter, r *http.Request, req route.Request
 	return s.open(w, r, req, algorithm)
 }
 
-// mount falls back to a session where the blob cannot be had.
+// mount opens a session if the blob cannot be mounted.
 func (s uploads) mount(w http.ResponseWriter, r *http.Request, req route.Request) error {
 	q := r.URL.Query()
 	d, err := oci.ParseDigest(q.Get("mount"))
@@ -69,17 +62,15 @@ func (s uploads) mount(w http.ResponseWriter, r *http.Request, req route.Request
 		return err
 	}
 	from := q.Get("from")
-	if from != "" {
-		if err := oci.CheckName(from); err != nil {
-			return err
-		}
+	if err := oci.CheckName(from); from != "" && err != nil {
+		return err
 	}
 	mounted, err := s.reg.MountBlob(r.Context(), req.Name, d, from)
 	if err != nil {
 		return err
 	}
 	if mounted {
-		return created(w, req.Name, d)
+		return writeCreated(w, req.Name, d)
 	}
 	return s.open(w, r, req, d.Algorithm())
 }
@@ -90,37 +81,33 @@ func (s uploads) open(w http.ResponseWriter, r *http.Request, req route.Request,
 		return err
 	}
 	w.Header().Set("OCI-Chunk-Min-Length", strconv.Itoa(chunkMinLength))
-	return progress(w, http.StatusAccepted, req.Name, u)
+	return writeSession(w, http.StatusAccepted, req.Name, u)
 }
 
-// created answers a blob that is now in the repository: exactly 201, which some
-// clients insist on.
-func created(w http.ResponseWriter, name string, d oci.Digest) error {
+// writeCreated answers that the repository has the blob, with 201, as some clients accept no
+// other status.
+func writeCreated(w http.ResponseWriter, name string, d oci.Digest) error {
 	w.Header().Set("Location", route.Request{Kind: route.Blob, Name: name, Digest: d}.Path())
 	w.Header().Set("Docker-Content-Digest", string(d))
-	w.Header().Set("Content-Length", "0")
-	w.WriteHeader(http.StatusCreated)
-	return nil
+	return writeEmpty(w, http.StatusCreated)
 }
 
-// progress answers with the state of a session.
-func progress(w http.ResponseWriter, status int, name string, u registry.Upload) error {
+// writeSession answers with the state of a session.
+func writeSession(w http.ResponseWriter, status int, name string, u registry.Upload) error {
 	setUpload(w, name, u)
 	w.Header().Set("Docker-Upload-UUID", u.ID)
-	w.Header().Set("Content-Length", "0")
-	w.WriteHeader(status)
-	return nil
+	return writeEmpty(w, status)
 }
 
-// setUpload sets Location, which is relative so that it stays on the registry's
-// own host, and Range, which is 0-0 for an empty upload as well: without it some
-// clients stop.
+// setUpload sets Location, which is relative so that clients keep the host by which they
+// reach the registry, and Range, which is 0-0 even for an empty upload: some clients stop
+// without it.
 func setUpload(w http.ResponseWriter, name string, u registry.Upload) {
 	w.Header().Set("Location", route.Request{Kind: route.Upload, Name: name, Upload: u.ID}.Path())
 	w.Header().Set("Range", fmt.Sprintf("0-%d", max(u.Offset-1, 0)))
 }
 
-// status says where an upload stands (spec, end-13).
+// status answers with the offset of an upload (spec, end-13).
 func (s uploads) status(w http.ResponseWriter, r *http.Request, req route.Request) error {
 	u, err := s.reg.UploadStatus(r.Context(), req.Name, req.Upload)
 	if err != nil {
@@ -132,7 +119,7 @@ func (s uploads) status(w http.ResponseWriter, r *http.Request, req route.Reques
 	return nil
 }
 
-// patch appends a chunk, or a stream of any length (spec, end-5).
+// patch appends a chunk or a stream of any length (spec, end-5).
 func (s uploads) patch(w http.ResponseWriter, r *http.Request, req route.Request) error {
 	chunk, err := parseChunk(r)
 	if err != nil {
@@ -142,10 +129,10 @@ func (s uploads) patch(w http.ResponseWriter, r *http.Request, req route.Request
 	if err != nil {
 		return err
 	}
-	return progress(w, http.StatusAccepted, req.Name, u)
+	return writeSession(w, http.StatusAccepted, req.Name, u)
 }
 
-// put completes an upload, with the last piece of it or without (spec, end-6).
+// put completes an upload, with or without a last chunk (spec, end-6).
 func (s uploads) put(w http.ResponseWriter, r *http.Request, req route.Request) error {
 	q := r.URL.Query()
 	d, err := oci.ParseDigest(q.Get("digest"))
@@ -162,10 +149,10 @@ func (s uploads) put(w http.ResponseWriter, r *http.Request, req route.Request) 
 	if err := s.reg.CompleteUpload(r.Context(), req.Name, req.Upload, finish); err != nil {
 		return err
 	}
-	return created(w, req.Name, d)
+	return writeCreated(w, req.Name, d)
 }
 
-// cancel ends an upload (spec, end-14).
+// cancel deletes an upload (spec, end-14).
 func (s uploads) cancel(w http.ResponseWriter, r *http.Request, req route.Request) error {
 	if err := s.reg.CancelUpload(r.Context(), req.Name, req.Upload); err != nil {
 		return err
@@ -174,7 +161,7 @@ func (s uploads) cancel(w http.ResponseWriter, r *http.Request, req route.Reques
 	return nil
 }
 
-// parseChunk is the body of a request, and what its headers say of it.
+// parseChunk returns the chunk in the body of a request.
 func parseChunk(r *http.Request) (chunk registry.Chunk, err error) {
 	chunk.Body = r.Body
 	chunk.Offset, chunk.Length, err = oci.ParseChunkRange(r.Header.Get("Content-Range"), r.ContentLength)

@@ -201,8 +201,8 @@ func TestBadCompletions(t *testing.T) {
 	}
 }
 
-// TestSurpriseDigest: a sha512 that nobody announced, over several chunks. After a wrong one
-// the upload stands where it did.
+// TestSurpriseDigest: a sha512 that was not announced, over several chunks. A wrong one does
+// not change the upload.
 func TestSurpriseDigest(t *testing.T) {
 	for _, first := range []int{len(content), 100} {
 		s := newSite(t)
@@ -280,7 +280,7 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// TestZombie: a PATCH that hangs while another takes over, and then writes on.
+// TestZombie: a PATCH hangs while another takes the upload over, and then continues.
 func TestZombie(t *testing.T) {
 	s := newSite(t)
 	at := s.start("a")
@@ -298,7 +298,7 @@ func TestZombie(t *testing.T) {
 	}
 }
 
-// TestTwoWriters: of two chunks for one place, one counts.
+// TestTwoWriters: of two chunks with the same offset, one counts.
 func TestTwoWriters(t *testing.T) {
 	s := newSite(t)
 	at := s.start("a")
@@ -315,7 +315,7 @@ func TestTwoWriters(t *testing.T) {
 	s.do("PUT", at+"?digest="+string(oci.SHA256.FromBytes(content)), bytes.NewReader(content[100:])).want(t, http.StatusCreated)
 }
 
-// TestCancelDuringCompletion: the upload goes while its last piece arrives.
+// TestCancelDuringCompletion: the upload is deleted while its last chunk arrives.
 func TestCancelDuringCompletion(t *testing.T) {
 	s := newSite(t)
 	at := s.start("a")
@@ -332,7 +332,7 @@ func TestCancelDuringCompletion(t *testing.T) {
 	}
 }
 
-// TestCutStream: a stream that breaks leaves the offset where it was.
+// TestCutStream: an interrupted stream does not change the offset.
 func TestCutStream(t *testing.T) {
 	s := newSite(t)
 	at := s.start("a")

@@ -9,15 +9,15 @@ import (
 
 type verifications struct{ reg *registry.Registry }
 
-// Verifications reads direct uploads in parts back: a family of its own, because it
-// needs a CPU where the others wait, and reads what they only name.
-func Verifications(reg *registry.Registry, opts Options) http.Handler {
+// Verifications verifies direct uploads in parts. It is a separate family because it needs
+// a CPU, and permission to read the bytes, which Direct does not.
+func Verifications(reg *registry.Registry, opts Options) *Server {
 	s := verifications{reg}
-	return newFamily(opts, map[route.Kind]handler{route.Verification: offered(opts, s.verify)})
+	return newServer(opts, requireDirect(opts, handlers{route.Verification: {http.MethodPost: s.verify}}))
 }
 
-// verify goes on for a limited time. The client calls again until it is 201.
+// verify works for a limited time. The client repeats the request until it gets 201.
 func (s verifications) verify(w http.ResponseWriter, r *http.Request, req route.Request) error {
 	u, done, err := s.reg.VerifyDirect(r.Context(), req.Name, req.Upload)
-	return completed(w, req.Name, u, done, err)
+	return writeCompleted(w, req.Name, u, done, err)
 }

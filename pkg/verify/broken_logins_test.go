@@ -14,6 +14,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/pierless/pierless/pkg/oci/route"
 	"github.com/pierless/pierless/pkg/server"
 	"github.com/pierless/pierless/pkg/server/auth"
 	"github.com/pierless/pierless/pkg/verify"
@@ -114,14 +115,20 @@ func openReads(login func(http.Handler) http.Handler) func(http.Handler) http.Ha
 func guarded(anonymousPull bool) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		sum := sha256.Sum256([]byte(testPassword))
-		opts := server.Options{Log: slog.New(slog.DiscardHandler)}
-		h, err := auth.New(auth.Options{
-			TokenSHA256: hex.EncodeToString(sum[:]), AnonymousPull: anonymousPull, Refuse: server.Refuse(opts),
-		}, next)
+		guard, err := auth.New(auth.Options{TokenSHA256: hex.EncodeToString(sum[:]), AnonymousPull: anonymousPull})
 		if err != nil {
 			panic(err)
 		}
-		return h
+		refusals := server.All(nil, server.Options{Log: slog.New(slog.DiscardHandler)})
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			req, _ := route.ParseEscaped(r.URL.EscapedPath())
+			ctx, err := guard.Authorize(w, r, req, route.API().Needs(req.Kind, r.Method))
+			if err != nil {
+				refusals.WriteError(w, r, err)
+				return
+			}
+			next.ServeHTTP(w, r.WithContext(ctx))
+		})
 	}
 }
 

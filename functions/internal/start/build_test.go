@@ -2,7 +2,6 @@ package start_test
 
 import (
 	"fmt"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,22 +13,13 @@ import (
 	"github.com/pierless/pierless/pkg/oci/route"
 )
 
-// maxBinary is the most that a function may have, in bytes: its start reads it.
+// maxBinary limits the size of a function, in bytes, because a cold start reads all of it.
 const maxBinary = 12_000_000
-
-// handlers names the type in pkg/server behind each family.
-func handlers() map[route.Family]string {
-	return map[route.Family]string{
-		route.FamilyBase: "base", route.FamilyBlobs: "blobs", route.FamilyUploads: "uploads",
-		route.FamilyManifests: "manifests", route.FamilyTags: "tags", route.FamilyReferrers: "referrers",
-		route.FamilyDirect: "directUploads", route.FamilyVerifications: "verifications",
-	}
-}
 
 // sweep is the function that serves no family.
 const sweep route.Family = "sweep"
 
-// build links every function as it is deployed, but for the given flags.
+// build builds every function as it is deployed, with the given linker flags.
 func build(t *testing.T, ldflags string) string {
 	t.Helper()
 	sources.Track(t, filepath.Join("..", "..", ".."))
@@ -43,14 +33,14 @@ func build(t *testing.T, ldflags string) string {
 	return dir
 }
 
-// TestBinaries: each function is small, serves its family alone, and links nothing
-// that keeps the linker from leaving code out.
+// TestBinaries: each function is small, links the handlers of its family only, and no code
+// that stops the linker from removing dead code.
 func TestBinaries(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds every function for another architecture")
 	}
 	stripped, whole := build(t, "-s -w"), build(t, "")
-	for _, family := range append(slices.Collect(maps.Keys(handlers())), sweep) {
+	for _, family := range append(route.Families(), sweep) {
 		info, err := os.Stat(filepath.Join(stripped, string(family)))
 		if err != nil {
 			t.Fatal(err)
@@ -71,8 +61,9 @@ func checkSymbols(t *testing.T, family route.Family, symbols []string) {
 	has := func(prefix string) bool {
 		return slices.ContainsFunc(symbols, func(line string) bool { return strings.Contains(line, " T "+prefix) })
 	}
-	for other, handler := range handlers() {
-		linked := has(fmt.Sprintf("github.com/pierless/pierless/pkg/server.%s.", handler))
+	for _, other := range route.Families() {
+		// The type with the handlers of a family has its name, but for directUploads.
+		linked := has(fmt.Sprintf("github.com/pierless/pierless/pkg/server.%s", other))
 		if linked != (other == family) {
 			t.Errorf("%s: handlers of %s are linked: %v", family, other, linked)
 		}
@@ -86,13 +77,13 @@ func checkSymbols(t *testing.T, family route.Family, symbols []string) {
 		}
 	}
 	for _, door := range []string{"github.com/pierless/pierless/pkg/server/auth.", "github.com/pierless/pierless/pkg/server/lambdahttp.(*Function).Invoke"} {
-		if has(door) == (family == sweep) { // what serves nobody needs no door
+		if has(door) == (family == sweep) { // the sweep serves no requests
 			t.Errorf("%s links %s: %v", family, door, has(door))
 		}
 	}
 }
 
-// TestStart runs a function without what it needs: it ends, with one plain line.
+// TestStart runs a function without its configuration: it exits with a one-line error.
 func TestStart(t *testing.T) {
 	sources.Track(t, filepath.Join("..", "..", ".."))
 	dir := t.TempDir()

@@ -1,7 +1,6 @@
-// Package start is what the functions have in common: the environment, the AWS
-// clients, the registry, access, and the loop over invocations. Which family of
-// routes is served, it is handed, so that a function links no other; the sweep serves
-// none.
+// Package start holds the code that the functions share: the environment, the AWS clients,
+// the registry, access control, and the loop over invocations. A function passes its
+// family of endpoints, so that it links no other; the sweep serves none.
 //
 // It must not know the families.
 package start
@@ -15,30 +14,30 @@ import (
 
 	"github.com/pierless/pierless/internal/awsclient"
 	"github.com/pierless/pierless/internal/env"
+	"github.com/pierless/pierless/internal/setup"
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/registry/ddbmeta"
 	"github.com/pierless/pierless/pkg/registry/s3blobs"
 	"github.com/pierless/pierless/pkg/server"
-	"github.com/pierless/pierless/pkg/server/auth"
 	"github.com/pierless/pierless/pkg/server/lambdahttp"
 )
 
 // Family is a constructor of pkg/server.
-type Family func(*registry.Registry, server.Options) http.Handler
+type Family func(*registry.Registry, server.Options) *server.Server
 
-// Function serves a family until Lambda ends the process. What is wrong with the
-// configuration is said in one line on stderr, which is the function's log.
+// Function serves a family until Lambda ends the process. It reports a wrong configuration
+// in one line on stderr, which is the function's log.
 func Function(getenv func(string) string, family Family) {
 	c, meta, blobs, err := open(getenv)
 	if err != nil {
 		fail(err)
 	}
-	handler, opts, err := Handler(c, newLog(c.Log), meta, blobs, family)
+	f, err := New(c, setup.Log(os.Stdout, c.Log), meta, blobs, family)
 	if err != nil {
 		fail(err)
 	}
-	lambdahttp.Start(handler, opts)
+	f.Start()
 }
 
 func fail(err error) {
@@ -46,7 +45,7 @@ func fail(err error) {
 	os.Exit(1)
 }
 
-// open reads the environment and makes the ports that it names.
+// open reads the environment and opens the storage that it names.
 func open(getenv func(string) string) (env.Config, registry.Metadata, registry.Blobs, error) {
 	c, err := env.Load(getenv)
 	if err == nil {
@@ -58,7 +57,7 @@ func open(getenv func(string) string) (env.Config, registry.Metadata, registry.B
 	if !c.OnAWS() {
 		return c, nil, nil, errors.New("PIERLESS_BUCKET and PIERLESS_TABLE must be set")
 	}
-	c.ServeBlobs = false // no answer of a function holds a blob
+	c.ServeBlobs = false // an answer of a function is too small for a blob
 	clients, err := awsclient.ForLambda(getenv, awsclient.Settings{
 		Bucket: c.Bucket, Table: c.Table, SSE: c.SSE, KMSKeyID: c.KMSKey,
 	})
@@ -70,40 +69,29 @@ func open(getenv func(string) string) (env.Config, registry.Metadata, registry.B
 	return c, meta, blobs, nil
 }
 
-// Handler is a family over a pair of ports, behind access control, with what the
-// adapter to Lambda needs to know. It fails without a token: what is deployed is
-// closed.
-func Handler(c env.Config, log *slog.Logger, meta registry.Metadata, blobs registry.Blobs, family Family) (http.Handler, lambdahttp.Options, error) {
-	opts := server.Options{Log: log, ServeBlobs: c.ServeBlobs, RedirectHead: c.RedirectHead}
-	reg := registry.New(meta, blobs, registry.Options{AllowSparse: c.AllowSparse, Log: log})
-	refuse := server.Refuse(opts)
-	handler, err := auth.New(auth.Options{
-		TokenSHA256: c.AdminTokenSHA256, AnonymousPull: c.AnonymousPull, Refuse: refuse,
-	}, family(reg, opts))
-	if err != nil {
-		return nil, lambdahttp.Options{}, fmt.Errorf("PIERLESS_ADMIN_TOKEN_SHA256: %w", err)
+// New returns the function of a family over a pair of ports. It fails without a token: a
+// deployed registry is never open.
+func New(c env.Config, log *slog.Logger, meta registry.Metadata, blobs registry.Blobs, family Family) (*lambdahttp.Function, error) {
+	opts, err := setup.Options(c, log)
+	if err == nil && opts.Authorize == nil {
+		err = errors.New("PIERLESS_ADMIN_TOKEN_SHA256 must be set: 'pierless token' makes it")
 	}
-	return handler, lambdahttp.Options{Refuse: func(w http.ResponseWriter, r *http.Request, err error) {
-		refuse(w, r, ociError(err))
-	}}, nil
+	if err != nil {
+		return nil, err
+	}
+	s := family(registry.New(meta, blobs, registry.Options{AllowSparse: c.AllowSparse, Log: log}), opts)
+	return lambdahttp.New(s, func(w http.ResponseWriter, r *http.Request, err error) { s.WriteError(w, r, ociError(err)) }), nil
 }
 
-// ociError says in the spec's words what never reached a family.
+// ociError returns the error for clients of an invocation that did not reach the server.
 func ociError(err error) error {
-	told := oci.NewError(oci.Unknown, "the function failed")
+	shown := oci.NewError(oci.Unknown, "the function failed")
 	var fault *lambdahttp.Fault
 	if errors.As(err, &fault) {
-		told.Message, told.Status = fault.Message, fault.Status
+		shown.Message, shown.Status = fault.Message, fault.Status
 		if fault.Status < http.StatusInternalServerError {
-			told.Code = oci.Unsupported
+			shown.Code = oci.Unsupported
 		}
 	}
-	return fmt.Errorf("%w (cause: %w)", told, err)
-}
-
-func newLog(format string) *slog.Logger {
-	if format == "json" {
-		return slog.New(slog.NewJSONHandler(os.Stdout, nil))
-	}
-	return slog.New(slog.NewTextHandler(os.Stdout, nil))
+	return fmt.Errorf("%w (cause: %w)", shown, err)
 }

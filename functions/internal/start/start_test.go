@@ -33,15 +33,7 @@ import (
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-func families() map[route.Family]start.Family {
-	return map[route.Family]start.Family{
-		route.FamilyBase: server.Base, route.FamilyBlobs: server.Blobs, route.FamilyUploads: server.Uploads,
-		route.FamilyManifests: server.Manifests, route.FamilyTags: server.Tags, route.FamilyReferrers: server.Referrers,
-		route.FamilyDirect: server.Direct, route.FamilyVerifications: server.Verifications,
-	}
-}
-
-// cloud is every function over one store, called with events.
+// cloud runs all functions over one store. Tests call them with events.
 type cloud struct {
 	t         *testing.T
 	token     string
@@ -52,17 +44,17 @@ func newCloud(t *testing.T, meta registry.Metadata, blobs registry.Blobs) cloud 
 	t.Helper()
 	token, sum := auth.NewToken()
 	c := cloud{t, token, map[route.Family]*lambdahttp.Function{}}
-	for family, constructor := range families() {
-		h, opts, err := start.Handler(env.Config{AdminTokenSHA256: sum, ServeBlobs: true}, quiet(), meta, blobs, constructor)
+	for family, constructor := range server.Families() {
+		f, err := start.New(env.Config{AdminTokenSHA256: sum, ServeBlobs: true}, quiet(), meta, blobs, constructor)
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.functions[family] = lambdahttp.New(h, opts)
+		c.functions[family] = f
 	}
 	return c
 }
 
-// call sends a request to a function as the gateway does: with a decoded path.
+// call sends a request to a function as API Gateway does: with a decoded path.
 func (c cloud) call(ctx context.Context, family route.Family, r *http.Request) *http.Response {
 	c.t.Helper()
 	body, err := io.ReadAll(r.Body)
@@ -112,8 +104,7 @@ func (c cloud) request(method, path, body string) *http.Request {
 	return r
 }
 
-// TestWrongFunction: a function answers for its own routes alone, whatever reaches
-// it, and never wrongly.
+// TestWrongFunction: a function refuses the paths of other functions.
 func TestWrongFunction(t *testing.T) {
 	meta, blobs := storetest.Open(t)
 	c := newCloud(t, meta, blobs)
@@ -130,10 +121,10 @@ func TestWrongFunction(t *testing.T) {
 		"/v2/a/_pierless/uploads": route.FamilyDirect, "/v2/a/_pierless/uploads/x": route.FamilyDirect,
 		"/v2/" + deep + "/_pierless/parts/x": route.FamilyDirect, "/v2/blobs/uploads/_pierless/verifications/x": route.FamilyVerifications,
 	} {
-		for family := range families() {
+		for family := range server.Families() {
 			resp := c.call(t.Context(), family, c.request("GET", path, ""))
 			told := errorOf(resp)
-			elsewhere := told.Code == oci.Unsupported && strings.Contains(told.Message, "served elsewhere")
+			elsewhere := told.Code == oci.Unsupported && strings.Contains(told.Message, "wrong function")
 			if family == owner && (elsewhere || told.Code == oci.Unauthorized || resp.StatusCode >= 500) {
 				t.Errorf("%s does not serve %s: %d %v", family, path, resp.StatusCode, told)
 			}
@@ -144,8 +135,8 @@ func TestWrongFunction(t *testing.T) {
 	}
 }
 
-// TestNoRoute: what the grammar does not allow is refused in the spec's form by
-// every function.
+// TestNoRoute: every function refuses paths outside the grammar with an error in the spec's
+// form.
 func TestNoRoute(t *testing.T) {
 	meta, blobs := storetest.Open(t)
 	c := newCloud(t, meta, blobs)
@@ -170,7 +161,7 @@ func TestNoRoute(t *testing.T) {
 		"/":                      {404, oci.Unsupported},
 		"/v2/a/blobs/uploads/%2": {400, oci.NameInvalid},
 	} {
-		for family := range families() {
+		for family := range server.Families() {
 			resp := c.call(t.Context(), family, c.request("GET", path, ""))
 			if code := errorCode(resp); resp.StatusCode != want.status || code != want.code {
 				t.Errorf("%s answers %d %s to %q, want %d %s", family, resp.StatusCode, code, path, want.status, want.code)
@@ -179,7 +170,7 @@ func TestNoRoute(t *testing.T) {
 	}
 }
 
-// TestSlashStripped: a gateway may take the slash at the end away.
+// TestSlashStripped: a gateway may remove the slash at the end of a path.
 func TestSlashStripped(t *testing.T) {
 	meta, blobs := storetest.Open(t)
 	c := newCloud(t, meta, blobs)
@@ -190,7 +181,7 @@ func TestSlashStripped(t *testing.T) {
 	}
 }
 
-// TestBadBody: a refusal before the handler is in the spec's form too.
+// TestBadBody: an error of the adapter has the spec's form too.
 func TestBadBody(t *testing.T) {
 	meta, blobs := storetest.Open(t)
 	c := newCloud(t, meta, blobs)
@@ -217,9 +208,9 @@ func errorOf(resp *http.Response) *oci.Error {
 	return errs[0]
 }
 
-// TestSilentStore: when S3 and DynamoDB do not answer, the client still gets one.
+// TestSilentStore: if S3 and DynamoDB do not respond, the client still gets an answer.
 func TestSilentStore(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0") // connects, and that is all
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // accepts connections and never answers
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +229,7 @@ func TestSilentStore(t *testing.T) {
 		route.FamilyUploads:   c.request("POST", "/v2/a/blobs/uploads/", ""),
 		route.FamilyTags:      c.request("GET", "/v2/a/tags/list", ""),
 	} {
-		// How much of it is left for the answer is pkg/server/lambdahttp's to say.
+		// pkg/server/lambdahttp keeps a part of it for the answer.
 		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 		resp := c.call(ctx, family, r)
 		if code := errorCode(resp); resp.StatusCode != http.StatusServiceUnavailable || code != oci.Unavailable || resp.Header.Get("Retry-After") == "" {
@@ -248,7 +239,7 @@ func TestSilentStore(t *testing.T) {
 	}
 }
 
-// TestDifferential sends the same requests to functions and to a server.
+// TestDifferential compares the answers of functions and of a server to the same requests.
 func TestDifferential(t *testing.T) {
 	meta, blobs := storetest.Open(t)
 	c := newCloud(t, meta, blobs)
@@ -292,7 +283,7 @@ func TestDifferential(t *testing.T) {
 	}
 }
 
-// flat is an answer without what chance and time decide.
+// flat returns an answer without random and time-dependent parts.
 func flat(t *testing.T, method string, resp *http.Response, location string) map[string]string {
 	t.Helper()
 	defer resp.Body.Close()
@@ -393,9 +384,9 @@ func script() []step {
 	}
 }
 
-func TestHandlerNeedsAToken(t *testing.T) {
+func TestFunctionNeedsAToken(t *testing.T) {
 	for _, sum := range []string{"", "x", strings.Repeat("A", 64)} {
-		_, _, err := start.Handler(env.Config{AdminTokenSHA256: sum}, quiet(), nil, nil, server.Base)
+		_, err := start.New(env.Config{AdminTokenSHA256: sum}, quiet(), nil, nil, server.Base)
 		if err == nil || !strings.Contains(err.Error(), "PIERLESS_ADMIN_TOKEN_SHA256") {
 			t.Errorf("with %q: %v", sum, err)
 		}

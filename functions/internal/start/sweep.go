@@ -4,22 +4,23 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
 
+	"github.com/pierless/pierless/internal/setup"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/registry/sweep"
 )
 
-// Sweep sweeps each time that it is invoked, whatever the event says, until Lambda ends
-// the process.
+// Sweep runs a sweep at each invocation, whatever the event, until Lambda ends the process.
 func Sweep(getenv func(string) string) {
 	c, meta, blobs, err := open(getenv)
 	if err != nil {
 		fail(err)
 	}
-	log := newLog(c.Log)
+	log := setup.Log(os.Stdout, c.Log)
 	lambda.Start(sweeper{registry.New(meta, blobs, registry.Options{AllowSparse: c.AllowSparse, Log: log}), log})
 }
 
@@ -29,8 +30,8 @@ type sweeper struct {
 	log *slog.Logger
 }
 
-// Invoke implements lambda.Handler. An error makes the invocation fail, which the
-// alarms see; Lambda tries again, and so does the next hour.
+// Invoke implements lambda.Handler. An error fails the invocation, which raises the alarm;
+// Lambda retries it, and the schedule runs the sweep again an hour later.
 func (s sweeper) Invoke(ctx context.Context, _ []byte) ([]byte, error) {
 	start := time.Now()
 	r, err := sweep.Run(ctx, s.reg, nil)

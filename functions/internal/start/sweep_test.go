@@ -17,8 +17,8 @@ func (s swept) ExpireUploads(context.Context, int) (registry.Expired, error) {
 	return registry.Expired{Ended: 2, Kept: 1}, s.err
 }
 
-// TestSweeper: any event will do, the answer and the log say what was done, and a
-// failure is one of the invocation.
+// TestSweeper: any event starts a sweep, the answer and the log have its figures, and a
+// failed sweep fails the invocation.
 func TestSweeper(t *testing.T) {
 	for _, payload := range []string{"", "{}", `{"source":"aws.events"}`, "no JSON"} {
 		var log bytes.Buffer

@@ -70,6 +70,7 @@ func (p Place) String() string {
 			return string(p.Kind) + ":" + p.Path
 		}
 		return string(p.Kind) + ":" + p.Path + ":" + p.Name.String()
+	default: // layouts, OCI archives and the self image
 	}
 	switch {
 	case p.Reference.Digest != "":

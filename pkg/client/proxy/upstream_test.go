@@ -45,7 +45,7 @@ func newUpstream(t *testing.T, wrap func(*upstream, http.Handler) http.Handler) 
 	names, blobs := storetest.Open(t)
 	quiet := slog.New(slog.DiscardHandler)
 	u := &upstream{reg: registry.New(names, blobs, registry.Options{Log: quiet})}
-	handler := server.All(u.reg, server.Options{Log: quiet, ServeBlobs: storetest.Embedded})
+	var handler http.Handler = server.All(u.reg, server.Options{Log: quiet, ServeBlobs: storetest.Embedded})
 	if wrap != nil {
 		handler = wrap(u, handler)
 	}

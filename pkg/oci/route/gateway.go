@@ -5,51 +5,64 @@ import (
 	"strings"
 )
 
-// MaxComponents is the number of components of a repository's name up to which the
-// front door sends a path to the function of its family. The base function answers
-// what is deeper.
+// MaxComponents is the number of components of a repository name up to which API Gateway
+// sends a path to the function of its family. The base function answers deeper paths.
 const MaxComponents = 16
 
-// GatewayRoute is a route of API Gateway in front of the functions.
+// GatewayRoute is a route of the API Gateway HTTP API in front of the functions.
 type GatewayRoute struct {
 	ID     string // logical id of the resource in the template
-	Key    string // the gateway's "route key": method and path with variables, or $default
+	Key    string // route key: method and path with variables, or $default
 	Family Family // whose function answers
 }
 
-// GatewayRoutes lists the routes: a name has any number of components, but a
-// variable of the gateway stands for one, or at the end of a path for the rest. So
-// there is a set of routes for each number of components, and $default, to which
-// everything else falls. 300 routes are the gateway's limit.
+// GatewayRoutes lists the routes: a name has any number of components, but a variable of
+// API Gateway stands for one component, or for the rest of the path at its end. So there
+// is a set of routes for each number of components, and every other path goes to
+// $default. API Gateway takes 300 routes per API.
 //
-// Each takes any method: the function, not the gateway, says which are allowed. Where
-// two routes match, the gateway prefers fixed text to a variable, and both to the rest
-// of the path: so a name may end in "/blobs/uploads". "blobs/uploads" without the slash
-// has a route, because a route cannot end in one and the gateway may cut it off.
-func GatewayRoutes() []GatewayRoute {
+// Each route takes any method: the function, not the gateway, says which are allowed. If
+// two routes match, the gateway prefers fixed text to a variable, and both to the rest of
+// the path; so a name may end in "/blobs/uploads".
+func GatewayRoutes() []GatewayRoute { return api.GatewayRoutes() }
+
+// GatewayRoutes is the function GatewayRoutes for the endpoints of the table.
+func (t *Table) GatewayRoutes() []GatewayRoute {
 	routes := []GatewayRoute{{ID: "DefaultRoute", Key: "$default", Family: FamilyBase}}
 	var name strings.Builder
 	for depth := 1; depth <= MaxComponents; depth++ {
 		fmt.Fprintf(&name, "/{n%d}", depth)
-		for _, r := range []struct {
-			id, rest string
-			kind     Kind
-		}{
-			{"Manifest", "/manifests/{reference}", Manifest},
-			{"Blob", "/blobs/{digest}", Blob},
-			{"UploadStart", "/blobs/uploads", UploadStart},
-			{"Upload", "/blobs/uploads/{proxy+}", Upload},
-			{"TagList", "/tags/list", TagList},
-			{"Referrers", "/referrers/{digest}", Referrers},
-			{"DirectStart", "/" + extension + "/uploads", DirectStart},
-			{"Direct", "/" + extension + "/uploads/{id}", Direct},
-			{"DirectParts", "/" + extension + "/parts/{id}", DirectParts},
-			{"Verification", "/" + extension + "/verifications/{id}", Verification},
-		} {
-			routes = append(routes, GatewayRoute{
-				ID: fmt.Sprintf("%sRoute%02d", r.id, depth), Key: "ANY /v2" + name.String() + r.rest, Family: r.kind.Family(),
-			})
+		for i := range t.rows {
+			if r := &t.rows[i]; r.named {
+				routes = append(routes, GatewayRoute{
+					ID: fmt.Sprintf("%sRoute%02d", r.camelCase(), depth), Key: "ANY /v2" + name.String() + t.gatewayPath(r), Family: r.Family,
+				})
+			}
 		}
 	}
 	return routes
+}
+
+// gatewayPath is the template behind the name. A route cannot end in a slash, and the
+// gateway may cut it off. So the route of an endpoint that ends in one goes without, and
+// the one with a variable in its place takes the rest of the path, which may be empty.
+func (t *Table) gatewayPath(r *row) string {
+	variable := r.variable
+	for _, other := range t.rows {
+		if variable != "" && other.variable == "" && other.fixed == r.fixed {
+			variable = "proxy+"
+		}
+	}
+	if variable == "" {
+		return strings.TrimSuffix(r.fixed, "/")
+	}
+	return r.fixed + "{" + variable + "}"
+}
+
+func (r *row) camelCase() string {
+	var b strings.Builder
+	for word := range strings.SplitSeq(string(r.Kind), "-") {
+		b.WriteString(strings.ToUpper(word[:1]) + word[1:])
+	}
+	return b.String()
 }

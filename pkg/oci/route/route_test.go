@@ -156,14 +156,6 @@ func TestParseEscaped(t *testing.T) {
 	}
 }
 
-func TestEveryKindHasAFamilyAndMethods(t *testing.T) {
-	for _, k := range route.Kinds() {
-		if k.Family() == "" || len(k.Methods()) == 0 {
-			t.Errorf("%s has family %q and methods %q", k, k.Family(), k.Methods())
-		}
-	}
-}
-
 // FuzzParse holds that whatever is accepted is valid, and that Path is the
 // inverse of Parse.
 func FuzzParse(f *testing.F) {
@@ -198,4 +190,26 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("Parse(%q) = %+v, and its path %q gives %+v, %v", path, r, r.Path(), again, err)
 		}
 	})
+}
+
+func BenchmarkParse(b *testing.B) {
+	for name, path := range map[string]string{
+		"base": "/v2/", "blob": "/v2/team/app/blobs/" + dgst, "manifest": "/v2/team/app/manifests/latest",
+		"upload": "/v2/team/app/blobs/uploads/" + longID, "none": "/v2/team/app/other/latest",
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				_, _ = route.ParseEscaped(path)
+			}
+		})
+	}
+}
+
+func BenchmarkPath(b *testing.B) {
+	r := route.Request{Kind: route.Blob, Name: "team/app", Digest: dgst}
+	b.ReportAllocs()
+	for b.Loop() {
+		_ = r.Path()
+	}
 }

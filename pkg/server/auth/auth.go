@@ -1,12 +1,13 @@
-// Package auth decides which requests need credentials and whether those that came
-// are right: one administrator, whose token is known here only by its SHA-256. It
-// passes the caller on in the request's context.
+// Package auth authenticates callers and authorizes requests. There is one administrator,
+// whose token it knows only by its SHA-256. It passes the caller on in the context of the
+// request.
 //
-// It must not know what a request does to the registry, where the hash is kept, or
-// how an error is written.
+// It must not know the effect of a request on the registry, the action that an endpoint
+// needs, the source of the hash, or the form of an error.
 package auth
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
@@ -21,56 +22,51 @@ import (
 type Options struct {
 	// TokenSHA256 is the SHA-256 of the administrator's token: 64 lower-case hex digits.
 	TokenSHA256 string
-	// AnonymousPull lets everyone read content that is known by name: manifests, blobs,
-	// tags, referrers. The catalog stays closed. The challenge is then Bearer, which
-	// clients without credentials can meet: see docs/functions.md.
+	// AnonymousPull lets callers without credentials read content that they can name:
+	// manifests, blobs, tags, referrers. The catalog stays closed. The challenge is then
+	// Bearer, which clients without credentials can meet: see docs/functions.md.
 	AnonymousPull bool
-	// Refuse answers a request that is not let through; err is an *oci.Error. The
-	// headers of the challenge are set before.
-	Refuse func(w http.ResponseWriter, r *http.Request, err error)
 }
 
-type guard struct {
+// Guard authorizes requests. It is safe for concurrent use.
+type Guard struct {
 	opts Options
 	want [sha256.Size]byte
-	next http.Handler
 }
 
-// New returns a handler that hands on to next what may pass. It fails when
-// TokenSHA256 is malformed.
-func New(opts Options, next http.Handler) (http.Handler, error) {
-	g := guard{opts: opts, next: next}
+// New returns a Guard. It fails if TokenSHA256 is malformed.
+func New(opts Options) (*Guard, error) {
+	g := &Guard{opts: opts}
 	sum, err := hex.DecodeString(opts.TokenSHA256)
 	if err != nil || len(sum) != len(g.want) || hex.EncodeToString(sum) != opts.TokenSHA256 {
-		// The value is not shown: it may be the token itself, set in the wrong place.
+		// The error does not show the value: it may be the token itself, set in the wrong place.
 		return nil, errors.New("the SHA-256 of the administrator's token must be 64 lower-case hex digits: 'pierless token' makes both")
 	}
 	copy(g.want[:], sum)
 	return g, nil
 }
 
-// ServeHTTP implements http.Handler.
-func (g guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	req, _ := route.ParseEscaped(r.URL.EscapedPath()) // no kind outside the grammar
-	if isCapability(req.Kind) {
-		g.next.ServeHTTP(w, r) // the id is the right to write: a refusal after the body breaks pushes
-		return
+// Authorize returns the request's context with the caller in it, or an *oci.Error and a
+// challenge in the headers of the answer. It is a server.Authorize.
+func (g *Guard) Authorize(
+	w http.ResponseWriter, r *http.Request, req route.Request, need route.Method,
+) (context.Context, error) {
+	if need.Action == route.ByID {
+		return r.Context(), nil
 	}
-	c, err := g.identify(w, r, req.Kind)
+	c, err := g.identify(w, r, req.Kind, need)
 	if err != nil {
 		challenge := g.challenge(r, req.Kind)
 		w.Header().Set("WWW-Authenticate", challenge)
 		w.Header().Set(challengeHeader, challenge)
-		g.opts.Refuse(w, r, err)
-		return
+		return nil, err
 	}
-	g.next.ServeHTTP(w, r.WithContext(withCaller(r.Context(), c)))
+	return withCaller(r.Context(), c), nil
 }
 
-// identify returns the caller. kind is empty for a path outside the grammar, which is
-// closed. Wrong credentials are refused even if none are needed, so that a mistyped
-// password shows at login.
-func (g guard) identify(w http.ResponseWriter, r *http.Request, kind route.Kind) (caller, error) {
+// identify returns the caller. It refuses wrong credentials even if none are needed, so
+// that a mistyped password shows at login.
+func (g *Guard) identify(w http.ResponseWriter, r *http.Request, kind route.Kind, need route.Method) (caller, error) {
 	cred, err := readCredential(w, r, kind)
 	switch {
 	case err != nil:
@@ -80,50 +76,20 @@ func (g guard) identify(w http.ResponseWriter, r *http.Request, kind route.Kind)
 			return caller{}, oci.NewError(oci.Unauthorized, "the password is not the administrator's token")
 		}
 		return caller{token: cred.secret}, nil
-	case g.opts.AnonymousPull && isOpen(r.Method, kind, cred.anonymous):
+	case g.opts.AnonymousPull && mayAnonymously(need, cred.anonymous):
 		return caller{token: anonymousToken, anonymous: true}, nil
 	}
 	return caller{}, oci.NewError(oci.Unauthorized,
 		"log in first: docker login, any user name, the administrator's token as password")
 }
 
-func (g guard) matches(secret string) bool {
+func (g *Guard) matches(secret string) bool {
 	got := sha256.Sum256([]byte(secret))
 	return subtle.ConstantTimeCompare(got[:], g.want[:]) == 1
 }
 
-// isCapability reports whether the path itself, with the id in it, is the right to what
-// can be done there.
-func isCapability(kind route.Kind) bool {
-	switch kind {
-	case route.Upload, route.Direct, route.DirectParts, route.Verification:
-		return true
-	case route.Base, route.Catalog, route.Token, route.Blob, route.UploadStart, route.Manifest, route.TagList,
-		route.Referrers, route.DirectStart:
-	}
-	return false
-}
-
-// isOpen reports whether anonymous pull lets a request in: it reads content that the
-// client can name. hasToken says that the client sent the anonymous token, which shows
-// that it met the challenge and has no credentials.
-//
-// Two requests need that token. Clients choose their scheme by the answer to GET /v2/:
-// without a challenge there, docker and skopeo push without their password. And a
-// client that pushes asks for blobs with HEAD first: the challenge makes it send its
-// credentials, so that the registry keeps the blobs that it then skips.
-func isOpen(method string, kind route.Kind, hasToken bool) bool {
-	read := method == http.MethodGet || method == http.MethodHead
-	switch kind {
-	case route.Token:
-		return true
-	case route.Base:
-		return read && hasToken
-	case route.Blob:
-		return method == http.MethodGet || method == http.MethodHead && hasToken
-	case route.Manifest, route.TagList, route.Referrers:
-		return read
-	case route.Catalog, route.UploadStart, route.Upload, route.DirectStart, route.Direct, route.DirectParts, route.Verification:
-	}
-	return false
+// mayAnonymously reports whether anonymous pull allows a request. challenged says that the
+// client has sent the anonymous token: it met the challenge and has no credentials.
+func mayAnonymously(need route.Method, challenged bool) bool {
+	return (need.Action == route.Pull || need.Action == route.Caller) && (challenged || !need.Challenge)
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/route"
 	"github.com/pierless/pierless/pkg/server"
 	"github.com/pierless/pierless/pkg/server/auth"
 )
@@ -28,26 +29,26 @@ func TestBearerChallenge(t *testing.T) {
 		tls                    bool
 		want                   string // realm up to the path; empty: Basic
 	}{
-		"plain, as it arrived":           {host: "registry.lan:5000", local: "10.0.0.7:5000", want: "http://registry.lan:5000"},
-		"plain, port 80":                 {host: "registry.lan", local: "10.0.0.7:80", want: "http://registry.lan"},
-		"plain, IPv6":                    {host: "[fd00::1]:5000", local: "[fd00::1]:5000", want: "http://[fd00::1]:5000"},
-		"loopback":                       {host: "127.0.0.1:5000", local: "127.0.0.1:5000", want: "http://127.0.0.1:5000"},
-		"loopback through a port":        {host: "localhost:5001", local: "172.17.0.2:5000", want: "http://localhost:5001"},
-		"IPv6 loopback through a port":   {host: "[::1]:5001", local: "172.17.0.2:5000", want: "http://[::1]:5001"},
-		"IPv6 loopback, port 80":         {host: "[::1]", local: "172.17.0.2:5000", want: "http://[::1]"},
-		"TLS":                            {host: "registry.example.com", local: "10.0.0.7:443", tls: true, want: "https://registry.example.com"},
-		"TLS on loopback":                {host: "127.0.0.1:5000", local: "127.0.0.1:5000", tls: true, want: "https://127.0.0.1:5000"},
-		"TLS ended in front":             {host: "registry.example.com", local: "127.0.0.1:5000", want: "https://registry.example.com"},
-		"TLS ended in front, other port": {host: "registry.example.com:8443", local: "127.0.0.1:5000", want: "https://registry.example.com:8443"},
-		"told https":                     {host: "127.0.0.1:5000", local: "127.0.0.1:5000", forwarded: "https", want: "https://127.0.0.1:5000"},
-		"told http":                      {host: "registry.example.com", local: "127.0.0.1:5000", forwarded: "http", want: "http://registry.example.com"},
-		"told by two":                    {host: "registry.example.com", local: "10.0.0.7:80", forwarded: "HTTPS, http", want: "https://registry.example.com"},
-		"told nonsense":                  {host: "registry.example.com", local: "127.0.0.1:5000", forwarded: "javascript", want: "https://registry.example.com"},
-		"a function":                     {host: "abc.execute-api.eu-central-1.amazonaws.com", forwarded: "https", want: "https://abc.execute-api.eu-central-1.amazonaws.com"},
-		"a function that is told less":   {host: "abc.execute-api.eu-central-1.amazonaws.com", want: "https://abc.execute-api.eu-central-1.amazonaws.com"},
-		"no host":                        {local: "10.0.0.7:80"},
-		"a host that ends the string":    {host: `a",scope="x`, local: "10.0.0.7:80"},
-		"a host that is a path":          {host: "a/b", local: "10.0.0.7:80"},
+		"plain, as it arrived":                 {host: "registry.lan:5000", local: "10.0.0.7:5000", want: "http://registry.lan:5000"},
+		"plain, port 80":                       {host: "registry.lan", local: "10.0.0.7:80", want: "http://registry.lan"},
+		"plain, IPv6":                          {host: "[fd00::1]:5000", local: "[fd00::1]:5000", want: "http://[fd00::1]:5000"},
+		"loopback":                             {host: "127.0.0.1:5000", local: "127.0.0.1:5000", want: "http://127.0.0.1:5000"},
+		"loopback through a port":              {host: "localhost:5001", local: "172.17.0.2:5000", want: "http://localhost:5001"},
+		"IPv6 loopback through a port":         {host: "[::1]:5001", local: "172.17.0.2:5000", want: "http://[::1]:5001"},
+		"IPv6 loopback, port 80":               {host: "[::1]", local: "172.17.0.2:5000", want: "http://[::1]"},
+		"TLS":                                  {host: "registry.example.com", local: "10.0.0.7:443", tls: true, want: "https://registry.example.com"},
+		"TLS on loopback":                      {host: "127.0.0.1:5000", local: "127.0.0.1:5000", tls: true, want: "https://127.0.0.1:5000"},
+		"TLS ended in front":                   {host: "registry.example.com", local: "127.0.0.1:5000", want: "https://registry.example.com"},
+		"TLS ended in front, other port":       {host: "registry.example.com:8443", local: "127.0.0.1:5000", want: "https://registry.example.com:8443"},
+		"told https":                           {host: "127.0.0.1:5000", local: "127.0.0.1:5000", forwarded: "https", want: "https://127.0.0.1:5000"},
+		"told http":                            {host: "registry.example.com", local: "127.0.0.1:5000", forwarded: "http", want: "http://registry.example.com"},
+		"told by two":                          {host: "registry.example.com", local: "10.0.0.7:80", forwarded: "HTTPS, http", want: "https://registry.example.com"},
+		"told nonsense":                        {host: "registry.example.com", local: "127.0.0.1:5000", forwarded: "javascript", want: "https://registry.example.com"},
+		"a function":                           {host: "abc.execute-api.eu-central-1.amazonaws.com", forwarded: "https", want: "https://abc.execute-api.eu-central-1.amazonaws.com"},
+		"a function without X-Forwarded-Proto": {host: "abc.execute-api.eu-central-1.amazonaws.com", want: "https://abc.execute-api.eu-central-1.amazonaws.com"},
+		"no host":                              {local: "10.0.0.7:80"},
+		"a host that ends the string":          {host: `a",scope="x`, local: "10.0.0.7:80"},
+		"a host that is a path":                {host: "a/b", local: "10.0.0.7:80"},
 	} {
 		r := httptest.NewRequest("GET", "/v2/", nil)
 		r.Host = c.host
@@ -97,7 +98,7 @@ func TestTokenEndpoint(t *testing.T) {
 		open                        string // with anonymous pull; empty: 401
 		closed                      string // without
 	}{
-		"nobody":                  {method: "GET", open: "anonymous"},
+		"none":                    {method: "GET", open: "anonymous"},
 		"empty user and password": {method: "GET", authorization: basic("", ""), open: "anonymous"},
 		"right":                   {method: "GET", authorization: basic("admin", token), open: token, closed: token},
 		"right, Bearer":           {method: "GET", authorization: "Bearer " + token, open: token, closed: token},
@@ -108,7 +109,7 @@ func TestTokenEndpoint(t *testing.T) {
 		"form":                    {method: "POST", form: form("grant_type", "password", "username", "admin", "password", token), open: token, closed: token},
 		"form, wrong":             {method: "POST", form: form("grant_type", "password", "username", "admin", "password", other)},
 		"form, without password":  {method: "POST", form: form("grant_type", "password", "username", "admin")},
-		"form, nobody":            {method: "POST", form: form("grant_type", "password"), open: "anonymous"},
+		"form, empty":             {method: "POST", form: form("grant_type", "password"), open: "anonymous"},
 		"form, refresh token":     {method: "POST", form: form("grant_type", "refresh_token", "refresh_token", token), open: token, closed: token},
 		"form, wrong refresh":     {method: "POST", form: form("grant_type", "refresh_token", "refresh_token", other)},
 		"form, other grant":       {method: "POST", form: form("grant_type", "client_credentials", "password", token)},
@@ -121,17 +122,18 @@ func TestTokenEndpoint(t *testing.T) {
 		for anonymous, want := range map[bool]string{true: c.open, false: c.closed} {
 			var log bytes.Buffer
 			opts := server.Options{Log: slog.New(slog.NewTextHandler(&log, nil))}
-			h, err := auth.New(auth.Options{TokenSHA256: sum, AnonymousPull: anonymous, Refuse: server.Refuse(opts)}, server.Base(nil, opts))
+			guard, err := auth.New(auth.Options{TokenSHA256: sum, AnonymousPull: anonymous})
 			if err != nil {
 				t.Fatal(err)
 			}
+			opts.Authorize = guard.Authorize
 			r := httptest.NewRequest(c.method, "/v2/_pierless/token?service=x&scope=repository:a/b:pull,push&account=admin&offline_token=true", strings.NewReader(c.form))
 			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 			if c.authorization != "" {
 				r.Header.Set("Authorization", c.authorization)
 			}
 			w := httptest.NewRecorder()
-			h.ServeHTTP(w, r)
+			server.Base(nil, opts).ServeHTTP(w, r)
 			if want == "" {
 				var errs oci.Errors
 				err := json.Unmarshal(w.Body.Bytes(), &errs)
@@ -181,13 +183,7 @@ func wantToken(t *testing.T, name string, w *httptest.ResponseRecorder, want str
 func TestMayPush(t *testing.T) {
 	token, sum := auth.NewToken()
 	for sent, want := range map[string]bool{"Bearer " + token: true, "Bearer anonymous": false, "": false} {
-		reached := false
-		next := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-			if reached = true; auth.MayPush(r.Context()) != want {
-				t.Errorf("%q may push: %v", sent, !want)
-			}
-		})
-		h, err := auth.New(auth.Options{TokenSHA256: sum, AnonymousPull: true, Refuse: server.Refuse(server.Options{})}, next)
+		guard, err := auth.New(auth.Options{TokenSHA256: sum, AnonymousPull: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -195,8 +191,12 @@ func TestMayPush(t *testing.T) {
 		if sent != "" {
 			r.Header.Set("Authorization", sent)
 		}
-		if h.ServeHTTP(httptest.NewRecorder(), r); !reached {
-			t.Errorf("%q was refused", sent)
+		req := route.Request{Kind: route.Manifest, Name: "a", Reference: oci.Reference{Tag: "t"}}
+		ctx, err := guard.Authorize(httptest.NewRecorder(), r, req, route.API().Needs(req.Kind, r.Method))
+		if err != nil {
+			t.Errorf("%q was refused: %v", sent, err)
+		} else if auth.MayPush(ctx) != want {
+			t.Errorf("%q may push: %v", sent, !want)
 		}
 	}
 	if !auth.MayPush(t.Context()) || auth.Token(t.Context()) != "anonymous" {

@@ -17,8 +17,8 @@ func withCaller(ctx context.Context, c caller) context.Context {
 	return context.WithValue(ctx, callerKey{}, c)
 }
 
-// callerOf returns the caller. A request that passed no guard comes from an open
-// registry, where everybody may do everything.
+// callerOf returns the caller. Without a Guard the registry is open, and every caller may
+// do everything.
 func callerOf(ctx context.Context) caller {
 	if c, found := ctx.Value(callerKey{}).(caller); found {
 		return c

@@ -11,18 +11,18 @@ import (
 )
 
 const (
-	// basicChallenge takes a round trip less than a token service. But docker does not
-	// pull without credentials if it gets it.
+	// basicChallenge takes one round trip less than a token service, but docker without
+	// credentials does not pull after it.
 	basicChallenge = `Basic realm="pierless"`
-	// challengeHeader carries the challenge past gateways that rename WWW-Authenticate:
+	// challengeHeader carries the challenge through gateways that rename WWW-Authenticate:
 	// their configuration maps it back.
 	challengeHeader = "X-Registry-Challenge"
 )
 
-// challenge returns the challenge that a request is refused with. With anonymous pull
-// it names the token endpoint, at the host and the scheme that the client used: only
-// the client itself gets the answer, so a forged Host misleads nobody else.
-func (g guard) challenge(r *http.Request, kind route.Kind) string {
+// challenge returns the challenge of a refusal. With anonymous pull it names the token
+// endpoint at the host and the scheme that the client used. Only the client itself gets
+// the answer, so a forged Host header misleads no other client.
+func (g *Guard) challenge(r *http.Request, kind route.Kind) string {
 	if !g.opts.AnonymousPull || kind == route.Token || !isHost(r.Host) {
 		return basicChallenge
 	}
@@ -35,9 +35,9 @@ func isHost(host string) bool {
 	return host != "" && strings.Trim(host, allowed) == ""
 }
 
-// scheme returns the scheme by which the client reached the registry. A proxy that ends
-// TLS says so in X-Forwarded-Proto. If it does not, https is the safe guess: clients
-// send their password there.
+// scheme returns the scheme by which the client reached the registry. A proxy that
+// terminates TLS sets X-Forwarded-Proto. Without it https is the safe guess: clients send
+// their password there.
 func scheme(r *http.Request) string {
 	forwarded, _, _ := strings.Cut(strings.ToLower(r.Header.Get("X-Forwarded-Proto")), ",")
 	switch {
@@ -49,8 +49,9 @@ func scheme(r *http.Request) string {
 	return "https"
 }
 
-// isDirect reports whether a request without TLS came from the client itself: to a
-// loopback host, which a password does not leave, or to the port on which it arrived.
+// isDirect reports whether a request without TLS came from the client itself, not from a
+// proxy: its host is loopback, so that a password stays on the machine, or names the port
+// on which it arrived.
 func isDirect(r *http.Request) bool {
 	host, port, err := net.SplitHostPort(r.Host)
 	if err != nil {
@@ -61,7 +62,7 @@ func isDirect(r *http.Request) bool {
 	}
 	at, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if !ok {
-		return false // a function: its gateway is reached by TLS alone
+		return false // a function: its gateway accepts TLS only
 	}
 	_, arrived, err := net.SplitHostPort(at.String())
 	return err == nil && arrived == port

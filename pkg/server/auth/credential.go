@@ -13,9 +13,9 @@ import (
 // maxForm is the largest form of a token request, in bytes. Clients send about 300.
 const maxForm = 16 << 10
 
-// credential is what a request presents. The zero value: nothing.
+// credential is the content of a request's login. The zero value means none.
 type credential struct {
-	secret    string // a password or a Bearer token; its owner is not known yet
+	secret    string // a password or a Bearer token that is not checked yet
 	anonymous bool   // the token of clients without credentials
 }
 
@@ -34,7 +34,7 @@ func readCredential(w http.ResponseWriter, r *http.Request, kind route.Kind) (cr
 }
 
 // readHeader reads Basic, whose user name does not matter, and Bearer. Basic with
-// neither user nor password is what skopeo and podman send without credentials.
+// neither user nor password comes from skopeo and podman without credentials.
 func readHeader(r *http.Request, header string) (credential, error) {
 	if user, password, ok := r.BasicAuth(); ok {
 		return fromPassword(user, password)
@@ -49,8 +49,8 @@ func readHeader(r *http.Request, header string) (credential, error) {
 	return credential{secret: token}, nil
 }
 
-// readForm reads an OAuth 2 token request (RFC 6749, sections 4.3 and 6): containerd
-// sends its password this way.
+// readForm reads an OAuth 2 token request (RFC 6749, sections 4.3 and 6), in which
+// containerd sends its password.
 func readForm(w http.ResponseWriter, r *http.Request) (credential, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxForm))
 	if err != nil {

@@ -6,10 +6,9 @@ import (
 	"unicode/utf8"
 )
 
-// cutBody takes the body out of an event that is JSON: rest is the event with an
-// empty body, body what it was. Only a string without escapes at the top level is
-// taken, as base64 always is; found is false for any other event, also for one
-// that is not JSON as far as this looks, which is not far: rest must be parsed.
+// cutBody splits an event into the body and the event with an empty body. It finds a body
+// that is a top-level string without escapes, as base64 is. It does not fully parse the
+// JSON: rest must still be parsed.
 func cutBody(payload []byte) (rest []byte, body string, found bool) {
 	depth, key, start, end := 0, "", 0, 0
 	for i := 0; i < len(payload); i++ {
@@ -30,7 +29,7 @@ func cutBody(payload []byte) (rest []byte, body string, found bool) {
 			}
 			if isKey(payload[to+1:]) {
 				if key = string(payload[from:to]); !plain || bytes.EqualFold(payload[from:to], []byte("body")) && (key != "body" || end > 0) {
-					return nil, "", false // another spelling of it, or a second one
+					return nil, "", false // with escapes, in another case, or repeated
 				}
 			} else if key == "body" {
 				if !plain {
@@ -46,8 +45,8 @@ func cutBody(payload []byte) (rest []byte, body string, found bool) {
 	return slices.Concat(payload[:start], payload[end:]), string(payload[start:end]), true
 }
 
-// scanString returns the length of a JSON string up to its closing quote, and whether
-// its bytes are its value. The length is negative if the string does not end.
+// scanString returns the length of a JSON string up to its closing quote, and whether its
+// bytes are its value. The length is negative if the string is not closed.
 func scanString(s []byte) (length int, plain bool) {
 	if end := bytes.IndexByte(s, '"'); end >= 0 && isPlain(s[:end]) {
 		return end, true
@@ -55,7 +54,7 @@ func scanString(s []byte) (length int, plain bool) {
 	for i := 0; i < len(s); i++ {
 		switch s[i] {
 		case '\\':
-			i++ // what is escaped ends nothing
+			i++ // an escaped quote does not close the string
 		case '"':
 			return i, false
 		}
@@ -63,8 +62,8 @@ func scanString(s []byte) (length int, plain bool) {
 	return -1, false
 }
 
-// isPlain reports whether s has only ASCII and no escapes: JSON forbids control
-// characters in strings and replaces what is not UTF-8.
+// isPlain reports whether s is ASCII without escapes and without control characters, which
+// JSON strings must not contain.
 func isPlain(s []byte) bool {
 	for _, c := range s {
 		if c < ' ' || c >= utf8.RuneSelf {
@@ -74,7 +73,7 @@ func isPlain(s []byte) bool {
 	return bytes.IndexByte(s, '\\') < 0
 }
 
-// isKey reports whether a colon follows.
+// isKey reports whether a colon follows a string, which is then a key.
 func isKey(s []byte) bool {
 	s = bytes.TrimLeft(s, " \t\r\n")
 	return len(s) > 0 && s[0] == ':'

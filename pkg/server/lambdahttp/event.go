@@ -15,18 +15,18 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 )
 
-// apiEvent is the adapter's form of an event.
+// apiEvent is the adapter's type of an event.
 type apiEvent = events.APIGatewayV2HTTPRequest
 
-// event is an invocation whose parts have been checked.
+// event is a valid event.
 type event struct {
 	apiEvent
 	path  string // decoded, without the stage
 	query string // as it stands in a request line
 }
 
-// parseEvent reads an event. The error is a *Fault; what could be read of the event
-// comes with it.
+// parseEvent parses an event. The error is a *Fault; the event then has the parts that
+// could be parsed.
 func parseEvent(payload []byte) (event, error) {
 	e := event{path: "/"}
 	if err := decode(payload, &e.apiEvent); err != nil {
@@ -46,12 +46,12 @@ func parseEvent(payload []byte) (event, error) {
 func badEvent(cause error) *Fault {
 	return &Fault{
 		Status: http.StatusInternalServerError, Cause: cause,
-		Message: "this is no HTTP API event of payload format 2.0: see the integration of this route",
+		Message: "the event is not an HTTP API event of payload format 2.0: check the integration of this route",
 	}
 }
 
-// decode keeps the body, which is most of an event, out of encoding/json: of a chunk
-// of 4 MiB it would take five times as long as everything else here.
+// decode bypasses encoding/json for the body, which is most of an event: to decode a chunk
+// of 4 MiB would take five times as long as all other work of this package.
 func decode(payload []byte, e *apiEvent) error {
 	rest, body, found := cutBody(payload)
 	if !found {
@@ -64,8 +64,8 @@ func decode(payload []byte, e *apiEvent) error {
 	return nil
 }
 
-// decodedPath is the path as the gateway hands it over: percent escapes are undone
-// already. A stage other than $default stands in front of it.
+// decodedPath returns the path, in which API Gateway has decoded percent escapes, without
+// the stage, which precedes it unless it is $default.
 func (e *event) decodedPath() string {
 	path := e.RawPath
 	if path == "" {
@@ -82,8 +82,8 @@ func (e *event) decodedPath() string {
 	return path
 }
 
-// escapeQuery escapes what cannot stand in a query: it is still encoded as the
-// client sent it, and '#' would end it.
+// escapeQuery escapes characters that are not allowed in a query. The query is still
+// encoded as the client sent it; '#' would end it.
 func escapeQuery(query string) string {
 	var b strings.Builder
 	for i := range len(query) {
@@ -96,8 +96,8 @@ func escapeQuery(query string) string {
 	return b.String()
 }
 
-// guarded is the event as the adapter gets it: a path that is escaped once, so that
-// its parser undoes just that, and no headers, which it would split at commas.
+// guarded returns the event for the adapter: its path is escaped once, because the adapter
+// decodes it, and it has no headers, which the adapter would split at commas.
 func (e *event) guarded() apiEvent {
 	g := apiEvent{
 		RawPath:         (&url.URL{Path: e.path}).EscapedPath(),
@@ -109,7 +109,7 @@ func (e *event) guarded() apiEvent {
 	return g
 }
 
-// restore completes the adapter's request with what was kept from it.
+// restore completes the adapter's request with the parts that guarded left out.
 func (e *event) restore(r *http.Request) {
 	if isToken(e.RequestContext.HTTP.Method) {
 		r.Method = e.RequestContext.HTTP.Method
@@ -127,9 +127,8 @@ func (e *event) restore(r *http.Request) {
 	}
 }
 
-// header returns the client's headers, each with the value that came: joined again
-// at commas where it was sent several times, never split. Those that speak of the
-// connection, which ended at the gateway, are left out.
+// header returns the client's headers. API Gateway has joined repeated headers with commas;
+// they are not split. Headers of the connection, which ended at the gateway, are left out.
 func (e *event) header() http.Header {
 	h := http.Header{}
 	for _, name := range slices.Sorted(maps.Keys(e.Headers)) {
@@ -161,13 +160,13 @@ func (e *event) host() string {
 	return host
 }
 
-// requestID is the gateway's id of the request, which its access log has too. It
-// is base64: the padding is left out.
+// requestID returns API Gateway's id of the request, as in its access log, without the
+// padding of the base64.
 func (e *event) requestID() string {
 	return strings.TrimRight(e.RequestContext.RequestID, "=")
 }
 
-// isToken reports whether s can be a method or a header's name (RFC 9110, 5.6.2).
+// isToken reports whether s is valid as a method or a header name (RFC 9110, 5.6.2).
 func isToken(s string) bool {
 	return s != "" && strings.IndexFunc(s, func(c rune) bool {
 		alnum := '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
@@ -175,7 +174,7 @@ func isToken(s string) bool {
 	}) < 0
 }
 
-// isValue reports whether s can be a header's value (RFC 9110, 5.5).
+// isValue reports whether s is valid as a header value (RFC 9110, 5.5).
 func isValue(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {

@@ -61,7 +61,7 @@ func FuzzInvoke(f *testing.F) {
 			w.Header().Del("Content-Length")
 			_, _ = io.Copy(w, r.Body)
 		})
-		out, err := New(h, Options{}).Invoke(context.Background(), payload)
+		out, err := New(h, func(w http.ResponseWriter, _ *http.Request, err error) { http.Error(w, "", asFault(err).Status) }).Invoke(context.Background(), payload)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -107,7 +107,7 @@ func BenchmarkChunk(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	drain := New(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }), Options{})
+	drain := New(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }), func(w http.ResponseWriter, _ *http.Request, err error) { http.Error(w, "", asFault(err).Status) })
 	b.Run("invoke", func(b *testing.B) {
 		b.SetBytes(4 << 20)
 		b.ReportAllocs()

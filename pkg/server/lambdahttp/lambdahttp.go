@@ -1,17 +1,16 @@
-// Package lambdahttp runs an http.Handler as a Lambda function behind an API Gateway
-// HTTP API (payload format 2.0). The translation is aws-lambda-go-api-proxy's; this
-// package stands around it on both sides, because the adapter decodes paths twice,
-// splits headers at commas, takes text for text and answers 504 to what it does not
-// understand. Whatever event comes in, a valid answer goes out.
+// Package lambdahttp runs an http.Handler as a Lambda function behind an API Gateway HTTP
+// API (payload format 2.0). aws-lambda-go-api-proxy translates between the two. This
+// package guards it on both sides, because the adapter decodes paths twice, splits headers
+// at commas, treats some binary bodies as text and answers 504 to malformed events. Every
+// event gets a valid answer.
 //
-// It must not know what the handler does: neither registries, nor paths, nor codes.
+// It must not know the handler: neither registries, nor paths, nor codes.
 package lambdahttp
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"runtime/debug"
 	"time"
@@ -20,18 +19,16 @@ import (
 	"github.com/awslabs/aws-lambda-go-api-proxy/httpadapter"
 )
 
-// margin is kept from an invocation's time, so that a handler which ran out of it
-// can still say so.
+// margin is subtracted from the time of an invocation, so that a handler that exceeds it
+// can still answer.
 const margin = 500 * time.Millisecond
 
-// Options of a Function. The zero value is ready for use.
-type Options struct {
-	// Refuse answers and logs what the handler never sees, or did not answer; err is
-	// a *Fault. nil means plain text and slog.Default.
-	Refuse func(w http.ResponseWriter, r *http.Request, err error)
-}
+// WriteError answers and logs an invocation that does not reach the handler, or that the
+// handler did not answer. err is a *Fault.
+type WriteError func(w http.ResponseWriter, r *http.Request, err error)
 
-// Fault is an invocation that this package answers itself. Message is for clients.
+// Fault is the error of an invocation without an answer of the handler. Message is for
+// clients.
 type Fault struct {
 	Status  int
 	Message string
@@ -49,32 +46,21 @@ func (f *Fault) Error() string {
 // Unwrap returns the cause.
 func (f *Fault) Unwrap() error { return f.Cause }
 
-// Function is a handler as Lambda calls it.
+// Function is a lambda.Handler that calls an http.Handler.
 type Function struct {
-	handler http.Handler
-	opts    Options
+	handler    http.Handler
+	writeError WriteError
 }
-
-// Start serves invocations with h until the process is ended. It needs Lambda's
-// runtime API, which the runtime announces in the environment.
-func Start(h http.Handler, opts Options) { lambda.Start(New(h, opts)) }
 
 // New returns a Function.
-func New(h http.Handler, opts Options) *Function {
-	if opts.Refuse == nil {
-		opts.Refuse = refusePlainly
-	}
-	return &Function{handler: h, opts: opts}
-}
+func New(h http.Handler, writeError WriteError) *Function { return &Function{h, writeError} }
 
-func refusePlainly(w http.ResponseWriter, r *http.Request, err error) {
-	f := asFault(err)
-	slog.ErrorContext(r.Context(), "invocation refused", "status", f.Status, "error", err)
-	http.Error(w, f.Message, f.Status)
-}
+// Start serves invocations until Lambda ends the process. It needs Lambda's runtime API,
+// whose address is in the environment.
+func (f *Function) Start() { lambda.Start(f) }
 
-// Invoke answers one event. The error is always nil: a failed invocation would show
-// clients the gateway's own error.
+// Invoke answers one event. The error is always nil: for a failed invocation, API Gateway
+// would send its own error.
 func (f *Function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
@@ -82,41 +68,40 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 		defer cancel()
 	}
 	event, err := parseEvent(payload)
-	if err != nil {
-		return f.refuse(ctx, event, err), nil
+	var answer []byte
+	if err == nil {
+		answer, err = f.serve(ctx, event)
 	}
-	w, err := f.serve(ctx, event)
-	if err != nil {
-		return f.refuse(ctx, event, err), nil
-	}
-	answer, err := w.render()
 	if err != nil {
 		return f.refuse(ctx, event, err), nil
 	}
 	return answer, nil
 }
 
-// serve calls the handler through the adapter. The adapter makes the request and is
-// told nothing that it could get wrong; what was kept from it is put back inside.
-func (f *Function) serve(ctx context.Context, event event) (*writer, error) {
+// serve calls the handler through the adapter, which gets only the parts of the event that
+// it translates correctly; the handler's request has the others too.
+func (f *Function) serve(ctx context.Context, event event) ([]byte, error) {
 	w := newWriter(event.RequestContext.HTTP.Method)
 	var failed error
 	adapter := httpadapter.NewV2(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		event.restore(r)
 		failed = f.call(w, r)
-		rw.WriteHeader(http.StatusOK) // the adapter fails without; the answer is w's
+		rw.WriteHeader(http.StatusOK) // for the adapter; w has the answer
 	}))
 	if _, err := adapter.ProxyWithContext(ctx, event.guarded()); err != nil {
 		if event.IsBase64Encoded {
-			return nil, &Fault{Status: http.StatusBadRequest, Message: "the body is not the base64 that it is said to be", Cause: err}
+			return nil, &Fault{Status: http.StatusBadRequest, Message: "the body is not valid base64", Cause: err}
 		}
 		return nil, err
 	}
-	return w, failed
+	if failed != nil {
+		return nil, failed
+	}
+	return w.render()
 }
 
-// call runs the handler. A panic ends the answer, not the process: the next
-// invocation would have to start it again.
+// call runs the handler. A panic ends the answer, not the process, so that the next
+// invocation needs no cold start.
 func (f *Function) call(w *writer, r *http.Request) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -130,12 +115,12 @@ func (f *Function) call(w *writer, r *http.Request) (err error) {
 	return nil
 }
 
-// refuse answers with a fault, in the words of Options.Refuse.
+// refuse answers with an error.
 func (f *Function) refuse(ctx context.Context, event event, err error) []byte {
 	r := (&http.Request{Method: http.MethodGet, Header: http.Header{}, Body: http.NoBody, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
 	event.restore(r)
 	w := newWriter(r.Method)
-	f.opts.Refuse(w, r, asFault(err))
+	f.writeError(w, r, asFault(err))
 	answer, err := w.render()
 	if err != nil {
 		return []byte(`{"statusCode":500,"headers":{},"body":""}`)

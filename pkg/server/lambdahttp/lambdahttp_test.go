@@ -45,8 +45,16 @@ type reply struct {
 	body []byte
 }
 
+// refuse answers a fault as plain text.
+func refuse(w http.ResponseWriter, _ *http.Request, err error) {
+	var f *lambdahttp.Fault
+	if errors.As(err, &f) {
+		http.Error(w, f.Message, f.Status)
+	}
+}
+
 // invoke calls the handler with an event, as Lambda does.
-func invoke(t testing.TB, h http.Handler, opts lambdahttp.Options, event any) reply {
+func invoke(t testing.TB, h http.Handler, writeError lambdahttp.WriteError, event any) reply {
 	t.Helper()
 	payload, ok := event.([]byte)
 	if !ok {
@@ -55,7 +63,7 @@ func invoke(t testing.TB, h http.Handler, opts lambdahttp.Options, event any) re
 			t.Fatal(err)
 		}
 	}
-	out, err := lambdahttp.New(h, opts).Invoke(t.Context(), payload)
+	out, err := lambdahttp.New(h, writeError).Invoke(t.Context(), payload)
 	if err != nil {
 		t.Fatalf("the invocation failed: %v", err)
 	}
@@ -78,7 +86,7 @@ func parse(t testing.TB, out []byte) reply {
 	return r
 }
 
-// see hands the test the request that the handler was given.
+// see returns the request that the handler gets.
 func see(t *testing.T, event any) (got *http.Request, body string) {
 	t.Helper()
 	h := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -88,14 +96,14 @@ func see(t *testing.T, event any) (got *http.Request, body string) {
 		}
 		got, body = r, string(b)
 	})
-	if a := invoke(t, h, lambdahttp.Options{}, event); got == nil {
+	if a := invoke(t, h, refuse, event); got == nil {
 		t.Fatalf("the handler was not called: %d %s", a.StatusCode, a.body)
 	}
 	return got, body
 }
 
-// TestGolden: what a handler sees of the events in testdata, which are written as
-// the gateway hands them over.
+// TestGolden: the requests that a handler gets for the events in testdata, which have the
+// form of API Gateway's.
 func TestGolden(t *testing.T) {
 	for name, want := range map[string]struct{ line, body string }{
 		"ping":                   {"GET /v2/", ""},
@@ -137,7 +145,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// TestAnswers: each answer of a handler, and what Lambda gets.
+// TestAnswers: the responses to Lambda for the answers of a handler.
 func TestAnswers(t *testing.T) {
 	big := bytes.Repeat([]byte("x"), 5<<20)
 	for name, c := range map[string]struct {
@@ -180,18 +188,18 @@ func TestAnswers(t *testing.T) {
 		"of type text":      {"GET", write("text/plain", "abc"), 200, "abc", true, "Content-Type: text/plain"},
 		"empty json":        {"GET", write("application/json", "", "ETag", "x"), 200, "", false, "Content-Type: application/json"},
 		"bad name":          {"GET", write("", "", "a b", "c", "d\n", "e"), 200, "", false, "a b: "},
-		"broke off":         {"GET", write("", "abc", "Content-Length", "4"), 500, "the answer broke off\n", true, ""},
+		"broke off":         {"GET", write("", "abc", "Content-Length", "4"), 500, "the answer is incomplete\n", true, ""},
 		"4 MiB":             {"GET", write("x/y", string(big[:4<<20])), 200, string(big[:4<<20]), true, "Content-Length: 4194304"},
-		"too long":          {"GET", write("", string(big)), 500, "the answer is longer than this registry can send\n", true, ""},
+		"too long":          {"GET", write("", string(big)), 500, "the answer is larger than this registry can send\n", true, ""},
 		"much too long": {"GET", func(w http.ResponseWriter, _ *http.Request) {
 			for range 10 {
 				_, _ = w.Write(big)
 			}
-		}, 500, "the answer is longer than this registry can send\n", true, ""},
+		}, 500, "the answer is larger than this registry can send\n", true, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			slog.SetDefault(slog.New(slog.DiscardHandler))
-			a := invoke(t, c.handle, lambdahttp.Options{}, newRequest(c.method, "/", "", nil, nil))
+			a := invoke(t, c.handle, refuse, newRequest(c.method, "/", "", nil, nil))
 			if a.StatusCode != c.status || string(a.body) != c.body || a.IsBase64Encoded != c.base64 {
 				t.Errorf("%d %.80q base64 %v, want %d %.80q %v", a.StatusCode, a.body, a.IsBase64Encoded, c.status, c.body, c.base64)
 			}
@@ -200,13 +208,13 @@ func TestAnswers(t *testing.T) {
 			}
 		})
 	}
-	a := invoke(t, write("", "", "Set-Cookie", "a=1", "Set-Cookie", "b=2"), lambdahttp.Options{}, newRequest("GET", "/", "", nil, nil))
+	a := invoke(t, write("", "", "Set-Cookie", "a=1", "Set-Cookie", "b=2"), refuse, newRequest("GET", "/", "", nil, nil))
 	if len(a.Cookies) != 2 || a.Headers["Set-Cookie"] != "" {
 		t.Errorf("cookies %q beside headers %v", a.Cookies, a.Headers)
 	}
 }
 
-// TestLargest: an answer may be as long as Lambda takes, and not a byte longer.
+// TestLargest: an answer may be as large as Lambda's limit, and no byte larger.
 func TestLargest(t *testing.T) {
 	const limit = 6 << 20 // of an answer, encoded
 	payload, err := json.Marshal(newRequest("GET", "/v2/", "", nil, nil))
@@ -215,7 +223,7 @@ func TestLargest(t *testing.T) {
 	}
 	answer := func(n int) []byte {
 		h := write("application/json", strings.Repeat("x", n), "Content-Length", strconv.Itoa(n))
-		out, err := lambdahttp.New(h, lambdahttp.Options{Refuse: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(418) }}).Invoke(t.Context(), payload)
+		out, err := lambdahttp.New(h, func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(418) }).Invoke(t.Context(), payload)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -237,30 +245,30 @@ func TestLargest(t *testing.T) {
 			t.Errorf("%d bytes written behind the limit: %v", n, err)
 		}
 	})
-	invoke(t, h, lambdahttp.Options{Refuse: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(418) }}, payload)
+	invoke(t, h, func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(418) }, payload)
 }
 
-// TestRefusals: a fault is answered with the client's request as far as it could be
-// read, and an answer comes even where refusing fails.
+// TestRefusals: the writer of a fault gets the parts of the request that could be parsed, and
+// an answer comes even if it fails.
 func TestRefusals(t *testing.T) {
 	event := newRequest("PUT", "/v2/", "", nil, nil)
 	event["body"] = "!"
-	a := invoke(t, http.NotFoundHandler(), lambdahttp.Options{Refuse: func(w http.ResponseWriter, r *http.Request, _ error) {
+	a := invoke(t, http.NotFoundHandler(), func(w http.ResponseWriter, r *http.Request, _ error) {
 		w.Header().Set("Seen", r.Method+" "+r.URL.Path+" "+r.Header.Get("X-Request-Id"))
 		w.WriteHeader(418)
-	}}, event)
+	}, event)
 	if got := a.Headers["Seen"]; got != "PUT /v2/ JKJaXmPLvHcESHA" || a.StatusCode != 418 {
 		t.Errorf("refused with %d, having seen %q", a.StatusCode, got)
 	}
-	a = invoke(t, http.NotFoundHandler(), lambdahttp.Options{Refuse: func(w http.ResponseWriter, r *http.Request, _ error) {
+	a = invoke(t, http.NotFoundHandler(), func(w http.ResponseWriter, r *http.Request, _ error) {
 		w.Header().Set("Seen", r.Method+" "+r.URL.Path)
-	}}, []byte("{}"))
+	}, []byte("{}"))
 	if got := a.Headers["Seen"]; got != "GET /" {
 		t.Errorf("of an empty event %q is seen", got)
 	}
-	a = invoke(t, http.NotFoundHandler(), lambdahttp.Options{Refuse: func(w http.ResponseWriter, _ *http.Request, _ error) {
+	a = invoke(t, http.NotFoundHandler(), func(w http.ResponseWriter, _ *http.Request, _ error) {
 		_, _ = w.Write(make([]byte, 6<<20))
-	}}, []byte("{}"))
+	}, []byte("{}"))
 	if a.StatusCode != http.StatusInternalServerError || len(a.body) != 0 {
 		t.Errorf("a refusal that is too long becomes %d with %d bytes", a.StatusCode, len(a.body))
 	}
@@ -273,7 +281,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestNoBody: answers that have no body announce none.
+// TestNoBody: answers without a body have no Content-Length.
 func TestNoBody(t *testing.T) {
 	for status, header := range map[int]map[string]string{
 		http.StatusNoContent: {"Content-Type": "a/b"}, http.StatusNotModified: {},
@@ -285,7 +293,7 @@ func TestNoBody(t *testing.T) {
 			if _, err := w.Write([]byte("x")); !errors.Is(err, http.ErrBodyNotAllowed) {
 				t.Errorf("%d: a body is written: %v", status, err)
 			}
-		}), lambdahttp.Options{}, newRequest("GET", "/", "", nil, nil))
+		}), refuse, newRequest("GET", "/", "", nil, nil))
 		if a.StatusCode != status || a.Body != "" || !maps.Equal(a.Headers, header) {
 			t.Errorf("%d with %q and headers %v, want %v", a.StatusCode, a.Body, a.Headers, header)
 		}
@@ -304,7 +312,7 @@ func write(contentType, body string, header ...string) http.HandlerFunc {
 	}
 }
 
-// TestBadEvents: none reaches the handler, each is answered.
+// TestBadEvents: malformed events do not reach the handler, and get an answer.
 func TestBadEvents(t *testing.T) {
 	never := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the handler was called") })
 	change := func(f func(request)) request {
@@ -330,11 +338,11 @@ func TestBadEvents(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var told error
-			opts := lambdahttp.Options{Refuse: func(w http.ResponseWriter, _ *http.Request, err error) {
+			record := func(w http.ResponseWriter, _ *http.Request, err error) {
 				told = err
 				w.WriteHeader(418)
-			}}
-			if a := invoke(t, never, opts, c.event); a.StatusCode != 418 {
+			}
+			if a := invoke(t, never, record, c.event); a.StatusCode != 418 {
 				t.Errorf("answered %d", a.StatusCode)
 			}
 			var fault *lambdahttp.Fault
@@ -345,7 +353,7 @@ func TestBadEvents(t *testing.T) {
 	}
 }
 
-// TestDeadline: the handler's time ends while an answer can still be given.
+// TestDeadline: the handler's context ends early enough for an answer.
 func TestDeadline(t *testing.T) {
 	payload, err := json.Marshal(newRequest("GET", "/v2/", "", nil, nil))
 	if err != nil {
@@ -359,7 +367,7 @@ func TestDeadline(t *testing.T) {
 		deadline := time.Now().Add(10 * time.Second)
 		ctx, cancel := context.WithDeadline(t.Context(), deadline)
 		defer cancel()
-		out, err := lambdahttp.New(h, lambdahttp.Options{}).Invoke(ctx, payload)
+		out, err := lambdahttp.New(h, refuse).Invoke(ctx, payload)
 		if left := time.Until(deadline); left != 500*time.Millisecond {
 			t.Errorf("%v are left to answer", left)
 		}

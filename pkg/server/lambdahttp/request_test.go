@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestHeaders: values arrive as they were sent.
+// TestHeaders: header values are not changed.
 func TestHeaders(t *testing.T) {
 	sent := map[string]string{
 		"accept": "application/json, text/plain;q=0.5,*/*", "range": "bytes=0-1,5-6", "date": "Sat, 21 Nov 2026 05:00:00 GMT",
@@ -39,7 +39,7 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-// TestNames: which names and values of headers arrive, by every character.
+// TestNames: the characters that header names and values may have.
 func TestNames(t *testing.T) {
 	const token = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ" // RFC 9110, 5.6.2
 	sent, want := map[string]string{}, 0
@@ -84,7 +84,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestMethods: any token is a method, as net/http takes it.
+// TestMethods: any token is a method, as in net/http.
 func TestMethods(t *testing.T) {
 	for _, method := range []string{"GET", "get", "Get", "A", "Z", "az-09", "!~"} {
 		if got, _ := see(t, newRequest(method, "/v2/", "", nil, nil)); got.Method != method {
@@ -93,8 +93,8 @@ func TestMethods(t *testing.T) {
 	}
 }
 
-// TestHosts: the host of the request is that of its header, else the gateway's, and
-// nothing that would be more than a host in a URL.
+// TestHosts: the host of the request comes from its header, or else from the gateway, and
+// is empty if it would be more than a host in a URL.
 func TestHosts(t *testing.T) {
 	const domain = "id.execute-api.eu-central-1.amazonaws.com"
 	for sent, want := range map[string]string{
@@ -111,7 +111,7 @@ func TestHosts(t *testing.T) {
 	}
 }
 
-// TestPaths: the stage is taken off, and what cannot stand in a query is escaped.
+// TestPaths: the stage is removed, and invalid characters in a query are escaped.
 func TestPaths(t *testing.T) {
 	for _, c := range []struct{ stage, path, query, want string }{
 		{"prod", "/prod/v2/", "", "/v2/"},
@@ -132,7 +132,7 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-// TestBare: an event without what it may leave out.
+// TestBare: an event with its required fields only.
 func TestBare(t *testing.T) {
 	event := newRequest("GET", "/v2/", "", nil, nil)
 	delete(event.context(), "requestId")

@@ -14,13 +14,13 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 )
 
-// maxAnswer is the most that Lambda takes back from a function, headers, base64 and
-// JSON included, in bytes.
+// maxAnswer is the size limit of Lambda for the response of a function, in bytes, including
+// headers, base64 and JSON.
 const maxAnswer = 6 << 20
 
-var errTooLong = errors.New("the answer is longer than Lambda takes")
+var errTooLong = errors.New("the answer exceeds the response limit of Lambda")
 
-// writer holds an answer in memory: net/http's rules, without a connection.
+// writer is a ResponseWriter in memory. It follows the rules of net/http.
 type writer struct {
 	header http.Header
 	sent   http.Header // header at the time of WriteHeader
@@ -37,8 +37,8 @@ func newWriter(method string) *writer {
 // Header implements http.ResponseWriter.
 func (w *writer) Header() http.Header { return w.header }
 
-// WriteHeader implements http.ResponseWriter: the first final status counts. It
-// panics on what is no status, as net/http's does.
+// WriteHeader implements http.ResponseWriter: the first final status counts. It panics on
+// an invalid status, as net/http does.
 func (w *writer) WriteHeader(status int) {
 	if status < 100 || status > 599 {
 		panic(fmt.Sprintf("invalid status %d", status))
@@ -49,8 +49,8 @@ func (w *writer) WriteHeader(status int) {
 	w.status, w.sent = status, w.header.Clone()
 }
 
-// Write implements http.ResponseWriter. It fails for statuses without a body, and
-// beyond what Lambda takes, so that nobody fills the memory.
+// Write implements http.ResponseWriter. It fails for statuses without a body and, to bound
+// memory, beyond Lambda's limit.
 func (w *writer) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
@@ -65,7 +65,7 @@ func (w *writer) Write(p []byte) (int, error) {
 	return w.body.Write(p)
 }
 
-// render returns the answer as Lambda takes it. The error is a *Fault.
+// render returns the response for Lambda. The error is a *Fault.
 func (w *writer) render() ([]byte, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
@@ -75,7 +75,7 @@ func (w *writer) render() ([]byte, error) {
 	}
 	if announced := w.sent.Get("Content-Length"); announced != "" && !w.isHead && announced != strconv.Itoa(w.body.Len()) {
 		return nil, &Fault{
-			Status: http.StatusInternalServerError, Message: "the answer broke off",
+			Status: http.StatusInternalServerError, Message: "the answer is incomplete",
 			Cause: fmt.Errorf("%d bytes written, %s announced", w.body.Len(), announced),
 		}
 	}
@@ -104,8 +104,8 @@ func (w *writer) render() ([]byte, error) {
 	return b, nil
 }
 
-// setBody encodes the body. An answer to HEAD keeps it: whatever the gateway counts
-// the length from, it finds the true one.
+// setBody encodes the body. The answer to HEAD keeps it, so that the gateway computes the
+// correct length.
 func (w *writer) setBody(answer *events.APIGatewayV2HTTPResponse) {
 	body := w.body.Bytes()
 	switch {
@@ -129,8 +129,8 @@ func (w *writer) setBody(answer *events.APIGatewayV2HTTPResponse) {
 	answer.Body, answer.IsBase64Encoded = base64.StdEncoding.EncodeToString(body), true
 }
 
-// isText reports whether the body may travel as text. What has an ETag is counted
-// byte by byte, and everything on the way may have its own idea of text.
+// isText reports whether the body may be sent as text. A body with an ETag is not, because
+// each byte counts, and proxies on the way may change text.
 func (w *writer) isText() bool {
 	if w.body.Len() == 0 {
 		return true
@@ -138,7 +138,7 @@ func (w *writer) isText() bool {
 	return w.sent.Get("Content-Type") == "application/json" && w.sent.Get("ETag") == "" && utf8.Valid(w.body.Bytes())
 }
 
-// cleanValue keeps line breaks out of a header, as net/http does on the wire.
+// cleanValue removes line breaks from a header value, as net/http does.
 func cleanValue(s string) string {
 	s = strings.Map(func(c rune) rune {
 		if c < ' ' && c != '\t' || c == 0x7f {
@@ -150,5 +150,5 @@ func cleanValue(s string) string {
 }
 
 func tooLong() *Fault {
-	return &Fault{Status: http.StatusInternalServerError, Message: "the answer is longer than this registry can send", Cause: errTooLong}
+	return &Fault{Status: http.StatusInternalServerError, Message: "the answer is larger than this registry can send", Cause: errTooLong}
 }

@@ -120,5 +120,5 @@ func limitMeans(largest int, doorSays []string) string {
 	}
 	taken := fmt.Sprintf("%.1f MB", float64(max(largest, chunk))/1e6)
 	return "The limit is set by " + who + ": the largest body taken was " + taken + ". Layers above it: regctl pushes them as it is (chunks); docker, podman, skopeo, buildah, " +
-		"containerd, BuildKit, oras, helm, crane and ko send a layer in one request and get 413. " + oci.WaysPast
+		"containerd, BuildKit, oras, helm, crane and ko send a layer in one request and get 413. " + oci.UploadAlternatives
 }

@@ -33,6 +33,7 @@ const (
 // of API Gateway and Lambda, and a store that it sends pulls to.
 type cloud struct {
 	t        *testing.T
+	reg      *registry.Registry
 	registry http.Handler
 	store    *httptest.Server
 }
@@ -41,7 +42,8 @@ func newCloud(t *testing.T) *cloud {
 	t.Helper()
 	names, blobs := storetest.OpenDirect(t)
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	c := &cloud{t: t, registry: server.All(registry.New(names, blobs, registry.Options{Log: log}), server.Options{Log: log})}
+	reg := registry.New(names, blobs, registry.Options{Log: log})
+	c := &cloud{t: t, reg: reg, registry: server.All(reg, server.Options{Log: log})}
 	c.store = httptest.NewServer(http.HandlerFunc(c.serveStore))
 	t.Cleanup(c.store.Close)
 	return c
@@ -81,13 +83,11 @@ func (c *cloud) presigned(method, path string) string {
 // door is the registry behind its gateway. anonymousPull opens it for reading.
 func (c *cloud) door(anonymousPull bool) http.Handler {
 	sum := sha256.Sum256([]byte(password))
-	guarded, err := auth.New(auth.Options{
-		TokenSHA256: hex.EncodeToString(sum[:]), AnonymousPull: anonymousPull,
-		Refuse: server.Refuse(server.Options{Log: slog.New(slog.DiscardHandler)}),
-	}, c.registry)
+	guard, err := auth.New(auth.Options{TokenSHA256: hex.EncodeToString(sum[:]), AnonymousPull: anonymousPull})
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	guarded := server.All(c.reg, server.Options{Log: slog.New(slog.DiscardHandler), Authorize: guard.Authorize})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Apigw-Requestid", "id")
 		if r.ContentLength > lambdaLimit {
