@@ -50,24 +50,6 @@ func checkOffer(o direct.Offer, parts bool) error {
 	return nil
 }
 
-// linkOffered gives the repository a blob that another one has. That whoever has no
-// more than a digest learns of content, or gets at it, is what a mount is for: the
-// same rules hold.
-func (r *Registry) linkOffered(ctx context.Context, repo string, o direct.Offer) (linked bool, err error) {
-	source, err := r.mountSource(ctx, o.Digest, "")
-	if err != nil || source.Attrs == nil {
-		return false, err
-	}
-	if size := source.Attrs.number(attrSize); size != o.Size {
-		return false, oci.NewError(oci.SizeInvalid, "the blob %s has %d bytes, not %d", o.Digest, size, o.Size)
-	}
-	// As with a mount; the stores that take direct uploads tell the sum for free.
-	if sound, err := r.sound(ctx, source.Attrs.text(attrKey), o.Digest, o.Size); !sound || err != nil {
-		return false, err
-	}
-	return r.mountLink(ctx, repo, o.Digest, source)
-}
-
 // directSession is an upload whose bytes go past the registry.
 type directSession struct {
 	id, key string

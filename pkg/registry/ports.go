@@ -242,3 +242,12 @@ var (
 	// ErrFull: there is no room for what was to be stored.
 	ErrFull = errors.New("the store is full")
 )
+
+// old returns the row that a write of a failed transaction met, nil if its
+// condition held.
+func (c *Conflict) old(i int) *Row {
+	if i >= len(c.Old) {
+		return nil
+	}
+	return c.Old[i]
+}

@@ -5,13 +5,8 @@ import (
 	"fmt"
 	"slices"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/pierless/pierless/pkg/oci"
 )
-
-// touchers is how many links are touched at once.
-const touchers = 8
 
 // checkReferences reads, strongly, all that a manifest refers to, and names every
 // fault in one answer. Links that the sweep may want are touched.
@@ -102,37 +97,6 @@ func unknownReference(ref reference) *oci.Error {
 	e := oci.NewError(oci.ManifestBlobUnknown, "the repository has no %s %s: push it first", kind, ref.Digest)
 	e.Detail = map[string]any{"digest": ref.Digest}
 	return e
-}
-
-// touchStale renews the leases that are old or condemned. A link that goes at
-// this moment was never ours to rely on.
-func (r *Registry) touchStale(ctx context.Context, wanted []reference, rows []Row) error {
-	gone := make([]bool, len(wanted))
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(touchers)
-	for i, ref := range wanted {
-		if !ref.blob || !r.stale(rows[i].Attrs) {
-			continue
-		}
-		group.Go(func() error {
-			there, err := r.touch(groupCtx, rows[i].Key)
-			gone[i] = !there
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	var faults oci.Errors
-	for i, ref := range wanted {
-		if gone[i] {
-			faults = append(faults, unknownReference(ref))
-		}
-	}
-	if len(faults) > 0 {
-		return faults
-	}
-	return nil
 }
 
 // catalogue writes the repository's catalog row where it is missing. It stays out

@@ -26,18 +26,6 @@ type Chunk struct {
 	Body io.Reader
 }
 
-// OffsetError says that a chunk does not begin where the upload stands. It
-// carries the code RANGE_INVALID.
-type OffsetError struct{ Upload Upload }
-
-// Error names the offset.
-func (e *OffsetError) Error() string { return e.Unwrap().Error() }
-
-// Unwrap returns the *oci.Error for the client.
-func (e *OffsetError) Unwrap() error {
-	return oci.NewError(oci.RangeInvalid, "the next chunk must begin at byte %d", e.Upload.Offset)
-}
-
 // StartUpload opens a session. An algorithm other than sha256 that is announced
 // here is computed while the bytes arrive; an empty one means sha256.
 func (r *Registry) StartUpload(ctx context.Context, repo string, algorithm oci.Algorithm) (Upload, error) {
@@ -53,22 +41,6 @@ func (r *Registry) StartUpload(ctx context.Context, repo string, algorithm oci.A
 	return Upload{ID: id}, nil
 }
 
-// sessionEnd is when an upload expires that is used now.
-func (r *Registry) sessionEnd() int64 { return r.now() + sessionLife.Milliseconds() }
-
-// openRow is what the rows of all uploads have in common while they are open.
-func (r *Registry) openRow(repo string) Attrs {
-	return Attrs{attrState: stateOpen, attrRepo: repo, attrExpires: r.sessionEnd()}
-}
-
-// opening writes the row of a new upload, and puts it on the list of those that expire.
-func (r *Registry) opening(key string, row Attrs) []Write {
-	return []Write{
-		{Key: objectKey(key), Op: Put, If: Absent(), Attrs: row},
-		r.sessionReview(key, row.number(attrExpires)),
-	}
-}
-
 // UploadStatus says how far an upload has come. The error is BLOB_UPLOAD_UNKNOWN.
 func (r *Registry) UploadStatus(ctx context.Context, repo, id string) (Upload, error) {
 	rows, err := r.get(ctx, objectKey(uploadKey(id)))
@@ -79,15 +51,6 @@ func (r *Registry) UploadStatus(ctx context.Context, repo, id string) (Upload, e
 		return Upload{}, err
 	}
 	return Upload{ID: id, Offset: rows[0].Attrs.number(attrOffset)}, nil
-}
-
-// checkOpen says why a session cannot be used, in one answer for all reasons: a
-// stranger learns nothing of other repositories' uploads.
-func (r *Registry) checkOpen(attrs Attrs, repo string) error {
-	if attrs.text(attrState) != stateOpen || attrs.text(attrRepo) != repo || attrs.number(attrExpires) <= r.now() {
-		return oci.NewError(oci.BlobUploadUnknown, "this upload was not started in this repository, has ended, or has expired: start a new one")
-	}
-	return nil
 }
 
 // AppendUpload stores a chunk behind what the upload has. Nothing of the chunk
@@ -127,78 +90,6 @@ func (r *Registry) AppendUpload(ctx context.Context, repo, id string, c Chunk) (
 		return Upload{}, fmt.Errorf("record chunk: %w", err)
 	}
 	return Upload{ID: id, Offset: stored.Size}, nil
-}
-
-// session is a claimed upload.
-type session struct {
-	key    string
-	nonce  string // of the claim's last write: the row's generation
-	row    Attrs
-	before Stored
-	claim  Claim
-	hashes hashes
-}
-
-// claim takes an upload over: whoever claimed it before can no longer record
-// anything, and gets no part numbers in common with this claim. So a request
-// that hangs, or was given up by its client, blocks nobody.
-func (r *Registry) claim(ctx context.Context, repo, id string, c Chunk) (session, error) {
-	s := session{key: uploadKey(id), nonce: r.nonce()}
-	parts := partsFor(c.Length)
-	conds := []Cond{Equal(attrState, stateOpen), Equal(attrRepo, repo), Greater(attrExpires, r.now())}
-	if c.Offset >= 0 {
-		conds = append(conds, Equal(attrOffset, c.Offset))
-	}
-	row, err := r.updateAs(ctx, s.nonce, Write{
-		Key: objectKey(s.key), Op: Set, If: All(conds...), Add: map[string]int64{attrNext: parts},
-		Attrs: Attrs{attrExpires: r.sessionEnd()}, // it may take long from here
-	})
-	var conflict *Conflict
-	if errors.As(err, &conflict) {
-		return session{}, r.refuseClaim(conflict, repo, id)
-	}
-	if err != nil {
-		return session{}, fmt.Errorf("claim upload session: %w", err)
-	}
-	s.row = row.Attrs
-	s.before = Stored{Size: row.Attrs.number(attrOffset), State: row.Attrs.bytes(attrStored)}
-	s.claim = Claim{Nonce: s.nonce, First: row.Attrs.number(attrNext) - parts, Count: parts}
-	s.hashes, err = loadHashes(row.Attrs)
-	return s, err
-}
-
-// endedError is a refused claim on a session that was completed before. It
-// carries what the client may be asking for again.
-type endedError struct {
-	digest oci.Digest
-	error
-}
-
-func (e *endedError) Unwrap() error { return e.error }
-
-func (r *Registry) refuseClaim(conflict *Conflict, repo, id string) error {
-	old := conflict.old(0).Attrs
-	if err := r.checkOpen(old, repo); err != nil {
-		if done := old.digest(attrDigest); done != "" && old.text(attrRepo) == repo {
-			return &endedError{digest: done, error: err}
-		}
-		return err
-	}
-	return &OffsetError{Upload{ID: id, Offset: old.number(attrOffset)}}
-}
-
-// lostClaim says what became of a session while this request held a claim on it.
-func (r *Registry) lostClaim(conflict *Conflict, repo string) error {
-	if old := conflict.old(0); old != nil {
-		if err := r.checkOpen(old.Attrs, repo); err != nil {
-			return err
-		}
-	}
-	return errTakenOver()
-}
-
-func errTakenOver() error {
-	return oci.NewError(oci.BlobUploadInvalid, "another request on this upload came later and took it over: ask for its status")
 }
 
 // store appends the chunk's body and hashes it. After an error nothing of it is
@@ -244,17 +135,6 @@ func (r *Registry) appendBody(ctx context.Context, s *session, c Chunk) (Stored,
 	return stored, nil
 }
 
-// errBroken is a body that ended with an error after n bytes; the cause is for the
-// log.
-func errBroken(n int64, cause error) error {
-	return fmt.Errorf("%w (cause: %w)",
-		oci.NewError(oci.BlobUploadInvalid, "the body broke off after %d bytes; none of them counts", n), cause)
-}
-
-func errLength(got, want int64) error {
-	return oci.NewError(oci.SizeInvalid, "the body has %d bytes, %d were announced", got, want)
-}
-
 // bodyReader hashes what is read and remembers why reading ended, so that the
 // client's faults are told from the store's.
 type bodyReader struct {
@@ -289,19 +169,4 @@ func (r *Registry) CancelUpload(ctx context.Context, repo, id string) error {
 	}
 	r.cleanUp("cancelled upload", key, drop(ctx, key, ended))
 	return nil
-}
-
-// cancel ends a session that is open, and returns what it was.
-func (r *Registry) cancel(ctx context.Context, repo, key string) (ended Attrs, err error) {
-	rows, err := r.get(ctx, objectKey(key))
-	if err != nil {
-		return nil, fmt.Errorf("read upload session: %w", err)
-	}
-	return r.endSession(ctx, key, rows[0].Attrs, func(row Attrs) error { return r.checkOpen(row, repo) })
-}
-
-// discard drops what an ended session had stored and not completed.
-func (r *Registry) discard(ctx context.Context, key string, ended Attrs) error {
-	stored := Stored{Size: ended.number(attrOffset), State: ended.bytes(attrStored)}
-	return r.blobs.Discard(ctx, key, stored, Stored{})
 }

@@ -1,0 +1,228 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/pierless/pierless/pkg/oci"
+)
+
+// finished looks at what came of completing a key. If an earlier request completed it, and
+// its answer was lost, or if the digest is still unproven, the content is read once.
+func (r *Registry) finished(ctx context.Context, s session, c commit, computed bool, err error) error {
+	taken := errors.Is(err, ErrTaken)
+	if err != nil && !taken {
+		return fmt.Errorf("complete upload: %w", err)
+	}
+	if !taken && computed {
+		return nil
+	}
+	hs, size, err := r.hashKey(ctx, s.key, 0, c.digest.Algorithm())
+	if err != nil {
+		return err
+	}
+	got, _ := hs.digest(c.digest.Algorithm())
+	switch {
+	case size == c.size && got == c.digest:
+		return nil
+	case size == c.size && hs.same(s.hashes):
+		// The bytes are this request's, only the digest is wrong.
+		if err := r.keep(ctx, s); err != nil {
+			return err
+		}
+		return errDigest(got, c.digest)
+	}
+	r.spoil(ctx, s.key, Attrs{attrWrite: s.nonce, attrRepo: c.repo})
+	return oci.NewError(oci.BlobUploadInvalid, "an earlier request completed this upload with other content: start a new one")
+}
+
+// hashKey hashes the content of a key from offset on.
+func (r *Registry) hashKey(ctx context.Context, key string, offset int64, a oci.Algorithm) (hashes, int64, error) {
+	content, err := r.blobs.Open(ctx, key, offset, -1)
+	if errors.Is(err, ErrNoContent) {
+		return nil, 0, oci.NewError(oci.BlobUploadInvalid, "the upload's bytes are gone: start a new one")
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("read back upload: %w", err)
+	}
+	defer content.Close()
+	body := &bodyReader{r: content, hashes: newHashes(a)}
+	if _, err := io.Copy(io.Discard, body); err != nil {
+		return nil, 0, fmt.Errorf("read back upload: %w", err)
+	}
+	return body.hashes, body.n, nil
+}
+
+// keep records that the content of an upload is in place, and only its digest was refused:
+// the last request can be repeated with the right one. If another request has taken the
+// upload over, that one finds the content by itself.
+func (r *Registry) keep(ctx context.Context, s session) error {
+	_, err := r.update(ctx, Write{Key: objectKey(s.key), Op: Set, If: Equal(attrWrite, s.nonce), Attrs: Attrs{
+		attrComplete: int64(1), attrExpires: r.sessionEnd(),
+	}})
+	var conflict *Conflict
+	if errors.As(err, &conflict) {
+		return nil
+	}
+	return wrap("keep refused upload", err)
+}
+
+// finishKept is the last request of an upload whose content is in place. Bytes that it
+// brings again must be those that are there.
+func (r *Registry) finishKept(ctx context.Context, s session, f Finish, c commit) error {
+	if f.Chunk.Body != nil && f.Chunk.Length != 0 {
+		if err := r.checkSame(ctx, s, f.Chunk); err != nil {
+			return err
+		}
+	}
+	hs, size, err := r.hashKey(ctx, s.key, 0, f.Digest.Algorithm())
+	if err != nil {
+		return err
+	}
+	if _, err := checkContent(hs, size, f); err != nil {
+		return err
+	}
+	c.size = size
+	return r.commit(ctx, c)
+}
+
+// checkSame compares a chunk with the content that is in place from its offset on.
+func (r *Registry) checkSame(ctx context.Context, s session, c Chunk) error {
+	body := &bodyReader{r: c.Body, hashes: newHashes()}
+	if _, err := io.Copy(io.Discard, body); err != nil {
+		return errBroken(body.n, err)
+	}
+	stored, _, err := r.hashKey(ctx, s.key, s.before.Size, "")
+	if err == nil && !stored.same(body.hashes) {
+		return errKept()
+	}
+	return err
+}
+
+// Finish is the last request of an upload.
+type Finish struct {
+	Digest oci.Digest
+	// Size that the client announces for the whole blob; below 0 it announces none.
+	Size int64
+	// Chunk is the last piece; a Length of 0 where all was sent before.
+	Chunk Chunk
+}
+
+// CompleteUpload turns an upload into a blob of the repository. Asked again after
+// its answer was lost, it succeeds again. Errors: those of AppendUpload,
+// DIGEST_INVALID and SIZE_INVALID, after which the upload stands where it did.
+func (r *Registry) CompleteUpload(ctx context.Context, repo, id string, f Finish) error {
+	s, err := r.claim(ctx, repo, id, f.Chunk)
+	var ended *endedError
+	if errors.As(err, &ended) && ended.digest == f.Digest {
+		if err := r.checkRepeated(ctx, repo, ended); err != nil {
+			return err
+		}
+		return r.drain(f.Chunk)
+	}
+	if err != nil {
+		return err
+	}
+	c := commit{repo: repo, digest: f.Digest, key: s.key, rowIf: Equal(attrWrite, s.nonce)}
+	if s.kept() {
+		return r.finishKept(ctx, s, f, c)
+	}
+	if s.before.Size == 0 {
+		s.hashes = newHashes(f.Digest.Algorithm())
+		if c.size = f.Chunk.Length; c.size >= 0 && c.size <= smallBlob {
+			return r.finishSmall(ctx, s, f, c)
+		}
+	}
+	stored, err := r.store(ctx, &s, f.Chunk)
+	if err != nil {
+		return err
+	}
+	c.size, c.rowIf = stored.Size, Equal(attrWrite, s.nonce)
+	computed, err := checkContent(s.hashes, stored.Size, f)
+	if err != nil {
+		r.cleanUp("refused last chunk", s.key, r.blobs.Discard(ctx, s.key, stored, s.before))
+		r.giveBack(ctx, &s, stored.Unused)
+		return err
+	}
+	err = r.uncontended(ctx, func() error { return r.blobs.Complete(ctx, s.key, stored) })
+	if err := r.finished(ctx, s, c, computed, err); err != nil {
+		r.giveBack(ctx, &s, stored.Unused)
+		return err
+	}
+	return r.commit(ctx, c)
+}
+
+// finishSmall stores a blob that came whole, without the detour over appended
+// parts.
+func (r *Registry) finishSmall(ctx context.Context, s session, f Finish, c commit) error {
+	content, err := readSmall(f.Chunk)
+	if err != nil {
+		return err
+	}
+	s.hashes.add(content)
+	if _, err := checkContent(s.hashes, c.size, f); err != nil {
+		return err
+	}
+	done, err := r.adoptExisting(ctx, c)
+	if done || err != nil {
+		return err
+	}
+	err = r.try(ctx, func() error { return r.blobs.Put(ctx, s.key, content) })
+	if err := r.finished(ctx, s, c, true, err); err != nil {
+		return err
+	}
+	return r.commit(ctx, c)
+}
+
+// firstRead is how much of a body must have come before there is memory for all of it, in
+// bytes.
+const firstRead = 64 << 10
+
+// readSmall reads a body of known length into memory.
+func readSmall(c Chunk) ([]byte, error) {
+	if c.Body == nil {
+		return nil, nil
+	}
+	content := bytes.NewBuffer(make([]byte, 0, min(c.Length, firstRead)+bytes.MinRead))
+	_, err := io.CopyN(content, c.Body, firstRead)
+	if err == nil {
+		content.Grow(int(max(c.Length-firstRead, 0)) + bytes.MinRead) // at most smallBlob
+		_, err = content.ReadFrom(c.Body)
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, errBroken(int64(content.Len()), err)
+	}
+	if int64(content.Len()) != c.Length {
+		return nil, errLength(int64(content.Len()), c.Length)
+	}
+	return content.Bytes(), nil
+}
+
+// drain reads the body of a request that was answered before, so that the
+// connection survives.
+func (r *Registry) drain(c Chunk) error {
+	if c.Body == nil {
+		return nil
+	}
+	if n, err := io.Copy(io.Discard, c.Body); err != nil {
+		return errBroken(n, err)
+	}
+	return nil
+}
+
+// checkContent compares what arrived with what was announced. It reports whether
+// the digest could be compared: one of an algorithm that comes as a surprise
+// cannot.
+func checkContent(hs hashes, size int64, f Finish) (computed bool, err error) {
+	if f.Size >= 0 && f.Size != size {
+		return false, oci.NewError(oci.SizeInvalid, "the blob has %d bytes, %d were announced", size, f.Size)
+	}
+	got, running := hs.digest(f.Digest.Algorithm())
+	if running && got != f.Digest {
+		return true, errDigest(got, f.Digest)
+	}
+	return running, nil
+}

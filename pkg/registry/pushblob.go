@@ -1,0 +1,82 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/pierless/pierless/pkg/oci"
+)
+
+// PushBlob stores a whole blob that came in one request. length below 0 is
+// unknown. Errors: DIGEST_INVALID, SIZE_INVALID, BLOB_UPLOAD_INVALID.
+func (r *Registry) PushBlob(ctx context.Context, repo string, want oci.Digest, length int64, body io.Reader) error {
+	if length < 0 || length > smallBlob {
+		u, err := r.StartUpload(ctx, repo, want.Algorithm())
+		if err != nil {
+			return err
+		}
+		return r.CompleteUpload(ctx, repo, u.ID, Finish{Digest: want, Size: length, Chunk: Chunk{Offset: 0, Length: length, Body: body}})
+	}
+	content, err := readSmall(Chunk{Length: length, Body: body})
+	if err != nil {
+		return err
+	}
+	if got := want.Algorithm().FromBytes(content); got != want {
+		return errDigest(got, want)
+	}
+	return r.pushSmall(ctx, repo, want, content)
+}
+
+// pushSmall opens a session before it stores anything, and looks for the digest in the
+// same write: content that a crash leaves behind has a row, and the list of uploads
+// leads to it.
+func (r *Registry) pushSmall(ctx context.Context, repo string, d oci.Digest, content []byte) error {
+	look := []Write{{Key: blobKey(d), Op: Check, If: Absent()}}
+	for range maxContended {
+		_, key := r.newUpload()
+		nonce := r.nonce()
+		c := commit{repo: repo, digest: d, size: int64(len(content)), key: key, rowIf: Equal(attrWrite, nonce)}
+		err := r.transactAs(ctx, nonce, slices.Concat(look, r.opening(key, r.openRow(repo)))...)
+		var conflict *Conflict
+		switch {
+		case err == nil:
+			if err := r.try(ctx, func() error { return r.putOnce(ctx, key, content) }); err != nil {
+				return fmt.Errorf("store blob: %w", err)
+			}
+			return r.commit(ctx, c)
+		case !errors.As(err, &conflict):
+			return fmt.Errorf("open upload session: %w", err)
+		case look == nil || conflict.old(0) == nil:
+			continue // the key is an earlier try's, whose answer was lost
+		}
+		existing := conflict.old(0).Attrs.text(attrKey)
+		sound, err := r.sound(ctx, existing, d, c.size)
+		if err != nil {
+			return err
+		}
+		if !sound {
+			look = nil // store the content: its commit heals the blob
+			continue
+		}
+		// It is there. If it goes before it is linked, it is stored after all.
+		nothingStored := func() {}
+		c.rowIf = Cond{}
+		done, err := r.adopt(ctx, c, existing, nothingStored)
+		if done || err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("push blob: %w", ErrContended)
+}
+
+// putOnce stores content under a key of our own. A key that is taken was taken
+// by an earlier try whose answer was lost: nobody else knows it.
+func (r *Registry) putOnce(ctx context.Context, key string, content []byte) error {
+	if err := r.blobs.Put(ctx, key, content); err != nil && !errors.Is(err, ErrTaken) {
+		return err
+	}
+	return nil
+}
