@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
@@ -20,7 +19,7 @@ type Blob struct {
 // because of the answer; for it the blob's lease is renewed where it is old. The
 // error is BLOB_UNKNOWN.
 func (r *Registry) FindBlob(ctx context.Context, repo string, d oci.Digest, mayPush bool) (Blob, error) {
-	rows, err := r.get(ctx, linkKey(repo, d))
+	rows, err := r.meta.Get(ctx, linkKey(repo, d))
 	if err != nil {
 		return Blob{}, fmt.Errorf("read blob link: %w", err)
 	}
@@ -56,11 +55,10 @@ func (r *Registry) OpenBlob(ctx context.Context, b Blob, offset, length int64) (
 // DeleteBlob takes a blob from a repository. Other repositories keep theirs; the
 // bytes go when the sweep finds that nobody has a link. The error is BLOB_UNKNOWN.
 func (r *Registry) DeleteBlob(ctx context.Context, repo string, d oci.Digest) error {
-	err := r.transact(ctx,
+	err := r.meta.Transact(ctx, "",
 		Write{Key: linkKey(repo, d), Op: Delete, If: Exists()},
 		r.review(reviewBlob, string(d), Attrs{attrDigest: string(d)}))
-	var conflict *Conflict
-	if errors.As(err, &conflict) {
+	if asConflict(err) != nil {
 		return errBlobUnknown(repo, d)
 	}
 	return wrap("delete blob", err)

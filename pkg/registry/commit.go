@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/pierless/pierless/pkg/oci"
@@ -30,15 +29,15 @@ func (c commit) keyRow(state string) Write {
 // a link to that one and the new object is deleted, unless the old object is lost.
 func (r *Registry) commit(ctx context.Context, c commit) error {
 	for range maxContended {
-		err := r.transact(ctx, append(r.place(c, c.key, Absent()), c.keyRow(stateLive))...)
-		var conflict *Conflict
-		if !errors.As(err, &conflict) {
+		err := r.meta.Transact(ctx, "", append(r.place(c, c.key, Absent()), c.keyRow(stateLive))...)
+		conflict := asConflict(err)
+		if conflict == nil {
 			return wrap("commit blob", err)
 		}
-		if old := conflict.old(placeWrites); old != nil {
+		if old := conflict.found(placeWrites); old != nil {
 			return r.settled(ctx, c, *old)
 		}
-		done, err := r.commitExisting(ctx, c, conflict.old(0).Attrs.text(attrKey))
+		done, err := r.commitExisting(ctx, c, conflict.found(0).Attrs.text(attrKey))
 		if done || err != nil {
 			return err
 		}
@@ -70,16 +69,16 @@ func (r *Registry) adopt(ctx context.Context, c commit, key string, dropOwn func
 	if c.rowIf.Op != Always {
 		writes = append(writes, c.keyRow(stateDead))
 	}
-	err = r.transact(ctx, writes...)
-	var conflict *Conflict
+	err = r.meta.Transact(ctx, "", writes...)
+	conflict := asConflict(err)
 	if err == nil {
 		dropOwn()
 		return true, nil
 	}
-	if !errors.As(err, &conflict) {
+	if conflict == nil {
 		return false, fmt.Errorf("link blob: %w", err)
 	}
-	if old := conflict.old(placeWrites); old != nil {
+	if old := conflict.found(placeWrites); old != nil {
 		return true, r.settled(ctx, c, *old)
 	}
 	return false, nil
@@ -89,7 +88,7 @@ func (r *Registry) adopt(ctx context.Context, c commit, key string, dropOwn func
 // proved that it has the content: a link is all that may be missing. Not done: the
 // content must be stored.
 func (r *Registry) adoptExisting(ctx context.Context, c commit) (done bool, err error) {
-	rows, err := r.get(ctx, blobKey(c.digest))
+	rows, err := r.meta.Get(ctx, blobKey(c.digest))
 	if err != nil {
 		return false, fmt.Errorf("look for blob: %w", err)
 	}

@@ -60,11 +60,10 @@ func (r *Registry) hashKey(ctx context.Context, key string, offset int64, a oci.
 // the last request can be repeated with the right one. If another request has taken the
 // upload over, that one finds the content by itself.
 func (r *Registry) keep(ctx context.Context, s session) error {
-	_, err := r.update(ctx, Write{Key: objectKey(s.key), Op: Set, If: Equal(attrWrite, s.nonce), Attrs: Attrs{
+	_, err := r.meta.Update(ctx, Write{Key: objectKey(s.key), Op: Set, If: Equal(attrWrite, s.nonce), Attrs: Attrs{
 		attrComplete: int64(1), attrExpires: r.sessionEnd(),
 	}})
-	var conflict *Conflict
-	if errors.As(err, &conflict) {
+	if asConflict(err) != nil {
 		return nil
 	}
 	return wrap("keep refused upload", err)
@@ -147,7 +146,7 @@ func (r *Registry) CompleteUpload(ctx context.Context, repo, id string, f Finish
 		r.giveBack(ctx, &s, stored.Unused)
 		return err
 	}
-	err = r.uncontended(ctx, func() error { return r.blobs.Complete(ctx, s.key, stored) })
+	err = r.retryContended(ctx, func() error { return r.blobs.Complete(ctx, s.key, stored) })
 	if err := r.finished(ctx, s, c, computed, err); err != nil {
 		r.giveBack(ctx, &s, stored.Unused)
 		return err
@@ -170,7 +169,7 @@ func (r *Registry) finishSmall(ctx context.Context, s session, f Finish, c commi
 	if done || err != nil {
 		return err
 	}
-	err = r.try(ctx, func() error { return r.blobs.Put(ctx, s.key, content) })
+	err = r.retry(ctx, func() error { return r.blobs.Put(ctx, s.key, content) })
 	if err := r.finished(ctx, s, c, true, err); err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/pierless/pierless/pkg/oci"
@@ -19,7 +18,7 @@ const (
 // DeleteTag takes a tag away, not the manifest. The error is MANIFEST_UNKNOWN.
 func (r *Registry) DeleteTag(ctx context.Context, repo, tag string) error {
 	for range maxContended {
-		rows, err := r.get(ctx, tagKey(repo, tag))
+		rows, err := r.meta.Get(ctx, tagKey(repo, tag))
 		if err != nil {
 			return fmt.Errorf("read tag: %w", err)
 		}
@@ -27,11 +26,10 @@ func (r *Registry) DeleteTag(ctx context.Context, repo, tag string) error {
 		if d == "" {
 			return errManifestUnknown(repo, oci.Reference{Tag: tag})
 		}
-		err = r.transact(ctx,
+		err = r.meta.Transact(ctx, "",
 			Write{Key: tagKey(repo, tag), Op: Delete, If: Equal(attrDigest, string(d))},
 			Write{Key: edgeKey(repo, d, tag), Op: Delete})
-		var conflict *Conflict
-		if !errors.As(err, &conflict) {
+		if asConflict(err) == nil {
 			return wrap("delete tag", err)
 		}
 	}
@@ -43,7 +41,7 @@ func (r *Registry) DeleteTag(ctx context.Context, repo, tag string) error {
 // its tags; repeating it deletes them. The error is MANIFEST_UNKNOWN.
 func (r *Registry) DeleteManifest(ctx context.Context, repo string, d oci.Digest) error {
 	for try := range maxContended {
-		rows, err := r.get(ctx, manifestKey(repo, d))
+		rows, err := r.meta.Get(ctx, manifestKey(repo, d))
 		if err != nil {
 			return fmt.Errorf("read manifest: %w", err)
 		}
@@ -71,7 +69,7 @@ func (r *Registry) edges(ctx context.Context, repo string, d oci.Digest) ([]stri
 	var tags []string
 	q := Query{PK: edgePartition(repo, d), Limit: MaxPage}
 	for {
-		page, err := r.query(ctx, q)
+		page, err := r.meta.Query(ctx, q)
 		if err != nil {
 			return nil, fmt.Errorf("read tags of manifest: %w", err)
 		}
@@ -91,7 +89,7 @@ func (r *Registry) pointing(ctx context.Context, repo string, d oci.Digest, tags
 	for i, tag := range tags {
 		keys[i] = tagKey(repo, tag)
 	}
-	rows, err := r.get(ctx, keys...)
+	rows, err := r.meta.Get(ctx, keys...)
 	if err != nil {
 		return nil, fmt.Errorf("read tags of manifest: %w", err)
 	}
@@ -135,9 +133,8 @@ func (r *Registry) deleteLive(ctx context.Context, repo string, d oci.Digest, ro
 
 // transactUnlessConflict reports whether the writes were applied; a conflict is no error.
 func (r *Registry) transactUnlessConflict(ctx context.Context, writes []Write) (applied bool, err error) {
-	err = r.transact(ctx, writes...)
-	var conflict *Conflict
-	if errors.As(err, &conflict) {
+	err = r.meta.Transact(ctx, "", writes...)
+	if asConflict(err) != nil {
 		return false, nil
 	}
 	return err == nil, err

@@ -96,7 +96,7 @@ func (r *Registry) startPut(ctx context.Context, s directSession) (direct.Upload
 	}
 	u := s.upload()
 	u.Put = &put
-	return u, r.transact(ctx, r.opening(s.key, s.row)...)
+	return u, r.meta.Transact(ctx, "", r.opening(s.key, s.row)...)
 }
 
 func (r *Registry) startParts(ctx context.Context, s directSession) (direct.Upload, error) {
@@ -106,14 +106,14 @@ func (r *Registry) startParts(ctx context.Context, s directSession) (direct.Uplo
 	}
 	s.row[attrPartSize] = direct.PartSize(s.size())
 	s.row[attrStored] = stored.State
-	return s.upload(), r.transact(ctx, r.opening(s.key, s.row)...)
+	return s.upload(), r.meta.Transact(ctx, "", r.opening(s.key, s.row)...)
 }
 
 // findDirect reads a session that is open. It moves its end where that is near: what
 // is signed, or begun in the store, for the caller is over long before a sweep looks.
 func (r *Registry) findDirect(ctx context.Context, repo, id string) (directSession, error) {
 	s := directSession{id: id, key: directKey(id)}
-	rows, err := r.get(ctx, objectKey(s.key))
+	rows, err := r.meta.Get(ctx, objectKey(s.key))
 	if err != nil {
 		return s, fmt.Errorf("read upload session: %w", err)
 	}
@@ -130,12 +130,11 @@ func (r *Registry) findDirect(ctx context.Context, repo, id string) (directSessi
 // were signed for it have expired.
 func (r *Registry) renewDirect(ctx context.Context, s *directSession, repo string) error {
 	nonce, end := r.nonce(), r.sessionEnd()
-	err := r.transactAs(ctx, nonce,
+	err := r.meta.Transact(ctx, nonce,
 		Write{Key: objectKey(s.key), Op: Set, If: Equal(attrWrite, s.row.text(attrWrite)), Attrs: Attrs{attrExpires: end}},
 		r.sessionReview(s.key, end))
-	var conflict *Conflict
-	if errors.As(err, &conflict) { // another request moved it on, or ended it
-		s.row = conflict.old(0).Attrs
+	if conflict := asConflict(err); conflict != nil { // another request moved it on, or ended it
+		s.row = conflict.found(0).Attrs
 		return r.checkDirect(*s, repo)
 	}
 	s.row = maps.Clone(s.row)

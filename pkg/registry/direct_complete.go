@@ -85,7 +85,7 @@ func (s directSession) commit(nonce string) commit {
 // joinParts makes one object of the parts.
 func (r *Registry) joinParts(ctx context.Context, s directSession) (direct.Upload, error) {
 	var refused error
-	err := r.uncontended(ctx, func() error {
+	err := r.retryContended(ctx, func() error {
 		return r.blobs.CompleteParts(ctx, s.key, s.stored(), func(parts []direct.Part) error {
 			refused = s.checkParts(parts)
 			return refused

@@ -26,7 +26,7 @@ func (r *Registry) ExpireUploads(ctx context.Context, limit int) (Expired, error
 		after := "" // what failed is passed by
 		for page := (Page{More: true}); page.More; {
 			var err error
-			page, err = r.query(ctx, Query{PK: sessionPartition(shard), After: after, Limit: min(limit-e.total()+1, MaxPage)})
+			page, err = r.meta.Query(ctx, Query{PK: sessionPartition(shard), After: after, Limit: min(limit-e.total()+1, MaxPage)})
 			if err != nil {
 				return e, errors.Join(append(failed, fmt.Errorf("read list of uploads: %w", err))...)
 			}
@@ -66,7 +66,7 @@ func (r *Registry) expire(ctx context.Context, entry Row, e *Expired) error {
 
 func (r *Registry) expireOne(ctx context.Context, entry Row, e *Expired) (count *int, err error) {
 	key := entry.Attrs.text(attrKey)
-	rows, err := r.get(ctx, objectKey(key))
+	rows, err := r.meta.Get(ctx, objectKey(key))
 	if err != nil {
 		return nil, fmt.Errorf("read upload session: %w", err)
 	}
@@ -74,7 +74,7 @@ func (r *Registry) expireOne(ctx context.Context, entry Row, e *Expired) (count 
 	var used *usedError
 	switch {
 	case errors.As(err, &used):
-		err = r.transact(ctx, Write{Key: entry.Key, Op: Delete}, r.sessionReview(key, used.expires))
+		err = r.meta.Transact(ctx, "", Write{Key: entry.Key, Op: Delete}, r.sessionReview(key, used.expires))
 		return &e.Kept, wrap("defer expiry", err)
 	case errors.Is(err, errEnded):
 		count, err = &e.Done, nil
@@ -87,7 +87,7 @@ func (r *Registry) expireOne(ctx context.Context, entry Row, e *Expired) (count 
 	if err != nil {
 		return nil, fmt.Errorf("drop what an upload stored: %w", err)
 	}
-	_, err = r.update(ctx, Write{Key: entry.Key, Op: Delete})
+	_, err = r.meta.Update(ctx, Write{Key: entry.Key, Op: Delete})
 	return count, wrap("take upload off the list", err)
 }
 

@@ -43,7 +43,7 @@ func (r *Registry) soundBy(ctx context.Context, key string, d oci.Digest, size i
 // stat is Blobs.Stat, repeated after faults.
 func (r *Registry) stat(ctx context.Context, key string, sum bool) (size int64, sha256 oci.Digest, err error) {
 	var answer error
-	err = r.try(ctx, func() (err error) {
+	err = r.retry(ctx, func() (err error) {
 		size, sha256, err = r.blobs.Stat(ctx, key, sum)
 		if errors.Is(err, ErrNoContent) || errors.Is(err, ErrEncoded) {
 			answer, err = err, nil
@@ -61,9 +61,8 @@ func (r *Registry) stat(ctx context.Context, key string, sum bool) (size int64, 
 // own.
 func (r *Registry) heal(ctx context.Context, c commit, lost string) (done bool, err error) {
 	writes := append(r.place(c, c.key, Equal(attrKey, lost)), c.keyRow(stateLive))
-	err = r.transact(ctx, append(writes, r.abandon(lost)...)...)
-	var conflict *Conflict
-	if errors.As(err, &conflict) {
+	err = r.meta.Transact(ctx, "", append(writes, r.abandon(lost)...)...)
+	if asConflict(err) != nil {
 		return false, nil
 	}
 	if err != nil {
@@ -89,7 +88,7 @@ func (r *Registry) abandon(key string) []Write {
 func (r *Registry) relink(ctx context.Context, d oci.Digest, key string) error {
 	q := Query{PK: blobPartition(d), Prefix: linkPrefix, Limit: MaxTransact - 1}
 	for contended := 0; contended < maxContended; {
-		page, err := r.query(ctx, q)
+		page, err := r.meta.Query(ctx, q)
 		if err != nil {
 			return fmt.Errorf("read links: %w", err)
 		}
@@ -100,13 +99,13 @@ func (r *Registry) relink(ctx context.Context, d oci.Digest, key string) error {
 			}
 		}
 		if len(writes) > 1 {
-			err = r.transact(ctx, writes...)
+			err = r.meta.Transact(ctx, "", writes...)
 		}
-		var conflict *Conflict
+		conflict := asConflict(err)
 		switch {
-		case errors.As(err, &conflict) && conflict.old(0) != nil:
+		case conflict != nil && conflict.found(0) != nil:
 			return nil
-		case errors.As(err, &conflict):
+		case conflict != nil:
 			contended++ // a link was deleted or pushed again: look again
 			continue
 		case err != nil:

@@ -72,7 +72,7 @@ func finds(way, how int) int {
 
 func (v *vandal) loses(times, hows int) func(context.Context, *Registry) error {
 	return func(_ context.Context, r *Registry) error {
-		names, _ := r.meta.(simMetadata)
+		names, _ := r.meta.(retrying).Metadata.(simMetadata)
 		for range times {
 			_ = names.turn("lose", func() error {
 				keys := v.s.world.liveKeys()

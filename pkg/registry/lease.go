@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"errors"
 
 	"github.com/pierless/pierless/pkg/oci"
 	"golang.org/x/sync/errgroup"
@@ -23,9 +22,8 @@ func (r *Registry) old(row Attrs) bool {
 
 // touch renews the lease of a link, if it is still there.
 func (r *Registry) touch(ctx context.Context, link Key) (there bool, err error) {
-	_, err = r.update(ctx, Write{Key: link, Op: Set, If: Exists(), Attrs: Attrs{attrState: stateLive, attrTouched: r.now()}})
-	var conflict *Conflict
-	if errors.As(err, &conflict) {
+	_, err = r.meta.Update(ctx, Write{Key: link, Op: Set, If: Exists(), Attrs: Attrs{attrState: stateLive, attrTouched: r.now()}})
+	if asConflict(err) != nil {
 		return false, nil
 	}
 	return err == nil, wrap("touch blob link", err)

@@ -20,7 +20,7 @@ func (r *Registry) Tags(ctx context.Context, repo, last string, n int) (List, er
 	if err != nil || len(list.Names) > 0 {
 		return list, err
 	}
-	rows, err := r.get(ctx, repositoryKey(repo))
+	rows, err := r.meta.Get(ctx, repositoryKey(repo))
 	if err != nil {
 		return List{}, fmt.Errorf("read catalog row: %w", err)
 	}
@@ -41,7 +41,7 @@ func (r *Registry) list(ctx context.Context, partition, last string, n int) (Lis
 	if n <= 0 {
 		return list, nil
 	}
-	page, err := r.query(ctx, Query{PK: partition, After: last, Limit: min(n, MaxPage)})
+	page, err := r.meta.Query(ctx, Query{PK: partition, After: last, Limit: min(n, MaxPage)})
 	if err != nil {
 		return List{}, fmt.Errorf("list: %w", err)
 	}

@@ -23,7 +23,7 @@ func (r *Registry) FindManifest(ctx context.Context, repo string, ref oci.Refere
 	}
 	seen := ""
 	for range maxContended {
-		rows, err := r.get(ctx, tagKey(repo, ref.Tag))
+		rows, err := r.meta.Get(ctx, tagKey(repo, ref.Tag))
 		if err != nil {
 			return Manifest{}, fmt.Errorf("read tag: %w", err)
 		}
@@ -51,7 +51,7 @@ func (r *Registry) FindManifest(ctx context.Context, repo string, ref oci.Refere
 }
 
 func (r *Registry) findByDigest(ctx context.Context, repo string, ref oci.Reference) (Manifest, error) {
-	rows, err := r.get(ctx, contentKey(repo, ref.Digest))
+	rows, err := r.meta.Get(ctx, contentKey(repo, ref.Digest))
 	if err != nil {
 		return Manifest{}, fmt.Errorf("read manifest: %w", err)
 	}

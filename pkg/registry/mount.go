@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/pierless/pierless/pkg/oci"
@@ -27,13 +26,13 @@ func (r *Registry) MountBlob(ctx context.Context, repo string, d oci.Digest, fro
 // mountSource finds the link to copy; a Row with nil Attrs where there is none.
 func (r *Registry) mountSource(ctx context.Context, d oci.Digest, from string) (Row, error) {
 	if from != "" {
-		rows, err := r.get(ctx, linkKey(from, d))
+		rows, err := r.meta.Get(ctx, linkKey(from, d))
 		if err != nil {
 			return Row{}, fmt.Errorf("read mount source: %w", err)
 		}
 		return rows[0], nil
 	}
-	page, err := r.query(ctx, Query{PK: blobPartition(d), Prefix: linkPrefix, Limit: 1})
+	page, err := r.meta.Query(ctx, Query{PK: blobPartition(d), Prefix: linkPrefix, Limit: 1})
 	if err != nil {
 		return Row{}, fmt.Errorf("find mount source: %w", err)
 	}
@@ -49,11 +48,10 @@ func (r *Registry) mountLink(ctx context.Context, repo string, d oci.Digest, sou
 		return r.touch(ctx, source.Key)
 	}
 	key := source.Attrs.text(attrKey)
-	err = r.transact(ctx, append(
+	err = r.meta.Transact(ctx, "", append(
 		r.place(commit{repo: repo, digest: d, size: source.Attrs.number(attrSize)}, key, Equal(attrKey, key)),
 		Write{Key: source.Key, Op: Check, If: Exists()})...)
-	var conflict *Conflict
-	if errors.As(err, &conflict) {
+	if asConflict(err) != nil {
 		return false, nil // the source has just gone
 	}
 	return err == nil, wrap("mount blob", err)

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 )
@@ -39,19 +38,17 @@ func partsFor(length int64) int64 {
 // extension changes the nonce that the next write of the session must require: a
 // repetition of this write, however late, changes nothing.
 func (r *Registry) extend(ctx context.Context, s *session) (first, count int64, err error) {
-	nonce := r.nonce()
-	row, err := r.updateAs(ctx, nonce, Write{
+	row, err := r.meta.Update(ctx, Write{
 		Key: objectKey(s.key), Op: Set, If: Equal(attrWrite, s.nonce), Add: map[string]int64{attrNext: claimParts},
 		Attrs: Attrs{attrExpires: r.sessionEnd()}, // it may take long from here
 	})
-	var conflict *Conflict
-	if errors.As(err, &conflict) {
+	if conflict := asConflict(err); conflict != nil {
 		return 0, 0, r.lostClaim(conflict, s.row.text(attrRepo))
 	}
 	if err != nil {
 		return 0, 0, fmt.Errorf("extend claim on upload session: %w", err)
 	}
-	s.nonce = nonce
+	s.nonce = row.Attrs.text(attrWrite)
 	return row.Attrs.number(attrNext) - claimParts, claimParts, nil
 }
 
@@ -63,11 +60,10 @@ func (r *Registry) giveBack(ctx context.Context, s *session, unused int64) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackTime)
 	defer cancel()
-	_, err := r.update(ctx, Write{
+	_, err := r.meta.Update(ctx, Write{
 		Key: objectKey(s.key), Op: Set, If: Equal(attrWrite, s.nonce), Add: map[string]int64{attrNext: -unused},
 	})
-	var conflict *Conflict
-	if !errors.As(err, &conflict) { // else another request has taken over
+	if asConflict(err) == nil { // else another request has taken over
 		r.cleanUp("part numbers of a chunk", s.key, err)
 	}
 }

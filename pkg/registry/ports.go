@@ -227,6 +227,21 @@ func (c *Conflict) Error() string {
 	return fmt.Sprintf("%d of %d conditions do not hold", failed, len(c.Old))
 }
 
+// found returns the row that a write of a failed transaction met, nil if its
+// condition held.
+func (c *Conflict) found(i int) *Row {
+	if i >= len(c.Old) {
+		return nil
+	}
+	return c.Old[i]
+}
+
+// asConflict returns the *Conflict in an error, nil if there is none.
+func asConflict(err error) *Conflict {
+	conflict, _ := errors.AsType[*Conflict](err)
+	return conflict
+}
+
 // ErrContended is returned where another write to the same row was under way, or
 // the store asks for fewer requests. Nothing was changed; a later try may succeed.
 // After any error that is neither ErrContended nor a *Conflict, a write may have
@@ -242,12 +257,3 @@ var (
 	// ErrFull: there is no room for what was to be stored.
 	ErrFull = errors.New("the store is full")
 )
-
-// old returns the row that a write of a failed transaction met, nil if its
-// condition held.
-func (c *Conflict) old(i int) *Row {
-	if i >= len(c.Old) {
-		return nil
-	}
-	return c.Old[i]
-}

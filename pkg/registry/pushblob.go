@@ -39,20 +39,20 @@ func (r *Registry) pushSmall(ctx context.Context, repo string, d oci.Digest, con
 		_, key := r.newUpload()
 		nonce := r.nonce()
 		c := commit{repo: repo, digest: d, size: int64(len(content)), key: key, rowIf: Equal(attrWrite, nonce)}
-		err := r.transactAs(ctx, nonce, slices.Concat(look, r.opening(key, r.openRow(repo)))...)
-		var conflict *Conflict
+		err := r.meta.Transact(ctx, nonce, slices.Concat(look, r.opening(key, r.openRow(repo)))...)
+		conflict := asConflict(err)
 		switch {
 		case err == nil:
-			if err := r.try(ctx, func() error { return r.putOnce(ctx, key, content) }); err != nil {
+			if err := r.retry(ctx, func() error { return r.putOnce(ctx, key, content) }); err != nil {
 				return fmt.Errorf("store blob: %w", err)
 			}
 			return r.commit(ctx, c)
-		case !errors.As(err, &conflict):
+		case conflict == nil:
 			return fmt.Errorf("open upload session: %w", err)
-		case look == nil || conflict.old(0) == nil:
+		case look == nil || conflict.found(0) == nil:
 			continue // the key is an earlier try's, whose answer was lost
 		}
-		existing := conflict.old(0).Attrs.text(attrKey)
+		existing := conflict.found(0).Attrs.text(attrKey)
 		sound, err := r.sound(ctx, existing, d, c.size)
 		if err != nil {
 			return err

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/pierless/pierless/pkg/oci"
@@ -111,9 +110,8 @@ func (r *Registry) pushManifest(ctx context.Context, p manifestPush) (done bool,
 	if err != nil {
 		return false, err
 	}
-	err = r.transact(ctx, writes...)
-	var conflict *Conflict
-	if errors.As(err, &conflict) {
+	err = r.meta.Transact(ctx, "", writes...)
+	if asConflict(err) != nil {
 		r.dropUnnamed(ctx, key)
 		return false, nil
 	}
@@ -127,12 +125,12 @@ func (r *Registry) announce(ctx context.Context, p manifestPush) (Attrs, error) 
 	attrs := Attrs{attrState: statePending, attrRefs: p.refs, attrTouched: r.now()}
 	cond := Absent()
 	for range maxContended {
-		row, err := r.update(ctx, Write{Key: manifestKey(p.repo, p.digest), Op: Put, If: cond, Attrs: attrs})
-		var conflict *Conflict
-		if !errors.As(err, &conflict) {
+		row, err := r.meta.Update(ctx, Write{Key: manifestKey(p.repo, p.digest), Op: Put, If: cond, Attrs: attrs})
+		conflict := asConflict(err)
+		if conflict == nil {
 			return row.Attrs, wrap("announce manifest", err)
 		}
-		old := conflict.old(0).Attrs
+		old := conflict.found(0).Attrs
 		switch {
 		case old == nil:
 			cond = Absent()
@@ -208,7 +206,7 @@ func (r *Registry) healManifest(ctx context.Context, p manifestPush, old string)
 // write of that key's row.
 func (r *Registry) storeManifest(ctx context.Context, p manifestPush) (key string, live Write, err error) {
 	_, key = r.newUpload()
-	err = r.try(ctx, func() error { return r.putOnce(ctx, key, p.Content) })
+	err = r.retry(ctx, func() error { return r.putOnce(ctx, key, p.Content) })
 	return key, Write{Key: objectKey(key), Op: Put, If: Absent(), Attrs: Attrs{
 		attrState: stateLive, attrRepo: p.repo, attrDigest: string(p.digest), attrSize: int64(len(p.Content)),
 	}}, wrap("store manifest", err)
@@ -256,7 +254,7 @@ func (r *Registry) dropUnnamed(ctx context.Context, key string) {
 	if key == "" {
 		return
 	}
-	_, err := r.update(ctx, Write{Key: objectKey(key), Op: Put, If: Absent(), Attrs: Attrs{attrState: stateDead}})
+	_, err := r.meta.Update(ctx, Write{Key: objectKey(key), Op: Put, If: Absent(), Attrs: Attrs{attrState: stateDead}})
 	if err == nil {
 		err = r.blobs.Delete(ctx, key)
 	}

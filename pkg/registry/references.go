@@ -19,7 +19,7 @@ func (r *Registry) checkReferences(ctx context.Context, p manifestPush) error {
 	if len(keys) == 0 {
 		return nil
 	}
-	rows, err := r.get(ctx, keys...)
+	rows, err := r.meta.Get(ctx, keys...)
 	if err != nil {
 		return fmt.Errorf("read references: %w", err)
 	}
@@ -103,7 +103,7 @@ func unknownReference(ref reference) *oci.Error {
 // of the manifest's transaction, in which it would meet every other push.
 func (r *Registry) catalogue(ctx context.Context, row Row) error {
 	if row.Attrs == nil {
-		if _, err := r.update(ctx, Write{Key: row.Key, Op: Set, Attrs: Attrs{attrTouched: r.now()}}); err != nil {
+		if _, err := r.meta.Update(ctx, Write{Key: row.Key, Op: Set, Attrs: Attrs{attrTouched: r.now()}}); err != nil {
 			return fmt.Errorf("write catalog row: %w", err)
 		}
 	}

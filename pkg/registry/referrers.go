@@ -42,7 +42,7 @@ func (r *Registry) Referrers(ctx context.Context, repo string, subject oci.Diges
 	if artifactType != "" {
 		q.Prefix = artifactTypePrefix(artifactType)
 	}
-	page, err := r.query(ctx, q)
+	page, err := r.meta.Query(ctx, q)
 	if err != nil {
 		return Referrers{}, fmt.Errorf("list referrers: %w", err)
 	}

@@ -62,9 +62,10 @@ type Options struct {
 // Registry is the rules over the two ports. It holds no state that another
 // process would miss, only caches of what cannot change.
 type Registry struct {
-	meta  Metadata
+	meta  Metadata // retrying
 	blobs Blobs
 	opts  Options
+	retrier
 
 	manifests *lru.Cache[oci.Digest, []byte] // bytes by digest; a row read proves that they live
 	known     *lru.Cache[string, struct{}]   // repositories with a catalog row
@@ -90,7 +91,8 @@ func New(meta Metadata, blobs Blobs, opts Options) *Registry {
 	if opts.Sleep == nil {
 		opts.Sleep = sleep
 	}
-	r := &Registry{meta: meta, blobs: blobs, opts: opts}
+	r := &Registry{blobs: blobs, opts: opts, retrier: retrier{clock: opts.Now, sleep: opts.Sleep}}
+	r.meta = retrying{Metadata: meta, retrier: r.retrier, nonce: r.nonce}
 	r.manifests, _ = lru.New[oci.Digest, []byte](cachedManifests) // fails only for a size below 1
 	r.known, _ = lru.New[string, struct{}](knownRepositories)
 	return r

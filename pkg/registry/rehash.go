@@ -84,7 +84,7 @@ func (r *Registry) readAt(ctx context.Context, key string, offset, length int64)
 	done := make(chan stretch, 1)
 	go func() {
 		var p stretch
-		p.err = r.try(ctx, func() (err error) {
+		p.err = r.retry(ctx, func() (err error) {
 			p.content, err = r.readOnce(ctx, key, offset, length)
 			return err
 		})

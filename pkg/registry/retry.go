@@ -3,11 +3,12 @@ package registry
 import (
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"time"
 )
 
-// Tries of one write. With the pauses of pause, contention has about two seconds
+// Tries of one call. With the pauses of pause, contention has about two seconds
 // to pass; another fault is the adapter's to retry first. If that took patience, the
 // store is not tried again: a client waits for the answer.
 const (
@@ -16,22 +17,28 @@ const (
 	patience     = 2 * time.Second
 )
 
-// try repeats f while the store says that another write is in the way, and a few
-// times after faults. f must be safe to repeat.
-func (r *Registry) try(ctx context.Context, f func() error) error {
+// retrier repeats calls to the ports.
+type retrier struct {
+	clock func() time.Time
+	sleep func(context.Context, time.Duration) error
+}
+
+// retry repeats f while the store reports that another write is in the way, and a few
+// times after faults. f must be safe to repeat. A *Conflict is an answer and ends it.
+func (r retrier) retry(ctx context.Context, f func() error) error {
 	contended, faults := 0, 0
-	began := r.opts.Now()
+	began := r.clock()
 	for {
 		err := f()
-		var conflict *Conflict
+		conflict := asConflict(err)
 		switch {
-		case err == nil, errors.As(err, &conflict):
+		case err == nil, conflict != nil:
 			return err
 		case ctx.Err() != nil:
 			return errors.Join(context.Cause(ctx), err)
 		case errors.Is(err, ErrContended):
 			contended++
-		case errors.Is(err, ErrUnavailable) && r.opts.Now().Sub(began) >= patience:
+		case errors.Is(err, ErrUnavailable) && r.clock().Sub(began) >= patience:
 			return err
 		default:
 			faults++
@@ -45,10 +52,10 @@ func (r *Registry) try(ctx context.Context, f func() error) error {
 	}
 }
 
-// uncontended repeats f while another write is in its way, and after no other error.
-func (r *Registry) uncontended(ctx context.Context, f func() error) error {
+// retryContended repeats f while another write is in its way, and after no other error.
+func (r retrier) retryContended(ctx context.Context, f func() error) error {
 	var last error
-	err := r.try(ctx, func() error {
+	err := r.retry(ctx, func() error {
 		if last = f(); errors.Is(last, ErrContended) {
 			return last
 		}
@@ -62,9 +69,8 @@ func (r *Registry) uncontended(ctx context.Context, f func() error) error {
 
 // pause sleeps for a random time that grows with the number of tries, from at
 // most 10 ms to at most 640 ms.
-func (r *Registry) pause(ctx context.Context, tries int) error {
-	limit := 5 * time.Millisecond << min(tries, 7)
-	return r.opts.Sleep(ctx, rand.N(limit))
+func (r retrier) pause(ctx context.Context, tries int) error {
+	return r.sleep(ctx, rand.N(5*time.Millisecond<<min(tries, 7)))
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -78,66 +84,82 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func (r *Registry) get(ctx context.Context, keys ...Key) (rows []Row, err error) {
-	err = r.try(ctx, func() (err error) {
-		rows, err = r.meta.Get(ctx, keys...)
+// retrying is the Metadata that the rules use. It repeats calls, and makes writes safe
+// to repeat by giving each its nonce: a write that meets a row with its own nonce was
+// applied before, and only its answer was lost.
+type retrying struct {
+	Metadata
+	retrier
+	nonce func() string
+}
+
+// Get implements Metadata.
+func (m retrying) Get(ctx context.Context, keys ...Key) (rows []Row, err error) {
+	err = m.retry(ctx, func() (err error) {
+		rows, err = m.Metadata.Get(ctx, keys...)
 		return err
 	})
 	return rows, err
 }
 
-func (r *Registry) query(ctx context.Context, q Query) (page Page, err error) {
-	err = r.try(ctx, func() (err error) {
-		page, err = r.meta.Query(ctx, q)
+// Query implements Metadata.
+func (m retrying) Query(ctx context.Context, q Query) (page Page, err error) {
+	err = m.retry(ctx, func() (err error) {
+		page, err = m.Metadata.Query(ctx, q)
 		return err
 	})
 	return page, err
 }
 
-// update applies one write under a fresh nonce. A write that turns out to be
-// there already, because an earlier answer was lost, is a success.
-func (r *Registry) update(ctx context.Context, w Write) (Row, error) {
-	nonce := r.nonce()
-	return r.updateAs(ctx, nonce, w)
-}
-
-func (r *Registry) updateAs(ctx context.Context, nonce string, w Write) (row Row, err error) {
-	w = stamped(w, nonce)
-	err = r.try(ctx, func() (err error) {
-		row, err = r.meta.Update(ctx, w)
-		var conflict *Conflict
-		if errors.As(err, &conflict) && conflict.Old[0] != nil && conflict.Old[0].Attrs.text(attrWrite) == nonce {
-			row, err = *conflict.Old[0], nil
+// Update implements Metadata. A caller that must know the nonce even after an error sets
+// attrWrite itself.
+func (m retrying) Update(ctx context.Context, w Write) (row Row, err error) {
+	if w.Attrs[attrWrite] == nil {
+		w = stamped(w, m.nonce())
+	}
+	err = m.retry(ctx, func() (err error) {
+		row, err = m.Metadata.Update(ctx, w)
+		if own := ownRow(err, w); own != nil {
+			row, err = *own, nil
 		}
 		return err
 	})
 	return row, err
 }
 
-// transact applies all writes under one nonce, which is also the token that makes
-// a repetition harmless.
-func (r *Registry) transact(ctx context.Context, writes ...Write) error {
-	return r.transactAs(ctx, r.nonce(), writes...)
+// ownRow returns the row that a failed write met if the write itself left it there.
+func ownRow(err error, w Write) *Row {
+	conflict := asConflict(err)
+	if conflict == nil || w.Attrs[attrWrite] == nil {
+		return nil
+	}
+	if met := conflict.found(0); met != nil && met.Attrs[attrWrite] == w.Attrs[attrWrite] {
+		return met
+	}
+	return nil
 }
 
-func (r *Registry) transactAs(ctx context.Context, nonce string, writes ...Write) error {
+// Transact implements Metadata. The token is also the nonce of every write; an empty
+// one is replaced by a fresh nonce.
+func (m retrying) Transact(ctx context.Context, token string, writes ...Write) error {
+	if token == "" {
+		token = m.nonce()
+	}
 	all := make([]Write, len(writes))
 	for i, w := range writes {
-		all[i] = stamped(w, nonce)
+		all[i] = stamped(w, token)
 	}
-	return r.try(ctx, func() error { return r.meta.Transact(ctx, nonce, all...) })
+	return m.retry(ctx, func() error { return m.Metadata.Transact(ctx, token, all...) })
 }
 
-// stamped gives a write its nonce.
+// stamped gives a write that leaves attributes its nonce.
 func stamped(w Write, nonce string) Write {
 	if w.Op != Set && w.Op != Put {
 		return w
 	}
-	attrs := make(Attrs, len(w.Attrs)+1)
-	for name, value := range w.Attrs {
-		attrs[name] = value
+	if w.Attrs = maps.Clone(w.Attrs); w.Attrs == nil {
+		w.Attrs = Attrs{}
 	}
-	attrs[attrWrite] = nonce
-	w.Attrs = attrs
+	w.Attrs[attrWrite] = nonce
 	return w
 }

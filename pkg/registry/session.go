@@ -60,24 +60,23 @@ func (r *Registry) sessionReview(key string, expires int64) Write {
 // anything, and gets no part numbers in common with this claim. So a request
 // that hangs, or was given up by its client, blocks nobody.
 func (r *Registry) claim(ctx context.Context, repo, id string, c Chunk) (session, error) {
-	s := session{key: uploadKey(id), nonce: r.nonce()}
+	s := session{key: uploadKey(id)}
 	parts := partsFor(c.Length)
 	conds := []Cond{Equal(attrState, stateOpen), Equal(attrRepo, repo), Greater(attrExpires, r.now())}
 	if c.Offset >= 0 {
 		conds = append(conds, Equal(attrOffset, c.Offset))
 	}
-	row, err := r.updateAs(ctx, s.nonce, Write{
+	row, err := r.meta.Update(ctx, Write{
 		Key: objectKey(s.key), Op: Set, If: All(conds...), Add: map[string]int64{attrNext: parts},
 		Attrs: Attrs{attrExpires: r.sessionEnd()}, // it may take long from here
 	})
-	var conflict *Conflict
-	if errors.As(err, &conflict) {
+	if conflict := asConflict(err); conflict != nil {
 		return session{}, r.refuseClaim(conflict, repo, id)
 	}
 	if err != nil {
 		return session{}, fmt.Errorf("claim upload session: %w", err)
 	}
-	s.row = row.Attrs
+	s.row, s.nonce = row.Attrs, row.Attrs.text(attrWrite)
 	s.before = Stored{Size: row.Attrs.number(attrOffset), State: row.Attrs.bytes(attrStored)}
 	s.claim = Claim{Nonce: s.nonce, First: row.Attrs.number(attrNext) - parts, Count: parts}
 	s.hashes, err = loadHashes(row.Attrs)
@@ -85,7 +84,7 @@ func (r *Registry) claim(ctx context.Context, repo, id string, c Chunk) (session
 }
 
 func (r *Registry) refuseClaim(conflict *Conflict, repo, id string) error {
-	old := conflict.old(0).Attrs
+	old := conflict.found(0).Attrs
 	if err := r.checkOpen(old, repo); err != nil {
 		if done := old.digest(attrDigest); done != "" && old.text(attrRepo) == repo {
 			return &endedError{digest: done, error: err}
@@ -106,7 +105,7 @@ func (r *Registry) checkOpen(attrs Attrs, repo string) error {
 
 // lostClaim says what became of a session while this request held a claim on it.
 func (r *Registry) lostClaim(conflict *Conflict, repo string) error {
-	if old := conflict.old(0); old != nil {
+	if old := conflict.found(0); old != nil {
 		if err := r.checkOpen(old.Attrs, repo); err != nil {
 			return err
 		}
@@ -116,7 +115,7 @@ func (r *Registry) lostClaim(conflict *Conflict, repo string) error {
 
 // cancel ends a session that is open, and returns what it was.
 func (r *Registry) cancel(ctx context.Context, repo, key string) (ended Attrs, err error) {
-	rows, err := r.get(ctx, objectKey(key))
+	rows, err := r.meta.Get(ctx, objectKey(key))
 	if err != nil {
 		return nil, fmt.Errorf("read upload session: %w", err)
 	}
@@ -130,14 +129,14 @@ func (r *Registry) endSession(ctx context.Context, key string, row Attrs, check 
 		if err := check(row); err != nil {
 			return row, err
 		}
-		_, err := r.update(ctx, Write{
+		_, err := r.meta.Update(ctx, Write{
 			Key: objectKey(key), Op: Put, If: Equal(attrWrite, row.text(attrWrite)), Attrs: deadSession(row),
 		})
-		var conflict *Conflict
-		if !errors.As(err, &conflict) {
+		conflict := asConflict(err)
+		if conflict == nil {
 			return row, wrap("end upload", err)
 		}
-		row = conflict.old(0).Attrs
+		row = conflict.found(0).Attrs
 	}
 	return nil, fmt.Errorf("end upload: %w", ErrContended)
 }
@@ -156,7 +155,7 @@ func (r *Registry) forget(ctx context.Context, key string, row Attrs) error {
 	if err := r.drop(ctx, key, row); err != nil || row.bytes(attrStored) == nil {
 		return err
 	}
-	_, err := r.update(ctx, Write{ // dead is final: the condition only says so
+	_, err := r.meta.Update(ctx, Write{ // dead is final: the condition only says so
 		Key: objectKey(key), Op: Put, If: Equal(attrState, stateDead),
 		Attrs: Attrs{attrState: stateDead, attrRepo: row.text(attrRepo)},
 	})
@@ -178,7 +177,7 @@ func (r *Registry) discard(ctx context.Context, key string, ended Attrs) error {
 // spoil ends a session whose key holds content that nobody can name, if its row is
 // still as it was.
 func (r *Registry) spoil(ctx context.Context, key string, row Attrs) {
-	_, err := r.update(ctx, Write{
+	_, err := r.meta.Update(ctx, Write{
 		Key: objectKey(key), Op: Put, If: Equal(attrWrite, row.text(attrWrite)),
 		Attrs: Attrs{attrState: stateDead, attrRepo: row.text(attrRepo)},
 	})

@@ -24,7 +24,7 @@ func (sw sweeper) sweep(ctx context.Context, r *Registry) error {
 func (sw sweeper) pass(ctx context.Context, r *Registry) error {
 	for _, name := range sw.blobs {
 		d := oci.SHA256.FromBytes([]byte(name))
-		page, err := r.query(ctx, Query{PK: blobPartition(d), Limit: MaxPage})
+		page, err := r.meta.Query(ctx, Query{PK: blobPartition(d), Limit: MaxPage})
 		if err != nil {
 			return err
 		}
@@ -40,9 +40,8 @@ func (sw sweeper) pass(ctx context.Context, r *Registry) error {
 // candidate condemns, looks, and then deletes or restores.
 func (sw sweeper) candidate(ctx context.Context, r *Registry, d oci.Digest, row Row) error {
 	old := All(Equal(attrState, stateLive), Less(attrTouched, r.now()-simGrace.Milliseconds()))
-	condemned, err := r.update(ctx, Write{Key: row.Key, Op: Set, If: old, Attrs: Attrs{attrState: stateCondemned}})
-	var conflict *Conflict
-	if errors.As(err, &conflict) {
+	condemned, err := r.meta.Update(ctx, Write{Key: row.Key, Op: Set, If: old, Attrs: Attrs{attrState: stateCondemned}})
+	if asConflict(err) != nil {
 		return nil
 	}
 	if err != nil {
@@ -60,13 +59,13 @@ func (sw sweeper) candidate(ctx context.Context, r *Registry, d oci.Digest, row 
 	if needed {
 		w = Write{Key: row.Key, Op: Set, If: mine, Attrs: Attrs{attrState: stateLive}}
 	}
-	_, err = r.update(ctx, w)
+	_, err = r.meta.Update(ctx, w)
 	return ignoreConflict(err)
 }
 
 // needed asks the manifests of a repository; pending ones count while fresh.
 func (sw sweeper) needed(ctx context.Context, r *Registry, repo string, d oci.Digest) (bool, error) {
-	page, err := r.query(ctx, Query{PK: manifestKey(repo, d).PK, Limit: MaxPage})
+	page, err := r.meta.Query(ctx, Query{PK: manifestKey(repo, d).PK, Limit: MaxPage})
 	if err != nil {
 		return false, err
 	}
@@ -83,7 +82,7 @@ func (sw sweeper) needed(ctx context.Context, r *Registry, repo string, d oci.Di
 			if !stale {
 				return true, nil
 			}
-			_, err := r.update(ctx, Write{Key: row.Key, Op: Delete, If: Equal(attrWrite, row.Attrs.text(attrWrite))})
+			_, err := r.meta.Update(ctx, Write{Key: row.Key, Op: Delete, If: Equal(attrWrite, row.Attrs.text(attrWrite))})
 			if err != nil {
 				return true, ignoreConflict(err) // not dropped: it counts
 			}
@@ -93,16 +92,16 @@ func (sw sweeper) needed(ctx context.Context, r *Registry, repo string, d oci.Di
 }
 
 func (sw sweeper) blob(ctx context.Context, r *Registry, d oci.Digest, row Row, mine Cond) error {
-	links, err := r.query(ctx, Query{PK: row.Key.PK, Prefix: linkPrefix, Limit: 1})
+	links, err := r.meta.Query(ctx, Query{PK: row.Key.PK, Prefix: linkPrefix, Limit: 1})
 	if err != nil {
 		return err
 	}
 	if len(links.Rows) > 0 {
-		_, err := r.update(ctx, Write{Key: row.Key, Op: Set, If: mine, Attrs: Attrs{attrState: stateLive}})
+		_, err := r.meta.Update(ctx, Write{Key: row.Key, Op: Set, If: mine, Attrs: Attrs{attrState: stateLive}})
 		return ignoreConflict(err)
 	}
 	key := row.Attrs.text(attrKey)
-	err = r.transact(ctx,
+	err = r.meta.Transact(ctx, "",
 		Write{Key: row.Key, Op: Delete, If: All(mine, Equal(attrKey, key))},
 		Write{Key: objectKey(key), Op: Put, Attrs: Attrs{attrState: stateDead}})
 	if err != nil {
@@ -112,8 +111,7 @@ func (sw sweeper) blob(ctx context.Context, r *Registry, d oci.Digest, row Row, 
 }
 
 func ignoreConflict(err error) error {
-	var conflict *Conflict
-	if errors.As(err, &conflict) {
+	if asConflict(err) != nil {
 		return nil
 	}
 	return err

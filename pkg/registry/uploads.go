@@ -35,7 +35,7 @@ func (r *Registry) StartUpload(ctx context.Context, repo string, algorithm oci.A
 	if err := newHashes(algorithm).save(attrs); err != nil {
 		return Upload{}, err
 	}
-	if err := r.transact(ctx, r.opening(key, attrs)...); err != nil {
+	if err := r.meta.Transact(ctx, "", r.opening(key, attrs)...); err != nil {
 		return Upload{}, fmt.Errorf("open upload session: %w", err)
 	}
 	return Upload{ID: id}, nil
@@ -43,7 +43,7 @@ func (r *Registry) StartUpload(ctx context.Context, repo string, algorithm oci.A
 
 // UploadStatus says how far an upload has come. The error is BLOB_UPLOAD_UNKNOWN.
 func (r *Registry) UploadStatus(ctx context.Context, repo, id string) (Upload, error) {
-	rows, err := r.get(ctx, objectKey(uploadKey(id)))
+	rows, err := r.meta.Get(ctx, objectKey(uploadKey(id)))
 	if err != nil {
 		return Upload{}, fmt.Errorf("read upload session: %w", err)
 	}
@@ -77,12 +77,11 @@ func (r *Registry) AppendUpload(ctx context.Context, repo, id string, c Chunk) (
 	}
 	// The offset keeps out a repetition of this write that arrives after one of the
 	// claim's: later chunks would be lost.
-	_, err = r.update(ctx, Write{
+	_, err = r.meta.Update(ctx, Write{
 		Key: objectKey(s.key), Op: Set, If: All(Equal(attrWrite, s.nonce), Equal(attrOffset, s.before.Size)),
 		Attrs: attrs, Add: map[string]int64{attrNext: -stored.Unused},
 	})
-	var conflict *Conflict
-	if errors.As(err, &conflict) {
+	if conflict := asConflict(err); conflict != nil {
 		r.cleanUp("chunk that lost its upload", s.key, r.blobs.Discard(ctx, s.key, stored, s.before))
 		return Upload{}, r.lostClaim(conflict, repo)
 	}

@@ -54,17 +54,17 @@ func (r *Registry) awaitVerification(ctx context.Context, s directSession) (dire
 		return direct.Upload{}, err
 	}
 	for range maxContended {
-		row, err := r.update(ctx, Write{
+		row, err := r.meta.Update(ctx, Write{
 			Key: objectKey(s.key), Op: Set, If: Equal(attrWrite, s.row.text(attrWrite)), Attrs: attrs,
 		})
-		var conflict *Conflict
-		if !errors.As(err, &conflict) {
+		conflict := asConflict(err)
+		if conflict == nil {
 			s.row = row.Attrs
 			return s.upload(), wrap("record completion", err)
 		}
 		// A twin of this request did it, a request for parts renewed the upload, or it
 		// was ended.
-		s.row = conflict.old(0).Attrs
+		s.row = conflict.found(0).Attrs
 		if err := r.checkDirect(s, s.row.text(attrRepo)); err != nil {
 			return direct.Upload{}, err
 		}
@@ -80,21 +80,21 @@ func (r *Registry) awaitVerification(ctx context.Context, s directSession) (dire
 func (r *Registry) claimVerification(ctx context.Context, s *directSession, repo string) (nonce string, err error) {
 	nonce = r.nonce()
 	// Only an open and complete upload has a lease, 0 where nobody has it.
-	row, err := r.updateAs(ctx, nonce, Write{
+	row, err := r.meta.Update(ctx, Write{
 		Key: objectKey(s.key), Op: Set,
 		If: All(Equal(attrState, stateOpen), Equal(attrRepo, repo), Equal(attrComplete, int64(1)),
 			Greater(attrExpires, r.now()), Less(attrLease, r.now())),
-		Attrs: Attrs{attrLease: r.now() + r.verifyLease().Milliseconds()},
+		Attrs: Attrs{attrWrite: nonce, attrLease: r.now() + r.verifyLease().Milliseconds()},
 	})
-	var conflict *Conflict
-	if !errors.As(err, &conflict) {
+	conflict := asConflict(err)
+	if conflict == nil {
 		if err != nil { // a client that went: the claim may have been written
 			r.releaseVerification(ctx, *s, nonce)
 		}
 		s.row = row.Attrs
 		return nonce, wrap("claim verification", err)
 	}
-	s.row = conflict.old(0).Attrs
+	s.row = conflict.found(0).Attrs
 	if err := r.checkDirect(*s, repo); err != nil {
 		return "", err
 	}
@@ -109,9 +109,8 @@ func (r *Registry) recordVerification(ctx context.Context, s directSession, nonc
 	if err := hs.save(attrs); err != nil {
 		return direct.Upload{}, err
 	}
-	row, err := r.update(ctx, Write{Key: objectKey(s.key), Op: Set, If: Equal(attrWrite, nonce), Attrs: attrs})
-	var conflict *Conflict
-	if errors.As(err, &conflict) {
+	row, err := r.meta.Update(ctx, Write{Key: objectKey(s.key), Op: Set, If: Equal(attrWrite, nonce), Attrs: attrs})
+	if conflict := asConflict(err); conflict != nil {
 		return direct.Upload{}, r.lostClaim(conflict, s.row.text(attrRepo))
 	}
 	s.row = row.Attrs
@@ -120,11 +119,10 @@ func (r *Registry) recordVerification(ctx context.Context, s directSession, nonc
 
 // releaseVerification lets the next call begin at once, after one that failed.
 func (r *Registry) releaseVerification(ctx context.Context, s directSession, nonce string) {
-	_, err := r.update(context.WithoutCancel(ctx), Write{
+	_, err := r.meta.Update(context.WithoutCancel(ctx), Write{
 		Key: objectKey(s.key), Op: Set, If: Equal(attrWrite, nonce), Attrs: Attrs{attrLease: int64(0)},
 	})
-	var conflict *Conflict
-	if !errors.As(err, &conflict) { // else it is another call's by now, or was never this one's
+	if asConflict(err) == nil { // else it is another call's by now, or was never this one's
 		r.cleanUp("lease of a verification", s.key, err)
 	}
 }
