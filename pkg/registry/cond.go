@@ -22,7 +22,6 @@ const (
 	AttrLess
 	AttrGreater
 	AllOf
-	AnyOf
 )
 
 // Absent holds where there is no row.
@@ -42,9 +41,6 @@ func Greater(attr string, n int64) Cond { return Cond{Op: AttrGreater, Attr: att
 
 // All holds where each of the conditions does.
 func All(of ...Cond) Cond { return Cond{Op: AllOf, Of: of} }
-
-// Any holds where one of the conditions does.
-func Any(of ...Cond) Cond { return Cond{Op: AnyOf, Of: of} }
 
 // Holds evaluates the condition on a row's attributes; nil means no row. Adapters
 // that cannot hand conditions to a database use it.
@@ -74,12 +70,6 @@ func (c Cond) Holds(row Attrs) bool {
 			}
 		}
 		return true
-	case AnyOf:
-		for _, of := range c.Of {
-			if of.Holds(row) {
-				return true
-			}
-		}
 	}
 	return false
 }
@@ -106,9 +96,6 @@ func (w Write) Apply(old Attrs) Attrs {
 	for name, n := range w.Add {
 		have, _ := attrs[name].(int64)
 		attrs[name] = have + n
-	}
-	for _, name := range w.Remove {
-		delete(attrs, name)
 	}
 	return attrs
 }

@@ -156,8 +156,8 @@ const MaxPage = 1000
 // neither empty.
 type Key struct{ PK, SK string }
 
-// Attrs are the attributes of a row. Values are string, int64 or []byte; a whole
-// row stays under 400 KB.
+// Attrs are the attributes of a row. Values are string, int64 or []byte; no name is "pk"
+// or "sk". A whole row stays under 400 KB.
 type Attrs map[string]any
 
 // Row is a row as it was read; nil Attrs means that there is none.
@@ -188,8 +188,8 @@ type Op int
 
 // The operations of a Write.
 const (
-	// Set merges Attrs into the row, adds Add to int64 attributes (missing ones
-	// count as 0) and drops Remove. A row that is not there is created.
+	// Set merges Attrs into the row and adds Add to other int64 attributes (missing ones
+	// count as 0). It changes at least one attribute. A row that is not there is created.
 	Set Op = iota
 	// Put replaces the whole row by Attrs.
 	Put
@@ -201,12 +201,11 @@ const (
 
 // Write changes one row, if its condition holds.
 type Write struct {
-	Key    Key
-	Op     Op
-	If     Cond
-	Attrs  Attrs
-	Add    map[string]int64
-	Remove []string
+	Key   Key
+	Op    Op
+	If    Cond
+	Attrs Attrs
+	Add   map[string]int64
 }
 
 // Conflict says whose conditions did not hold. Nothing was changed.

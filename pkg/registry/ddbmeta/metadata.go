@@ -145,28 +145,19 @@ func (n *Metadata) update(ctx context.Context, w registry.Write, r rendered) (re
 // which says that the write may have been applied.
 func retrying(w registry.Write) func(*dynamodb.Options) {
 	return func(o *dynamodb.Options) {
-		if len(w.Add) > 0 && !excludesItself(w) {
+		if len(w.Add) > 0 && !excludes(w, w.If) {
 			o.Retryer = aws.NopRetryer{}
 		}
 	}
 }
 
-// excludesItself says that the condition of a write cannot hold on the row that
-// the write leaves: applied twice in a row, the second time is a conflict.
-func excludesItself(w registry.Write) bool {
-	return excludes(w, w.If)
-}
-
+// excludes reports whether a condition cannot hold on the row that the write leaves: if
+// the write is applied twice in a row, the second time is a conflict.
 func excludes(w registry.Write, c registry.Cond) bool {
 	switch c.Op {
 	case registry.RowAbsent:
 		return true
 	case registry.AttrEqual:
-		for _, name := range w.Remove {
-			if name == c.Attr {
-				return true
-			}
-		}
 		if _, set := w.Attrs[c.Attr]; set {
 			return !c.Holds(w.Apply(nil))
 		}
@@ -177,7 +168,7 @@ func excludes(w registry.Write, c registry.Cond) bool {
 				return true
 			}
 		}
-	case registry.Always, registry.RowExists, registry.AttrLess, registry.AttrGreater, registry.AnyOf:
+	case registry.Always, registry.RowExists, registry.AttrLess, registry.AttrGreater:
 	}
 	return false
 }

@@ -162,21 +162,10 @@ func checkWrite(w registry.Write) error {
 	if w.Op < registry.Set || w.Op > registry.Check {
 		return fmt.Errorf("%w: operation %d", errInvalid, w.Op)
 	}
-	touched := make(map[string]bool, len(w.Attrs)+len(w.Add)+len(w.Remove))
-	for name := range w.Attrs {
-		touched[name] = true
-	}
 	for name := range w.Add {
-		if touched[name] {
+		if _, set := w.Attrs[name]; set {
 			return fmt.Errorf("%w: attribute %q is changed twice", errInvalid, name)
 		}
-		touched[name] = true
-	}
-	for _, name := range w.Remove {
-		if touched[name] {
-			return fmt.Errorf("%w: attribute %q is changed twice", errInvalid, name)
-		}
-		touched[name] = true
 	}
 	return checkKey(w.Key)
 }
