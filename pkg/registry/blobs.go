@@ -15,28 +15,23 @@ type Blob struct {
 	key    string
 }
 
-// FindBlob looks a blob up. A caller who may push can be about to skip an upload
-// because of the answer; for it the blob's lease is renewed where it is old. The
-// error is BLOB_UNKNOWN.
-func (r *Registry) FindBlob(ctx context.Context, repo string, d oci.Digest, mayPush bool) (Blob, error) {
+// FindBlob looks a blob up. With renew it renews the blob's lease if that has expired, for
+// a client that may skip an upload because of the answer. The error is BLOB_UNKNOWN.
+func (r *Registry) FindBlob(ctx context.Context, repo string, d oci.Digest, renew bool) (Blob, error) {
 	rows, err := r.meta.Get(ctx, linkKey(repo, d))
 	if err != nil {
 		return Blob{}, fmt.Errorf("read blob link: %w", err)
 	}
-	link := rows[0]
-	if link.Attrs == nil {
-		return Blob{}, errBlobUnknown(repo, d)
-	}
-	if mayPush && r.stale(link.Attrs) {
-		there, err := r.touch(ctx, link.Key)
-		if err != nil {
+	link, exists := decode[linkRow](rows[0].Attrs), rows[0].Attrs != nil
+	if exists && renew && r.mustRenew(link) {
+		if exists, err = r.renewLease(ctx, rows[0].Key); err != nil {
 			return Blob{}, err
 		}
-		if !there {
-			return Blob{}, errBlobUnknown(repo, d)
-		}
 	}
-	return Blob{Digest: d, Size: link.Attrs.number(attrSize), key: link.Attrs.text(attrKey)}, nil
+	if !exists {
+		return Blob{}, errBlobUnknown(repo, d)
+	}
+	return Blob{Digest: d, Size: link.Size, key: link.Key}, nil
 }
 
 // BlobURL returns where the blob's bytes can be had with method GET or HEAD, or
@@ -57,7 +52,7 @@ func (r *Registry) OpenBlob(ctx context.Context, b Blob, offset, length int64) (
 func (r *Registry) DeleteBlob(ctx context.Context, repo string, d oci.Digest) error {
 	err := r.meta.Transact(ctx, "",
 		Write{Key: linkKey(repo, d), Op: Delete, If: Exists()},
-		r.review(reviewBlob, string(d), Attrs{attrDigest: string(d)}))
+		r.review(string(d), reviewRow{Kind: reviewBlob, Digest: d}))
 	if asConflict(err) != nil {
 		return errBlobUnknown(repo, d)
 	}

@@ -10,97 +10,6 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// finished looks at what came of completing a key. If an earlier request completed it, and
-// its answer was lost, or if the digest is still unproven, the content is read once.
-func (r *Registry) finished(ctx context.Context, s session, c commit, computed bool, err error) error {
-	taken := errors.Is(err, ErrTaken)
-	if err != nil && !taken {
-		return fmt.Errorf("complete upload: %w", err)
-	}
-	if !taken && computed {
-		return nil
-	}
-	hs, size, err := r.hashKey(ctx, s.key, 0, c.digest.Algorithm())
-	if err != nil {
-		return err
-	}
-	got, _ := hs.digest(c.digest.Algorithm())
-	switch {
-	case size == c.size && got == c.digest:
-		return nil
-	case size == c.size && hs.same(s.hashes):
-		// The bytes are this request's, only the digest is wrong.
-		if err := r.keep(ctx, s); err != nil {
-			return err
-		}
-		return errDigest(got, c.digest)
-	}
-	r.spoil(ctx, s.key, Attrs{attrWrite: s.nonce, attrRepo: c.repo})
-	return oci.NewError(oci.BlobUploadInvalid, "an earlier request completed this upload with other content: start a new one")
-}
-
-// hashKey hashes the content of a key from offset on.
-func (r *Registry) hashKey(ctx context.Context, key string, offset int64, a oci.Algorithm) (hashes, int64, error) {
-	content, err := r.blobs.Open(ctx, key, offset, -1)
-	if errors.Is(err, ErrNoContent) {
-		return nil, 0, oci.NewError(oci.BlobUploadInvalid, "the upload's bytes are gone: start a new one")
-	}
-	if err != nil {
-		return nil, 0, fmt.Errorf("read back upload: %w", err)
-	}
-	defer content.Close()
-	body := &bodyReader{r: content, hashes: newHashes(a)}
-	if _, err := io.Copy(io.Discard, body); err != nil {
-		return nil, 0, fmt.Errorf("read back upload: %w", err)
-	}
-	return body.hashes, body.n, nil
-}
-
-// keep records that the content of an upload is in place, and only its digest was refused:
-// the last request can be repeated with the right one. If another request has taken the
-// upload over, that one finds the content by itself.
-func (r *Registry) keep(ctx context.Context, s session) error {
-	_, err := r.meta.Update(ctx, Write{Key: objectKey(s.key), Op: Set, If: Equal(attrWrite, s.nonce), Attrs: Attrs{
-		attrComplete: int64(1), attrExpires: r.sessionEnd(),
-	}})
-	if asConflict(err) != nil {
-		return nil
-	}
-	return wrap("keep refused upload", err)
-}
-
-// finishKept is the last request of an upload whose content is in place. Bytes that it
-// brings again must be those that are there.
-func (r *Registry) finishKept(ctx context.Context, s session, f Finish, c commit) error {
-	if f.Chunk.Body != nil && f.Chunk.Length != 0 {
-		if err := r.checkSame(ctx, s, f.Chunk); err != nil {
-			return err
-		}
-	}
-	hs, size, err := r.hashKey(ctx, s.key, 0, f.Digest.Algorithm())
-	if err != nil {
-		return err
-	}
-	if _, err := checkContent(hs, size, f); err != nil {
-		return err
-	}
-	c.size = size
-	return r.commit(ctx, c)
-}
-
-// checkSame compares a chunk with the content that is in place from its offset on.
-func (r *Registry) checkSame(ctx context.Context, s session, c Chunk) error {
-	body := &bodyReader{r: c.Body, hashes: newHashes()}
-	if _, err := io.Copy(io.Discard, body); err != nil {
-		return errBroken(body.n, err)
-	}
-	stored, _, err := r.hashKey(ctx, s.key, s.before.Size, "")
-	if err == nil && !stored.same(body.hashes) {
-		return errKept()
-	}
-	return err
-}
-
 // Finish is the last request of an upload.
 type Finish struct {
 	Digest oci.Digest
@@ -125,21 +34,21 @@ func (r *Registry) CompleteUpload(ctx context.Context, repo, id string, f Finish
 	if err != nil {
 		return err
 	}
-	c := commit{repo: repo, digest: f.Digest, key: s.key, rowIf: Equal(attrWrite, s.nonce)}
-	if s.kept() {
-		return r.finishKept(ctx, s, f, c)
+	b := newBlob{repo: repo, digest: f.Digest, key: s.key, version: s.Version}
+	if s.Complete {
+		return r.completeAgain(ctx, s, f, b)
 	}
 	if s.before.Size == 0 {
 		s.hashes = newHashes(f.Digest.Algorithm())
-		if c.size = f.Chunk.Length; c.size >= 0 && c.size <= smallBlob {
-			return r.finishSmall(ctx, s, f, c)
+		if b.size = f.Chunk.Length; b.size >= 0 && b.size <= smallBlob {
+			return r.completeSmall(ctx, s, f, b)
 		}
 	}
 	stored, err := r.store(ctx, &s, f.Chunk)
 	if err != nil {
 		return err
 	}
-	c.size, c.rowIf = stored.Size, Equal(attrWrite, s.nonce)
+	b.size, b.version = stored.Size, s.Version // store may have extended the claim
 	computed, err := checkContent(s.hashes, stored.Size, f)
 	if err != nil {
 		r.cleanUp("refused last chunk", s.key, r.blobs.Discard(ctx, s.key, stored, s.before))
@@ -147,33 +56,124 @@ func (r *Registry) CompleteUpload(ctx context.Context, repo, id string, f Finish
 		return err
 	}
 	err = r.retryContended(ctx, func() error { return r.blobs.Complete(ctx, s.key, stored) })
-	if err := r.finished(ctx, s, c, computed, err); err != nil {
+	if err := r.checkCompleted(ctx, s, b, computed, err); err != nil {
 		r.giveBack(ctx, &s, stored.Unused)
 		return err
 	}
-	return r.commit(ctx, c)
+	return r.commit(ctx, b)
 }
 
-// finishSmall stores a blob that came whole, without the detour over appended
-// parts.
-func (r *Registry) finishSmall(ctx context.Context, s session, f Finish, c commit) error {
+// completeSmall stores a blob that came in one small chunk, without parts.
+func (r *Registry) completeSmall(ctx context.Context, s session, f Finish, b newBlob) error {
 	content, err := readSmall(f.Chunk)
 	if err != nil {
 		return err
 	}
 	s.hashes.add(content)
-	if _, err := checkContent(s.hashes, c.size, f); err != nil {
+	if _, err := checkContent(s.hashes, b.size, f); err != nil {
 		return err
 	}
-	done, err := r.adoptExisting(ctx, c)
+	done, err := r.linkIfExists(ctx, b)
 	if done || err != nil {
 		return err
 	}
 	err = r.retry(ctx, func() error { return r.blobs.Put(ctx, s.key, content) })
-	if err := r.finished(ctx, s, c, true, err); err != nil {
+	if err := r.checkCompleted(ctx, s, b, true, err); err != nil {
 		return err
 	}
-	return r.commit(ctx, c)
+	return r.commit(ctx, b)
+}
+
+// checkCompleted checks the outcome of completing a key, err. If an earlier request had
+// completed it, or if the digest could not be computed, the content is read once.
+func (r *Registry) checkCompleted(ctx context.Context, s session, b newBlob, computed bool, err error) error {
+	taken := errors.Is(err, ErrTaken)
+	if err != nil && !taken {
+		return fmt.Errorf("complete upload: %w", err)
+	}
+	if !taken && computed {
+		return nil
+	}
+	hs, size, err := r.hashKey(ctx, s.key, 0, b.digest.Algorithm())
+	if err != nil {
+		return err
+	}
+	got, _ := hs.digest(b.digest.Algorithm())
+	switch {
+	case size == b.size && got == b.digest:
+		return nil
+	case size == b.size && hs.same(s.hashes):
+		// The bytes are this request's, only the digest is wrong.
+		if err := r.keep(ctx, s); err != nil {
+			return err
+		}
+		return errDigest(got, b.digest)
+	}
+	r.rejectContent(ctx, s.key, s.objectRow)
+	return oci.NewError(oci.BlobUploadInvalid, "an earlier request completed this upload with other content: start a new one")
+}
+
+// hashKey hashes the content of a key from offset on.
+func (r *Registry) hashKey(ctx context.Context, key string, offset int64, a oci.Algorithm) (hashes, int64, error) {
+	content, err := r.blobs.Open(ctx, key, offset, -1)
+	if errors.Is(err, ErrNoContent) {
+		return nil, 0, oci.NewError(oci.BlobUploadInvalid, "the upload's bytes are gone: start a new one")
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("read back upload: %w", err)
+	}
+	defer content.Close()
+	body := &bodyReader{r: content, hashes: newHashes(a)}
+	if _, err := io.Copy(io.Discard, body); err != nil {
+		return nil, 0, fmt.Errorf("read back upload: %w", err)
+	}
+	return body.hashes, body.n, nil
+}
+
+// keep records that the content of an upload is in place, and only its digest was refused:
+// the last request can be repeated with the right one. If another request has taken the
+// upload over, that one finds the content by itself.
+func (r *Registry) keep(ctx context.Context, s session) error {
+	_, err := r.meta.Update(ctx, Write{
+		Key: objectKey(s.key), Op: Set, If: unchanged(s.Version),
+		Attrs: encode(objectRow{Complete: true, Expires: r.sessionEnd()}),
+	})
+	if asConflict(err) != nil {
+		return nil
+	}
+	return wrap("keep refused upload", err)
+}
+
+// completeAgain is the last request of an upload whose content is in place. If it brings
+// bytes again, they must equal the stored ones.
+func (r *Registry) completeAgain(ctx context.Context, s session, f Finish, b newBlob) error {
+	if f.Chunk.Body != nil && f.Chunk.Length != 0 {
+		if err := r.checkSame(ctx, s, f.Chunk); err != nil {
+			return err
+		}
+	}
+	hs, size, err := r.hashKey(ctx, s.key, 0, f.Digest.Algorithm())
+	if err != nil {
+		return err
+	}
+	if _, err := checkContent(hs, size, f); err != nil {
+		return err
+	}
+	b.size = size
+	return r.commit(ctx, b)
+}
+
+// checkSame compares a chunk with the content that is in place from its offset on.
+func (r *Registry) checkSame(ctx context.Context, s session, c Chunk) error {
+	body := &bodyReader{r: c.Body, hashes: newHashes()}
+	if _, err := io.Copy(io.Discard, body); err != nil {
+		return errBroken(body.n, err)
+	}
+	stored, _, err := r.hashKey(ctx, s.key, s.before.Size, "")
+	if err == nil && !stored.same(body.hashes) {
+		return errKept()
+	}
+	return err
 }
 
 // firstRead is how much of a body must have come before there is memory for all of it, in

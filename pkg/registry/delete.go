@@ -22,13 +22,11 @@ func (r *Registry) DeleteTag(ctx context.Context, repo, tag string) error {
 		if err != nil {
 			return fmt.Errorf("read tag: %w", err)
 		}
-		d := rows[0].Attrs.digest(attrDigest)
+		d := decode[tagRow](rows[0].Attrs).Digest
 		if d == "" {
 			return errManifestUnknown(repo, oci.Reference{Tag: tag})
 		}
-		err = r.meta.Transact(ctx, "",
-			Write{Key: tagKey(repo, tag), Op: Delete, If: Equal(attrDigest, string(d))},
-			Write{Key: edgeKey(repo, d, tag), Op: Delete})
+		err = r.meta.Transact(ctx, "", deleteTag(repo, d, tag), Write{Key: edgeKey(repo, d, tag), Op: Delete})
 		if asConflict(err) == nil {
 			return wrap("delete tag", err)
 		}
@@ -45,8 +43,8 @@ func (r *Registry) DeleteManifest(ctx context.Context, repo string, d oci.Digest
 		if err != nil {
 			return fmt.Errorf("read manifest: %w", err)
 		}
-		row := rows[0].Attrs
-		if row.text(attrState) != stateLive {
+		row := decode[manifestRow](rows[0].Attrs)
+		if row.State != manifestLive {
 			return errManifestUnknown(repo, oci.Reference{Digest: d})
 		}
 		tags, err := r.edges(ctx, repo, d)
@@ -95,7 +93,7 @@ func (r *Registry) pointing(ctx context.Context, repo string, d oci.Digest, tags
 	}
 	var there []string
 	for i, tag := range tags {
-		if rows[i].Attrs.digest(attrDigest) == d {
+		if decode[tagRow](rows[i].Attrs).Digest == d {
 			there = append(there, tag)
 		}
 	}
@@ -103,19 +101,18 @@ func (r *Registry) pointing(ctx context.Context, repo string, d oci.Digest, tags
 }
 
 // deleteLive deletes the tags and then, in one transaction with the last of them, the manifest: a tag that is there
-// always resolves, wherever this stops. Every transaction requires the manifest's generation, so that none applies
+// always resolves, wherever this stops. Every transaction requires the manifest's version, so that none applies
 // after a later push. Not deleted and no error: a tag points elsewhere by now, or the manifest was pushed again.
-func (r *Registry) deleteLive(ctx context.Context, repo string, d oci.Digest, row Attrs, tags []string) (deleted bool, err error) {
-	unchanged := Equal(attrWrite, row.text(attrWrite))
+func (r *Registry) deleteLive(ctx context.Context, repo string, d oci.Digest, row manifestRow, tags []string) (deleted bool, err error) {
 	for len(tags) > lastTags {
 		n := min(len(tags), earlierTags)
-		writes := append(untag(repo, d, tags[:n]), Write{Key: manifestKey(repo, d), Op: Check, If: unchanged})
+		writes := append(deleteTags(repo, d, tags[:n]), Write{Key: manifestKey(repo, d), Op: Check, If: unchanged(row.Version)})
 		if applied, err := r.transactUnlessConflict(ctx, writes); !applied {
 			return false, wrap("delete tags of manifest", err)
 		}
 		tags = tags[n:]
 	}
-	writes := append(r.takeDown(repo, d, row), untag(repo, d, tags)...)
+	writes := append(r.deleteWrites(repo, d, row), deleteTags(repo, d, tags)...)
 	if len(writes)+len(tags) <= MaxTransact {
 		// Edges that are left behind do no harm, but cost a later delete a try.
 		for _, tag := range tags {
@@ -125,8 +122,8 @@ func (r *Registry) deleteLive(ctx context.Context, repo string, d oci.Digest, ro
 	if applied, err := r.transactUnlessConflict(ctx, writes); !applied {
 		return false, wrap("delete manifest", err)
 	}
-	if key := row.text(attrKey); key != "" {
-		r.cleanUp("manifest bytes", key, r.blobs.Delete(ctx, key))
+	if row.Key != "" {
+		r.cleanUp("manifest bytes", row.Key, r.blobs.Delete(ctx, row.Key))
 	}
 	return true, nil
 }
@@ -140,28 +137,32 @@ func (r *Registry) transactUnlessConflict(ctx context.Context, writes []Write) (
 	return err == nil, err
 }
 
-// takeDown is the writes that delete a manifest without its tags.
-func (r *Registry) takeDown(repo string, d oci.Digest, row Attrs) []Write {
+// deleteWrites delete a manifest without its tags.
+func (r *Registry) deleteWrites(repo string, d oci.Digest, row manifestRow) []Write {
 	writes := []Write{
-		{Key: manifestKey(repo, d), Op: Delete, If: Equal(attrWrite, row.text(attrWrite))},
+		{Key: manifestKey(repo, d), Op: Delete, If: unchanged(row.Version)},
 		{Key: contentKey(repo, d), Op: Delete},
-		r.review(reviewManifest, repo, Attrs{attrRepo: repo, attrDigest: string(d), attrRefs: row.bytes(attrRefs)}),
+		r.review(repo, reviewRow{Kind: reviewManifest, Repo: repo, Digest: d, Refs: row.Refs}),
 	}
-	if key := row.text(attrKey); key != "" {
-		writes = append(writes, Write{Key: objectKey(key), Op: Put, Attrs: Attrs{attrState: stateDead}})
+	if row.Key != "" {
+		writes = append(writes, Write{Key: objectKey(row.Key), Op: Put, Attrs: encode(objectRow{State: objectDead})})
 	}
-	if subject := row.digest(attrSubject); subject != "" {
-		at := Key{referrerPartition(repo, subject), row.text(attrReferrer)}
+	if row.Subject != "" {
+		at := Key{referrerPartition(repo, row.Subject), row.Referrer}
 		writes = append(writes, Write{Key: at, Op: Delete})
 	}
 	return writes
 }
 
-// untag deletes tags that still point at the manifest.
-func untag(repo string, d oci.Digest, tags []string) []Write {
+// deleteTags delete tags that still point at the manifest.
+func deleteTags(repo string, d oci.Digest, tags []string) []Write {
 	writes := make([]Write, len(tags))
 	for i, tag := range tags {
-		writes[i] = Write{Key: tagKey(repo, tag), Op: Delete, If: Equal(attrDigest, string(d))}
+		writes[i] = deleteTag(repo, d, tag)
 	}
 	return writes
+}
+
+func deleteTag(repo string, d oci.Digest, tag string) Write {
+	return Write{Key: tagKey(repo, tag), Op: Delete, If: Equal(attrDigest, string(d))}
 }

@@ -26,60 +26,57 @@ func (r *Registry) CompleteDirect(ctx context.Context, repo, id string) (u direc
 		return direct.Upload{}, false, err
 	}
 	switch {
-	case s.complete():
+	case s.Complete:
 		return s.upload(), false, nil
-	case s.partSize() > 0:
+	case s.PartSize > 0:
 		u, err = r.joinParts(ctx, s)
 		return u, false, err
 	}
 	return r.completePut(ctx, s)
 }
 
-// completePut goes by the checksum that the store has computed and compared when it
-// took the bytes.
+// completePut relies on the checksum that the store computed and compared when it took
+// the bytes.
 func (r *Registry) completePut(ctx context.Context, s directSession) (direct.Upload, bool, error) {
-	d, err := r.lookAt(ctx, s)
+	d, err := r.statUpload(ctx, s)
 	if err != nil {
 		return direct.Upload{}, false, err
 	}
-	if d == "" { // the store does not say: the bytes have to
-		u, err := r.awaitVerification(ctx, s)
+	if d == "" { // the store has no checksum: the bytes must be read
+		u, err := r.recordComplete(ctx, s)
 		return u, false, err
 	}
-	if d != s.digest() {
-		r.spoil(ctx, s.key, s.row)
-		return direct.Upload{}, false, errDigest(d, s.digest())
+	if d != s.Offered {
+		r.rejectContent(ctx, s.key, s.objectRow)
+		return direct.Upload{}, false, errDigest(d, s.Offered)
 	}
-	return s.upload(), true, r.commit(ctx, s.commit(s.row.text(attrWrite)))
+	return s.upload(), true, r.commit(ctx, s.blob())
 }
 
-// lookAt asks the store what it has, for its size and, where the store knows it, its
-// digest.
-func (r *Registry) lookAt(ctx context.Context, s directSession) (oci.Digest, error) {
+// statUpload checks the size of the content in the store, and returns its digest, empty if
+// the store does not know it.
+func (r *Registry) statUpload(ctx context.Context, s directSession) (oci.Digest, error) {
 	size, d, err := r.stat(ctx, s.key, true)
 	switch {
-	case errors.Is(err, ErrNoContent) && s.partSize() > 0: // by a lifecycle rule, after days
+	case errors.Is(err, ErrNoContent) && s.PartSize > 0: // by a lifecycle rule, after days
 		return "", oci.NewError(oci.BlobUploadUnknown, "the parts of this upload are gone: start a new one")
 	case errors.Is(err, ErrNoContent):
 		return "", oci.NewError(oci.BlobUploadInvalid, "the store has no bytes of this upload yet: send them, then complete it")
 	case errors.Is(err, ErrEncoded):
-		r.spoil(ctx, s.key, s.row)
+		r.rejectContent(ctx, s.key, s.objectRow)
 		return "", oci.NewError(oci.BlobUploadInvalid, "the bytes were sent with a Content-Encoding: start a new upload, and send the headers of its request only")
 	case err != nil:
 		return "", fmt.Errorf("look at uploaded content: %w", err)
-	case size != s.size():
-		r.spoil(ctx, s.key, s.row)
-		return "", oci.NewError(oci.SizeInvalid, "the blob has %d bytes, %d were announced", size, s.size())
+	case size != s.Size:
+		r.rejectContent(ctx, s.key, s.objectRow)
+		return "", oci.NewError(oci.SizeInvalid, "the blob has %d bytes, %d were announced", size, s.Size)
 	}
 	return d, nil
 }
 
-// commit is the blob that a session becomes, if its row is still as it was after the
-// write of a nonce.
-func (s directSession) commit(nonce string) commit {
-	return commit{
-		repo: s.row.text(attrRepo), digest: s.digest(), size: s.size(), key: s.key, rowIf: Equal(attrWrite, nonce),
-	}
+// blob is the blob that the session becomes if nothing else writes to its row.
+func (s directSession) blob() newBlob {
+	return newBlob{repo: s.Repo, digest: s.Offered, size: s.Size, key: s.key, version: s.Version}
 }
 
 // joinParts makes one object of the parts.
@@ -99,28 +96,28 @@ func (r *Registry) joinParts(ctx context.Context, s directSession) (direct.Uploa
 	case err != nil:
 		return direct.Upload{}, fmt.Errorf("complete parts: %w", err)
 	}
-	return r.awaitVerification(ctx, s)
+	return r.recordComplete(ctx, s)
 }
 
 // joined is an upload whose parts are no more: an earlier completion made one object of
 // them, and was not recorded, or they were dropped.
 func (r *Registry) joined(ctx context.Context, s directSession) (direct.Upload, error) {
-	if _, err := r.lookAt(ctx, s); err != nil {
+	if _, err := r.statUpload(ctx, s); err != nil {
 		return direct.Upload{}, err
 	}
-	return r.awaitVerification(ctx, s)
+	return r.recordComplete(ctx, s)
 }
 
 // checkParts names the first part that is missing. Sizes were signed; they are
 // compared all the same, for a store may be lax.
 func (s directSession) checkParts(parts []direct.Part) error {
-	count := direct.PartCount(s.size(), s.partSize())
+	count := direct.PartCount(s.Size, s.PartSize)
 	for i := range count {
 		number := i + 1
 		if i >= len(parts) || parts[i].Number != number {
 			return oci.NewError(oci.BlobUploadInvalid, "part %d is missing: the upload has %d of %d parts", number, len(parts), count)
 		}
-		if want := direct.SizeOf(number, s.size(), s.partSize()); parts[i].Size != want {
+		if want := direct.SizeOf(number, s.Size, s.PartSize); parts[i].Size != want {
 			return oci.NewError(oci.SizeInvalid, "part %d has %d bytes, not %d: send it again", number, parts[i].Size, want)
 		}
 	}

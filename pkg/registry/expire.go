@@ -22,11 +22,11 @@ type Expired struct {
 func (r *Registry) ExpireUploads(ctx context.Context, limit int) (Expired, error) {
 	var e Expired
 	var failed []error
-	for shard := range reviewShards {
+	for shard := range queueShards {
 		after := "" // what failed is passed by
 		for page := (Page{More: true}); page.More; {
 			var err error
-			page, err = r.meta.Query(ctx, Query{PK: sessionPartition(shard), After: after, Limit: min(limit-e.total()+1, MaxPage)})
+			page, err = r.meta.Query(ctx, Query{PK: expiryPartition(shard), After: after, Limit: min(limit-e.total()+1, MaxPage)})
 			if err != nil {
 				return e, errors.Join(append(failed, fmt.Errorf("read list of uploads: %w", err))...)
 			}
@@ -65,45 +65,42 @@ func (r *Registry) expire(ctx context.Context, entry Row, e *Expired) error {
 }
 
 func (r *Registry) expireOne(ctx context.Context, entry Row, e *Expired) (count *int, err error) {
-	key := entry.Attrs.text(attrKey)
+	key := decode[expiryRow](entry.Attrs).Key
 	rows, err := r.meta.Get(ctx, objectKey(key))
 	if err != nil {
 		return nil, fmt.Errorf("read upload session: %w", err)
 	}
-	row, err := r.endSession(ctx, key, rows[0].Attrs, r.checkExpired)
-	var used *usedError
+	row, err := r.endSession(ctx, key, decode[objectRow](rows[0].Attrs), r.checkExpired)
 	switch {
-	case errors.As(err, &used):
-		err = r.meta.Transact(ctx, "", Write{Key: entry.Key, Op: Delete}, r.sessionReview(key, used.expires))
+	case errors.Is(err, errInUse):
+		err = r.meta.Transact(ctx, "", Write{Key: entry.Key, Op: Delete}, r.expiryWrite(key, row.Expires))
 		return &e.Kept, wrap("defer expiry", err)
 	case errors.Is(err, errEnded):
 		count, err = &e.Done, nil
-		if row.text(attrState) == stateDead { // what still came in, or could not be dropped
+		if row.State == objectDead { // bytes that arrived later, or could not be dropped
 			err = r.forget(ctx, key, row)
 		}
 	case err == nil:
 		count, err = &e.Ended, r.forget(ctx, key, row)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("drop what an upload stored: %w", err)
+		return nil, fmt.Errorf("drop the bytes of an upload: %w", err)
 	}
 	_, err = r.meta.Update(ctx, Write{Key: entry.Key, Op: Delete})
 	return count, wrap("take upload off the list", err)
 }
 
-var errEnded = errors.New("the upload has ended")
+var (
+	errEnded = errors.New("the upload has ended")
+	errInUse = errors.New("the upload is in use")
+)
 
-// usedError is an upload that is not to be ended yet.
-type usedError struct{ expires int64 }
-
-func (usedError) Error() string { return "the upload is in use" }
-
-func (r *Registry) checkExpired(row Attrs) error {
-	if row.text(attrState) != stateOpen {
+func (r *Registry) checkExpired(row objectRow) error {
+	if row.State != objectOpen {
 		return errEnded
 	}
-	if expires := row.number(attrExpires); expires > r.now() {
-		return &usedError{expires}
+	if row.Expires > r.now() {
+		return errInUse
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ func (w *world) lose(key string, how int) {
 // liveKeys lists the keys of blobs and manifests that are there.
 func (w *world) liveKeys() (keys []string) {
 	for key, row := range w.rows {
-		if key.SK == "K" && row.text(attrState) == stateLive {
+		if key.SK == "K" && row.text(attrState) == string(objectLive) {
 			keys = append(keys, key.PK[2:])
 		}
 	}

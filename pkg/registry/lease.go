@@ -3,45 +3,52 @@ package registry
 import (
 	"context"
 
-	"github.com/pierless/pierless/pkg/oci"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/pierless/pierless/pkg/oci"
 )
 
-// touchers is how many links are touched at once.
-const touchers = 8
+// The sweep deletes a link without manifests only once its lease has not been renewed for
+// a grace. A client that skips an upload because of a link relies on that lease.
 
-// stale reports whether a link must be touched before anyone may rely on it.
-func (r *Registry) stale(link Attrs) bool {
-	return link.text(attrState) != stateLive || r.old(link)
+// renewers is how many leases one request renews at once.
+const renewers = 8
+
+// mustRenew reports whether a link's lease must be renewed before a client may rely on it.
+func (r *Registry) mustRenew(link linkRow) bool {
+	return link.State != blobLive || r.leaseExpired(link.Renewed)
 }
 
-// old reports whether a row was touched so long ago that its lease needs renewal.
-func (r *Registry) old(row Attrs) bool {
-	return row.number(attrTouched) < r.now()-r.opts.Grace.Milliseconds()/2
+// leaseExpired reports whether a lease is older than half a grace: the other half is left
+// for what the client does next.
+func (r *Registry) leaseExpired(renewed int64) bool {
+	return renewed < r.now()-r.opts.Grace.Milliseconds()/2
 }
 
-// touch renews the lease of a link, if it is still there.
-func (r *Registry) touch(ctx context.Context, link Key) (there bool, err error) {
-	_, err = r.meta.Update(ctx, Write{Key: link, Op: Set, If: Exists(), Attrs: Attrs{attrState: stateLive, attrTouched: r.now()}})
+// renewLease renews the lease of a link, if it still exists.
+func (r *Registry) renewLease(ctx context.Context, link Key) (exists bool, err error) {
+	_, err = r.meta.Update(ctx, Write{
+		Key: link, Op: Set, If: Exists(), Attrs: encode(linkRow{State: blobLive, Renewed: r.now()}),
+	})
 	if asConflict(err) != nil {
 		return false, nil
 	}
-	return err == nil, wrap("touch blob link", err)
+	return err == nil, wrap("renew lease of blob link", err)
 }
 
-// touchStale renews the leases that are old or condemned. A link that goes at
-// this moment was never ours to rely on.
-func (r *Registry) touchStale(ctx context.Context, wanted []reference, rows []Row) error {
+// renewLeases renews the expired leases among the references of a manifest. A link that is
+// deleted meanwhile is reported as missing.
+func (r *Registry) renewLeases(ctx context.Context, wanted []reference, rows []Row) error {
 	gone := make([]bool, len(wanted))
 	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(touchers)
+	group.SetLimit(renewers)
 	for i, ref := range wanted {
-		if !ref.blob || !r.stale(rows[i].Attrs) {
+		if !ref.blob || !r.mustRenew(decode[linkRow](rows[i].Attrs)) {
 			continue
 		}
 		group.Go(func() error {
-			there, err := r.touch(groupCtx, rows[i].Key)
-			gone[i] = !there
+			exists, err := r.renewLease(groupCtx, rows[i].Key)
+			gone[i] = !exists
 			return err
 		})
 	}

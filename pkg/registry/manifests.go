@@ -27,11 +27,11 @@ func (r *Registry) FindManifest(ctx context.Context, repo string, ref oci.Refere
 		if err != nil {
 			return Manifest{}, fmt.Errorf("read tag: %w", err)
 		}
-		row := rows[0].Attrs
-		if row == nil || row.text(attrWrite) == seen {
+		tag := decode[tagRow](rows[0].Attrs)
+		if rows[0].Attrs == nil || tag.Version == seen {
 			return Manifest{}, errManifestUnknown(repo, ref)
 		}
-		m := Manifest{Digest: row.digest(attrDigest), MediaType: row.text(attrMediaType)}
+		m := Manifest{Digest: tag.Digest, MediaType: tag.MediaType}
 		// The tag proves that the manifest is visible, the digest that the bytes are right.
 		if content, found := r.manifests.Get(m.Digest); found {
 			m.Content = content
@@ -45,7 +45,7 @@ func (r *Registry) FindManifest(ctx context.Context, repo string, ref oci.Refere
 		if !errors.Is(err, oci.NewError(oci.ManifestUnknown, "")) {
 			return Manifest{}, err
 		}
-		seen = row.text(attrWrite) // deleted since the tag was read; the tag may point elsewhere by now
+		seen = tag.Version // deleted since the tag was read; the tag may point elsewhere by now
 	}
 	return Manifest{}, fmt.Errorf("read manifest by tag: %w", ErrContended)
 }
@@ -55,10 +55,10 @@ func (r *Registry) findByDigest(ctx context.Context, repo string, ref oci.Refere
 	if err != nil {
 		return Manifest{}, fmt.Errorf("read manifest: %w", err)
 	}
-	row := rows[0].Attrs
-	if row == nil {
+	if rows[0].Attrs == nil {
 		return Manifest{}, errManifestUnknown(repo, ref)
 	}
+	row := decode[contentRow](rows[0].Attrs)
 	content, err := r.manifestBytes(ctx, ref.Digest, row)
 	if errors.Is(err, ErrNoContent) {
 		return Manifest{}, errManifestUnknown(repo, ref) // deleted since the row was read
@@ -66,17 +66,17 @@ func (r *Registry) findByDigest(ctx context.Context, repo string, ref oci.Refere
 	if err != nil {
 		return Manifest{}, err
 	}
-	return Manifest{Digest: ref.Digest, MediaType: row.text(attrMediaType), Content: content}, nil
+	return Manifest{Digest: ref.Digest, MediaType: row.MediaType, Content: content}, nil
 }
 
-// manifestBytes returns what a content row holds or points at.
-func (r *Registry) manifestBytes(ctx context.Context, d oci.Digest, row Attrs) ([]byte, error) {
+// manifestBytes returns the bytes that a content row holds or points at.
+func (r *Registry) manifestBytes(ctx context.Context, d oci.Digest, row contentRow) ([]byte, error) {
 	if content, found := r.manifests.Get(d); found {
 		return content, nil
 	}
-	content, inline := row[attrBytes].([]byte)
-	if !inline {
-		body, err := r.blobs.Open(ctx, row.text(attrKey), 0, -1)
+	content := row.Bytes
+	if row.Key != "" {
+		body, err := r.blobs.Open(ctx, row.Key, 0, -1)
 		if err != nil {
 			return nil, fmt.Errorf("open manifest: %w", err)
 		}

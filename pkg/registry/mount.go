@@ -8,22 +8,23 @@ import (
 	"github.com/pierless/pierless/pkg/oci/direct"
 )
 
-// MountBlob gives a repository a blob that another one has; from may be empty,
-// then any repository will do. It reports whether the blob could be had.
+// MountBlob gives a repository a blob that another one has; if from is empty, any
+// repository will do. It reports whether the blob could be mounted.
 func (r *Registry) MountBlob(ctx context.Context, repo string, d oci.Digest, from string) (mounted bool, err error) {
 	source, err := r.mountSource(ctx, d, from)
 	if err != nil || source.Attrs == nil {
 		return false, err
 	}
 	// The client has the bytes. If the store lost them, it uploads them, which heals.
-	there, err := r.there(ctx, source.Attrs.text(attrKey), d, source.Attrs.number(attrSize))
-	if !there || err != nil {
+	link := decode[linkRow](source.Attrs)
+	present, err := r.present(ctx, link.Key, d, link.Size)
+	if !present || err != nil {
 		return false, err
 	}
 	return r.mountLink(ctx, repo, d, source)
 }
 
-// mountSource finds the link to copy; a Row with nil Attrs where there is none.
+// mountSource finds the link to copy; a Row with nil Attrs if there is none.
 func (r *Registry) mountSource(ctx context.Context, d oci.Digest, from string) (Row, error) {
 	if from != "" {
 		rows, err := r.meta.Get(ctx, linkKey(from, d))
@@ -42,34 +43,36 @@ func (r *Registry) mountSource(ctx context.Context, d oci.Digest, from string) (
 	return page.Rows[0], nil
 }
 
-// mountLink copies a link to a repository.
+// mountLink copies a link to a repository, unless the link or its blob has changed
+// meanwhile.
 func (r *Registry) mountLink(ctx context.Context, repo string, d oci.Digest, source Row) (mounted bool, err error) {
 	if source.Key == linkKey(repo, d) {
-		return r.touch(ctx, source.Key)
+		return r.renewLease(ctx, source.Key)
 	}
-	key := source.Attrs.text(attrKey)
+	link := decode[linkRow](source.Attrs)
 	err = r.meta.Transact(ctx, "", append(
-		r.place(commit{repo: repo, digest: d, size: source.Attrs.number(attrSize)}, key, Equal(attrKey, key)),
+		r.linkWrites(newBlob{repo: repo, digest: d, size: link.Size}, link.Key, Equal(attrKey, link.Key)),
 		Write{Key: source.Key, Op: Check, If: Exists()})...)
 	if asConflict(err) != nil {
-		return false, nil // the source has just gone
+		return false, nil
 	}
 	return err == nil, wrap("mount blob", err)
 }
 
-// linkOffered gives the repository a blob that another one has. That whoever has no
-// more than a digest learns of content, or gets at it, is what a mount is for: the
-// same rules hold.
+// linkOffered links the repository to the offered blob if any repository has it. An offer
+// links an existing blob exactly as a cross-repository mount does, so the same access
+// rules apply.
 func (r *Registry) linkOffered(ctx context.Context, repo string, o direct.Offer) (linked bool, err error) {
 	source, err := r.mountSource(ctx, o.Digest, "")
 	if err != nil || source.Attrs == nil {
 		return false, err
 	}
-	if size := source.Attrs.number(attrSize); size != o.Size {
-		return false, oci.NewError(oci.SizeInvalid, "the blob %s has %d bytes, not %d", o.Digest, size, o.Size)
+	link := decode[linkRow](source.Attrs)
+	if link.Size != o.Size {
+		return false, oci.NewError(oci.SizeInvalid, "the blob %s has %d bytes, not %d", o.Digest, link.Size, o.Size)
 	}
-	// As with a mount; the stores that take direct uploads tell the sum for free.
-	if sound, err := r.sound(ctx, source.Attrs.text(attrKey), o.Digest, o.Size); !sound || err != nil {
+	// As in MountBlob; stores that take direct uploads report the checksum for free.
+	if intact, err := r.intact(ctx, link.Key, o.Digest, o.Size); !intact || err != nil {
 		return false, err
 	}
 	return r.mountLink(ctx, repo, o.Digest, source)

@@ -29,9 +29,9 @@ func partsFor(length int64) int64 {
 
 // Part numbers move in one direction except here and where a chunk is recorded: an
 // Append that has ended gives back the numbers that it did not use, by lowering
-// attrNext. Both writes require the nonce of the claim's last write. So nothing came
+// NextPart. Both writes require the nonce of the claim's last write. So nothing came
 // between that write, which raised attrNext by at least what comes back, and this one:
-// attrNext never falls below the numbers of another claim, even where a write of the
+// NextPart never falls below the numbers of another claim, even where a write of the
 // claim was applied twice, long after its first time.
 
 // extend gives a claim further part numbers, if it has not been taken over. Each
@@ -39,17 +39,17 @@ func partsFor(length int64) int64 {
 // repetition of this write, however late, changes nothing.
 func (r *Registry) extend(ctx context.Context, s *session) (first, count int64, err error) {
 	row, err := r.meta.Update(ctx, Write{
-		Key: objectKey(s.key), Op: Set, If: Equal(attrWrite, s.nonce), Add: map[string]int64{attrNext: claimParts},
-		Attrs: Attrs{attrExpires: r.sessionEnd()}, // it may take long from here
+		Key: objectKey(s.key), Op: Set, If: unchanged(s.Version), Add: map[string]int64{attrNextPart: claimParts},
+		Attrs: encode(objectRow{Expires: r.sessionEnd()}), // the rest may take long
 	})
 	if conflict := asConflict(err); conflict != nil {
-		return 0, 0, r.lostClaim(conflict, s.row.text(attrRepo))
+		return 0, 0, r.lostClaim(conflict, s.Repo)
 	}
 	if err != nil {
 		return 0, 0, fmt.Errorf("extend claim on upload session: %w", err)
 	}
-	s.nonce = row.Attrs.text(attrWrite)
-	return row.Attrs.number(attrNext) - claimParts, claimParts, nil
+	s.uploadRow = decode[uploadRow](row.Attrs)
+	return s.NextPart - claimParts, claimParts, nil
 }
 
 // giveBack returns the part numbers of a claim whose chunk will not be recorded, also
@@ -61,7 +61,7 @@ func (r *Registry) giveBack(ctx context.Context, s *session, unused int64) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackTime)
 	defer cancel()
 	_, err := r.meta.Update(ctx, Write{
-		Key: objectKey(s.key), Op: Set, If: Equal(attrWrite, s.nonce), Add: map[string]int64{attrNext: -unused},
+		Key: objectKey(s.key), Op: Set, If: unchanged(s.Version), Add: map[string]int64{attrNextPart: -unused},
 	})
 	if asConflict(err) == nil { // else another request has taken over
 		r.cleanUp("part numbers of a chunk", s.key, err)

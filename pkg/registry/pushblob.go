@@ -38,33 +38,33 @@ func (r *Registry) pushSmall(ctx context.Context, repo string, d oci.Digest, con
 	for range maxContended {
 		_, key := r.newUpload()
 		nonce := r.nonce()
-		c := commit{repo: repo, digest: d, size: int64(len(content)), key: key, rowIf: Equal(attrWrite, nonce)}
-		err := r.meta.Transact(ctx, nonce, slices.Concat(look, r.opening(key, r.openRow(repo)))...)
+		b := newBlob{repo: repo, digest: d, size: int64(len(content)), key: key, version: nonce}
+		row := r.openRow(repo)
+		err := r.meta.Transact(ctx, nonce, slices.Concat(look, r.openWrites(key, encode(row), row.Expires))...)
 		conflict := asConflict(err)
 		switch {
 		case err == nil:
 			if err := r.retry(ctx, func() error { return r.putOnce(ctx, key, content) }); err != nil {
 				return fmt.Errorf("store blob: %w", err)
 			}
-			return r.commit(ctx, c)
+			return r.commit(ctx, b)
 		case conflict == nil:
 			return fmt.Errorf("open upload session: %w", err)
 		case look == nil || conflict.found(0) == nil:
 			continue // the key is an earlier try's, whose answer was lost
 		}
-		existing := conflict.found(0).Attrs.text(attrKey)
-		sound, err := r.sound(ctx, existing, d, c.size)
+		existing := decode[blobRow](conflict.found(0).Attrs).Key
+		intact, err := r.intact(ctx, existing, d, b.size)
 		if err != nil {
 			return err
 		}
-		if !sound {
+		if !intact {
 			look = nil // store the content: its commit heals the blob
 			continue
 		}
-		// It is there. If it goes before it is linked, it is stored after all.
-		nothingStored := func() {}
-		c.rowIf = Cond{}
-		done, err := r.adopt(ctx, c, existing, nothingStored)
+		// The blob exists. If it is deleted before it is linked, it is stored after all.
+		b.version = ""
+		done, err := r.linkExisting(ctx, b, existing)
 		if done || err != nil {
 			return err
 		}

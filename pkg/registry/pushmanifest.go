@@ -99,14 +99,14 @@ func references(m oci.Manifest) ([]byte, error) {
 // pushManifest makes one attempt; not done means that another request changed
 // the manifest meanwhile, and that the next attempt starts from what it left.
 func (r *Registry) pushManifest(ctx context.Context, p manifestPush) (done bool, err error) {
-	row, err := r.announce(ctx, p)
+	row, err := r.putPending(ctx, p)
 	if err != nil {
 		return false, err
 	}
 	if err := r.checkReferences(ctx, p); err != nil {
 		return false, err
 	}
-	writes, key, err := r.publication(ctx, p, row)
+	writes, key, err := r.publishWrites(ctx, p, row)
 	if err != nil {
 		return false, err
 	}
@@ -118,134 +118,138 @@ func (r *Registry) pushManifest(ctx context.Context, p manifestPush) (done bool,
 	return err == nil, wrap("publish manifest", err)
 }
 
-// announce makes sure that there is a row that refers to all that the manifest
+// putPending makes sure that there is a row that refers to all that the manifest
 // needs, and returns it. A fresh pending row of another pusher serves us too: as
-// long as it keeps its generation, it has been there since we looked.
-func (r *Registry) announce(ctx context.Context, p manifestPush) (Attrs, error) {
-	attrs := Attrs{attrState: statePending, attrRefs: p.refs, attrTouched: r.now()}
+// long as it keeps its version, it has been there since we looked.
+func (r *Registry) putPending(ctx context.Context, p manifestPush) (manifestRow, error) {
+	attrs := encode(manifestRow{State: manifestPending, Refs: p.refs, Renewed: r.now()})
 	cond := Absent()
 	for range maxContended {
 		row, err := r.meta.Update(ctx, Write{Key: manifestKey(p.repo, p.digest), Op: Put, If: cond, Attrs: attrs})
 		conflict := asConflict(err)
 		if conflict == nil {
-			return row.Attrs, wrap("announce manifest", err)
+			return decode[manifestRow](row.Attrs), wrap("put pending manifest", err)
 		}
-		old := conflict.found(0).Attrs
+		found := decode[manifestRow](conflict.found(0).Attrs)
 		switch {
-		case old == nil:
+		case conflict.found(0).Attrs == nil:
 			cond = Absent()
-		case old.text(attrState) == statePending && r.old(old):
-			cond = Equal(attrWrite, old.text(attrWrite))
+		case found.State == manifestPending && r.leaseExpired(found.Renewed):
+			cond = unchanged(found.Version)
 		default:
-			return old, nil
+			return found, nil
 		}
 	}
-	return nil, fmt.Errorf("announce manifest: %w", ErrContended)
+	return manifestRow{}, fmt.Errorf("put pending manifest: %w", ErrContended)
 }
 
-// publication builds the transaction that makes a manifest visible. key is the
+// publishWrites builds the transaction that makes a manifest visible. key is the
 // content key that it stored the bytes under, or empty.
-func (r *Registry) publication(ctx context.Context, p manifestPush, row Attrs) (writes []Write, key string, err error) {
-	if row.text(attrState) == stateLive {
-		if writes, key, err = r.renewManifest(ctx, p, row); err != nil {
-			return nil, "", err
-		}
-	} else if writes, key, err = r.newManifest(ctx, p, row.text(attrWrite)); err != nil {
+func (r *Registry) publishWrites(ctx context.Context, p manifestPush, row manifestRow) (writes []Write, key string, err error) {
+	if row.State == manifestLive {
+		writes, key, err = r.repushWrites(ctx, p, row)
+	} else {
+		writes, key, err = r.firstPushWrites(ctx, p, row)
+	}
+	if err != nil {
 		return nil, "", err
 	}
+	tagged := encode(tagRow{Digest: p.digest, MediaType: p.manifest.MediaType, Size: int64(len(p.Content))})
 	for _, tag := range p.Tags {
 		writes = append(writes,
-			Write{Key: tagKey(p.repo, tag), Op: Put, Attrs: Attrs{
-				attrDigest: string(p.digest), attrMediaType: p.manifest.MediaType, attrSize: int64(len(p.Content)),
-			}},
-			Write{Key: edgeKey(p.repo, p.digest, tag), Op: Put, Attrs: Attrs{}})
+			Write{Key: tagKey(p.repo, tag), Op: Put, Attrs: tagged},
+			Write{Key: edgeKey(p.repo, p.digest, tag), Op: Put})
 	}
 	return writes, key, nil
 }
 
-// renewManifest pushes a live manifest again, and stores its bytes again if their object is lost. The generation changes
-// in any case, so that a delete that has not seen the new tags fails. Bytes without a mediaType have the type of their
-// last push. Whatever else the rows hold is the same for every type that oci.ParseManifest accepts for these bytes.
-func (r *Registry) renewManifest(ctx context.Context, p manifestPush, row Attrs) (writes []Write, key string, err error) {
-	key, writes, err = r.healManifest(ctx, p, row.text(attrKey))
+// repushWrites push a live manifest again. They store its bytes again if their object is
+// lost. The version changes in any case, so that a delete that has not seen the new tags
+// fails. Bytes without a mediaType have the type of their last push. All else in the rows
+// is the same for every type that oci.ParseManifest accepts for these bytes.
+func (r *Registry) repushWrites(ctx context.Context, p manifestPush, row manifestRow) (writes []Write, key string, err error) {
+	key, writes, err = r.healManifest(ctx, p, row.Key)
 	if err != nil {
 		return nil, "", err
 	}
-	mediaType := p.manifest.MediaType
-	thin := Write{Key: manifestKey(p.repo, p.digest), Op: Set, Attrs: Attrs{attrTouched: r.now()}}
-	if key == "" && row.text(attrMediaType) == mediaType {
-		thin.If = Equal(attrMediaType, mediaType) // only a live row has one
-		return []Write{thin}, "", nil
+	update := Write{Key: manifestKey(p.repo, p.digest), Op: Set}
+	if key == "" && row.MediaType == p.manifest.MediaType {
+		update.If = Equal(attrMediaType, row.MediaType) // only a live row has one
+		update.Attrs = encode(manifestRow{Renewed: r.now()})
+		return []Write{update}, "", nil
 	}
-	thin.If, thin.Attrs[attrMediaType] = Equal(attrWrite, row.text(attrWrite)), mediaType
-	current := row.text(attrKey)
+	current := row.Key
 	if key != "" {
-		current, thin.Attrs[attrKey] = key, key
+		current = key
 	}
-	writes = append(writes, thin, contentWrite(p, current))
+	update.If = unchanged(row.Version)
+	update.Attrs = encode(manifestRow{Renewed: r.now(), MediaType: p.manifest.MediaType, Key: current})
+	writes = append(writes, update, contentWrite(p, current))
 	if p.manifest.Subject != "" {
 		writes = append(writes, referrerWrite(p))
 	}
 	return writes, key, nil
 }
 
-// healManifest stores the bytes of a live manifest again if the object under old is lost. It returns the new key, and
-// the writes of the rows of both keys; none if old is empty or sound.
-func (r *Registry) healManifest(ctx context.Context, p manifestPush, old string) (key string, writes []Write, err error) {
-	if old == "" {
+// healManifest stores the bytes of a live manifest again if the object under current is
+// lost. It returns the new key, and the writes of the rows of both keys; none if current is
+// empty or intact.
+func (r *Registry) healManifest(ctx context.Context, p manifestPush, current string) (key string, writes []Write, err error) {
+	if current == "" {
 		return "", nil, nil
 	}
-	if sound, err := r.sound(ctx, old, p.digest, int64(len(p.Content))); sound || err != nil {
+	if intact, err := r.intact(ctx, current, p.digest, int64(len(p.Content))); intact || err != nil {
 		return "", nil, err
 	}
 	key, live, err := r.storeManifest(ctx, p)
-	return key, append(r.abandon(old), live), err
+	return key, append(r.abandon(current), live), err
 }
 
-// storeManifest stores the bytes of a manifest under a key of their own, and returns the
-// write of that key's row.
+// storeManifest stores the bytes of a manifest under a new key, and returns the write of
+// that key's row.
 func (r *Registry) storeManifest(ctx context.Context, p manifestPush) (key string, live Write, err error) {
 	_, key = r.newUpload()
 	err = r.retry(ctx, func() error { return r.putOnce(ctx, key, p.Content) })
-	return key, Write{Key: objectKey(key), Op: Put, If: Absent(), Attrs: Attrs{
-		attrState: stateLive, attrRepo: p.repo, attrDigest: string(p.digest), attrSize: int64(len(p.Content)),
-	}}, wrap("store manifest", err)
+	return key, Write{
+		Key: objectKey(key), Op: Put, If: Absent(),
+		Attrs: encode(objectRow{State: objectLive, Repo: p.repo, Digest: p.digest, Size: int64(len(p.Content))}),
+	}, wrap("store manifest", err)
 }
 
-// newManifest turns the pending row of a generation into a live one, and stores
-// bytes and referrer. The live row has what a delete must undo.
-func (r *Registry) newManifest(ctx context.Context, p manifestPush, generation string) (writes []Write, key string, err error) {
-	thin := Attrs{
-		attrState: stateLive, attrRefs: p.refs, attrTouched: r.now(),
-		attrMediaType: p.manifest.MediaType, attrSize: int64(len(p.Content)),
+// firstPushWrites turn the pending row into a live one, which has all that a delete must
+// undo, and store bytes and referrer.
+func (r *Registry) firstPushWrites(ctx context.Context, p manifestPush, pending manifestRow) (writes []Write, key string, err error) {
+	live := manifestRow{
+		State: manifestLive, Refs: p.refs, Renewed: r.now(), MediaType: p.manifest.MediaType, Size: int64(len(p.Content)),
 	}
 	if len(p.Content) > inlineManifest {
-		var live Write
-		if key, live, err = r.storeManifest(ctx, p); err != nil {
+		var object Write
+		if key, object, err = r.storeManifest(ctx, p); err != nil {
 			return nil, "", err
 		}
-		thin[attrKey] = key
-		writes = append(writes, live)
+		live.Key = key
+		writes = append(writes, object)
 	}
 	writes = append(writes, contentWrite(p, key))
-	if subject := p.manifest.Subject; subject != "" {
+	if p.manifest.Subject != "" {
 		referrer := referrerWrite(p)
-		thin[attrSubject], thin[attrReferrer] = string(subject), referrer.Key.SK
+		live.Subject, live.Referrer = p.manifest.Subject, referrer.Key.SK
 		writes = append(writes, referrer)
 	}
-	pending := All(Equal(attrState, statePending), Equal(attrWrite, generation))
-	return append(writes, Write{Key: manifestKey(p.repo, p.digest), Op: Put, If: pending, Attrs: thin}), key, nil
+	return append(writes, Write{
+		Key: manifestKey(p.repo, p.digest), Op: Put, Attrs: encode(live),
+		If: All(inState(manifestPending), unchanged(pending.Version)),
+	}), key, nil
 }
 
-// contentWrite stores the bytes of a manifest, or, unless it is empty, the content key that has them.
+// contentWrite stores the bytes of a manifest or, unless it is empty, the content key that
+// has them.
 func contentWrite(p manifestPush, key string) Write {
-	attrs := Attrs{attrMediaType: p.manifest.MediaType, attrSize: int64(len(p.Content))}
+	row := contentRow{MediaType: p.manifest.MediaType, Size: int64(len(p.Content)), Key: key}
 	if key == "" {
-		attrs[attrBytes] = p.Content
-	} else {
-		attrs[attrKey] = key
+		row.Bytes = p.Content
 	}
-	return Write{Key: contentKey(p.repo, p.digest), Op: Put, Attrs: attrs}
+	return Write{Key: contentKey(p.repo, p.digest), Op: Put, Attrs: encode(row)}
 }
 
 // dropUnnamed deletes content whose transaction did not go through. Its row is
@@ -254,7 +258,9 @@ func (r *Registry) dropUnnamed(ctx context.Context, key string) {
 	if key == "" {
 		return
 	}
-	_, err := r.meta.Update(ctx, Write{Key: objectKey(key), Op: Put, If: Absent(), Attrs: Attrs{attrState: stateDead}})
+	_, err := r.meta.Update(ctx, Write{
+		Key: objectKey(key), Op: Put, If: Absent(), Attrs: encode(objectRow{State: objectDead}),
+	})
 	if err == nil {
 		err = r.blobs.Delete(ctx, key)
 	}

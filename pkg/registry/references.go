@@ -9,7 +9,7 @@ import (
 )
 
 // checkReferences reads, strongly, all that a manifest refers to, and names every
-// fault in one answer. Links that the sweep may want are touched.
+// fault in one answer. It renews the leases of links that the sweep may soon delete.
 func (r *Registry) checkReferences(ctx context.Context, p manifestPush) error {
 	wanted, keys := r.wanted(p)
 	_, known := r.known.Get(p.repo)
@@ -32,7 +32,7 @@ func (r *Registry) checkReferences(ctx context.Context, p manifestPush) error {
 	if faults := referenceFaults(wanted, rows); len(faults) > 0 {
 		return faults
 	}
-	return r.touchStale(ctx, wanted, rows)
+	return r.renewLeases(ctx, wanted, rows)
 }
 
 // reference is something that must be in the repository.
@@ -74,12 +74,11 @@ func (r *Registry) wanted(p manifestPush) ([]reference, []Key) {
 func referenceFaults(wanted []reference, rows []Row) oci.Errors {
 	var unknown, wrong oci.Errors
 	for i, ref := range wanted {
-		row := rows[i].Attrs
-		if row == nil || !ref.blob && row.text(attrState) != stateLive {
+		have, exists := referenceSize(ref, rows[i].Attrs)
+		if !exists {
 			unknown = append(unknown, unknownReference(ref))
 			continue
 		}
-		have := row.number(attrSize)
 		if at := slices.IndexFunc(ref.sizes, func(size int64) bool { return size != have }); at >= 0 {
 			e := oci.NewError(oci.SizeInvalid, "the manifest gives %s a size of %d bytes, it has %d", ref.Digest, ref.sizes[at], have)
 			e.Detail = map[string]any{"digest": ref.Digest, "size": have}
@@ -87,6 +86,15 @@ func referenceFaults(wanted []reference, rows []Row) oci.Errors {
 		}
 	}
 	return append(unknown, wrong...)
+}
+
+// referenceSize returns the size of a reference, and whether the repository has it.
+func referenceSize(ref reference, attrs Attrs) (size int64, exists bool) {
+	if ref.blob {
+		return decode[linkRow](attrs).Size, attrs != nil
+	}
+	row := decode[manifestRow](attrs)
+	return row.Size, row.State == manifestLive
 }
 
 func unknownReference(ref reference) *oci.Error {
@@ -103,7 +111,7 @@ func unknownReference(ref reference) *oci.Error {
 // of the manifest's transaction, in which it would meet every other push.
 func (r *Registry) catalogue(ctx context.Context, row Row) error {
 	if row.Attrs == nil {
-		if _, err := r.meta.Update(ctx, Write{Key: row.Key, Op: Set, Attrs: Attrs{attrTouched: r.now()}}); err != nil {
+		if _, err := r.meta.Update(ctx, Write{Key: row.Key, Op: Set, Attrs: encode(repositoryRow{Renewed: r.now()})}); err != nil {
 			return fmt.Errorf("write catalog row: %w", err)
 		}
 	}

@@ -49,7 +49,7 @@ func (r *Registry) Referrers(ctx context.Context, repo string, subject oci.Diges
 	answer := Referrers{Index: oci.Index{SchemaVersion: 2, MediaType: oci.MediaTypeImageIndex, Manifests: []oci.Descriptor{}}}
 	size, read := 0, 0
 	for i, row := range page.Rows {
-		d, weight, n, err := r.referrer(ctx, repo, row)
+		d, weight, n, err := r.referrer(ctx, repo, decode[referrerRow](row.Attrs))
 		if err != nil {
 			return Referrers{}, err
 		}
@@ -76,14 +76,14 @@ func nextReferrer(last Row) string { return base64.RawURLEncoding.EncodeToString
 // referrer returns the descriptor of a row, its weight, and the bytes of the manifest that it was made from. The weight
 // is the bytes that the descriptor takes in an answer, its comma included, or 0 if the manifest was deleted since the
 // list was read.
-func (r *Registry) referrer(ctx context.Context, repo string, row Row) (d oci.Descriptor, weight, read int, err error) {
-	if packed, found := row.Attrs[attrBytes].([]byte); found {
-		if err := json.Unmarshal(packed, &d); err != nil {
+func (r *Registry) referrer(ctx context.Context, repo string, row referrerRow) (d oci.Descriptor, weight, read int, err error) {
+	if row.Bytes != nil {
+		if err := json.Unmarshal(row.Bytes, &d); err != nil {
 			return d, 0, 0, fmt.Errorf("decode referrer: %w", err)
 		}
-		return d, len(packed) + 1, 0, nil
+		return d, len(row.Bytes) + 1, 0, nil
 	}
-	m, err := r.FindManifest(ctx, repo, oci.Reference{Digest: row.Attrs.digest(attrDigest)})
+	m, err := r.FindManifest(ctx, repo, oci.Reference{Digest: row.Digest})
 	if errors.Is(err, oci.NewError(oci.ManifestUnknown, "")) {
 		return d, 0, 0, nil
 	}
@@ -101,12 +101,12 @@ func (r *Registry) referrer(ctx context.Context, repo string, row Row) (d oci.De
 // referrerWrite stores the descriptor that the referrers API shows, under the manifest's subject. One that is too
 // large for a row is made from the manifest on each request.
 func referrerWrite(p manifestPush) Write {
-	attrs := Attrs{attrDigest: string(p.digest)}
+	row := referrerRow{Digest: p.digest}
 	if _, packed, err := describe(p.manifest, p.digest, len(p.Content)); err == nil && len(packed) <= maxDescriptor {
-		attrs[attrBytes] = packed
+		row.Bytes = packed
 	}
 	key := referrerKey(p.repo, p.manifest.Subject, p.manifest.ArtifactType, p.digest)
-	return Write{Key: key, Op: Put, Attrs: attrs}
+	return Write{Key: key, Op: Put, Attrs: encode(row)}
 }
 
 // describe returns the descriptor of a manifest, also as JSON. A descriptor that is too large for any answer comes

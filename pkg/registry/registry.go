@@ -98,7 +98,7 @@ func New(meta Metadata, blobs Blobs, opts Options) *Registry {
 	return r
 }
 
-func (r *Registry) now() int64 { return millis(r.opts.Now()) }
+func (r *Registry) now() int64 { return r.opts.Now().UnixMilli() }
 
 // random returns n random bytes in hexadecimal.
 func (r *Registry) random(n int) string {
@@ -112,11 +112,11 @@ func (r *Registry) random(n int) string {
 // nonce names one write. 128 bits: no two writes ever share one.
 func (r *Registry) nonce() string { return r.random(16) }
 
-// review asks the sweep to look at something once a grace has passed.
-func (r *Registry) review(kind string, subject string, attrs Attrs) Write {
-	attrs[attrKind] = kind
+// review asks the sweep to look at something once a grace has passed. The subject chooses
+// the shard of the queue.
+func (r *Registry) review(subject string, row reviewRow) Write {
 	due := r.now() + r.opts.Grace.Milliseconds()
-	return Write{Key: reviewKey(subject, due, r.nonce()), Op: Put, Attrs: attrs}
+	return Write{Key: reviewKey(subject, due, r.nonce()), Op: Put, Attrs: encode(row)}
 }
 
 // cleanUp logs the failure of a clean-up. What is left behind is garbage that the

@@ -11,33 +11,33 @@ import (
 )
 
 const (
-	// readLength is read in one request: a store sends several of them faster than one
+	// windowSize is read in one request, in bytes. Concurrent requests are faster than one
 	// after the other.
-	readLength = 16 << 20
-	// readAhead is how many stretches are on their way or waiting, in memory each.
+	windowSize = 16 << 20
+	// readAhead is how many windows are being read or waiting in memory.
 	readAhead = 4
 )
 
-// readBack hashes the content of a key from offset on, until size or for VerifyFor,
-// and returns how far it came: at least one stretch.
-func (r *Registry) readBack(ctx context.Context, key string, offset, size int64, hs hashes) (n int64, err error) {
+// rehash hashes the content of a key from offset on, until size or for VerifyFor, and
+// returns the number of bytes: at least one window.
+func (r *Registry) rehash(ctx context.Context, key string, offset, size int64, hs hashes) (n int64, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	began := r.opts.Now()
-	var ahead []chan stretch
+	var ahead []chan window
 	next := offset
 	for {
-		for ; len(ahead) < readAhead && next < size; next += readLength {
-			ahead = append(ahead, r.readAt(ctx, key, next, min(readLength, size-next)))
+		for ; len(ahead) < readAhead && next < size; next += windowSize {
+			ahead = append(ahead, r.readWindow(ctx, key, next, min(windowSize, size-next)))
 		}
 		if len(ahead) == 0 {
 			return n, nil
 		}
 		until := began.Add(r.opts.VerifyFor)
-		if n == 0 { // a call that never comes further would be of no use
+		if n == 0 { // each call makes some progress
 			until = began.Add(r.verifyLease())
 		}
-		p, inTime := r.await(ctx, ahead[0], until)
+		p, inTime := r.waitFor(ctx, ahead[0], until)
 		switch {
 		case !inTime && n == 0:
 			return 0, oci.NewError(oci.Unavailable, "the store does not hand out the bytes of this upload in time: try again")
@@ -56,16 +56,16 @@ func (r *Registry) readBack(ctx context.Context, key string, offset, size int64,
 	}
 }
 
-type stretch struct {
+type window struct {
 	content []byte
 	err     error
 }
 
-// await returns the next stretch, unless it takes longer than the time that is left.
-func (r *Registry) await(ctx context.Context, next chan stretch, until time.Time) (p stretch, inTime bool) {
+// waitFor returns the next window, unless it is not read in time.
+func (r *Registry) waitFor(ctx context.Context, next chan window, until time.Time) (p window, inTime bool) {
 	left := until.Sub(r.opts.Now())
 	if left <= 0 {
-		return stretch{}, false
+		return window{}, false
 	}
 	timer := time.NewTimer(left)
 	defer timer.Stop()
@@ -73,17 +73,18 @@ func (r *Registry) await(ctx context.Context, next chan stretch, until time.Time
 	case p := <-next:
 		return p, true
 	case <-timer.C:
-		return stretch{}, false
+		return window{}, false
 	case <-ctx.Done():
-		return stretch{err: context.Cause(ctx)}, true
+		return window{err: context.Cause(ctx)}, true
 	}
 }
 
-// readAt begins to read; the channel takes what was read whether anyone waits or not.
-func (r *Registry) readAt(ctx context.Context, key string, offset, length int64) chan stretch {
-	done := make(chan stretch, 1)
+// readWindow starts a read. The channel has room for the result, so the read ends even if
+// nothing receives it.
+func (r *Registry) readWindow(ctx context.Context, key string, offset, length int64) chan window {
+	done := make(chan window, 1)
 	go func() {
-		var p stretch
+		var p window
 		p.err = r.retry(ctx, func() (err error) {
 			p.content, err = r.readOnce(ctx, key, offset, length)
 			return err

@@ -112,9 +112,9 @@ func (m retrying) Query(ctx context.Context, q Query) (page Page, err error) {
 }
 
 // Update implements Metadata. A caller that must know the nonce even after an error sets
-// attrWrite itself.
+// attrVersion itself.
 func (m retrying) Update(ctx context.Context, w Write) (row Row, err error) {
-	if w.Attrs[attrWrite] == nil {
+	if w.Attrs[attrVersion] == nil {
 		w = stamped(w, m.nonce())
 	}
 	err = m.retry(ctx, func() (err error) {
@@ -130,10 +130,10 @@ func (m retrying) Update(ctx context.Context, w Write) (row Row, err error) {
 // ownRow returns the row that a failed write met if the write itself left it there.
 func ownRow(err error, w Write) *Row {
 	conflict := asConflict(err)
-	if conflict == nil || w.Attrs[attrWrite] == nil {
+	if conflict == nil || w.Attrs[attrVersion] == nil {
 		return nil
 	}
-	if met := conflict.found(0); met != nil && met.Attrs[attrWrite] == w.Attrs[attrWrite] {
+	if met := conflict.found(0); met != nil && met.Attrs[attrVersion] == w.Attrs[attrVersion] {
 		return met
 	}
 	return nil
@@ -160,6 +160,6 @@ func stamped(w Write, nonce string) Write {
 	if w.Attrs = maps.Clone(w.Attrs); w.Attrs == nil {
 		w.Attrs = Attrs{}
 	}
-	w.Attrs[attrWrite] = nonce
+	w.Attrs[attrVersion] = nonce
 	return w
 }

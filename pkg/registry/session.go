@@ -10,18 +10,14 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// session is a claimed upload.
+// session is an upload through the registry that this request has claimed.
 type session struct {
-	key    string
-	nonce  string // of the claim's last write: the row's generation
-	row    Attrs
-	before Stored
-	claim  Claim
-	hashes hashes
+	key       string
+	uploadRow // as the claim's last write left it
+	before    Stored
+	claim     Claim
+	hashes    hashes
 }
-
-// kept reports whether the upload has its content in place, after a refused digest.
-func (s session) kept() bool { return s.row.number(attrComplete) == 1 }
 
 // newUpload returns an upload id and the content key that belongs to it. Who
 // knows the id may write; the key, which presigned URLs show, does not betray it.
@@ -38,37 +34,37 @@ func uploadKey(id string) string {
 // sessionEnd is when an upload expires that is used now.
 func (r *Registry) sessionEnd() int64 { return r.now() + sessionLife.Milliseconds() }
 
-// openRow is what the rows of all uploads have in common while they are open.
-func (r *Registry) openRow(repo string) Attrs {
-	return Attrs{attrState: stateOpen, attrRepo: repo, attrExpires: r.sessionEnd()}
+// openRow is the row with which all uploads begin.
+func (r *Registry) openRow(repo string) objectRow {
+	return objectRow{State: objectOpen, Repo: repo, Expires: r.sessionEnd()}
 }
 
-// opening writes the row of a new upload, and puts it on the list of those that expire.
-func (r *Registry) opening(key string, row Attrs) []Write {
+// openWrites writes the row of a new upload, and lists it under the time that it expires.
+func (r *Registry) openWrites(key string, row Attrs, expires int64) []Write {
 	return []Write{
 		{Key: objectKey(key), Op: Put, If: Absent(), Attrs: row},
-		r.sessionReview(key, row.number(attrExpires)),
+		r.expiryWrite(key, expires),
 	}
 }
 
-// sessionReview asks ExpireUploads to look at an upload once it expires.
-func (r *Registry) sessionReview(key string, expires int64) Write {
-	return Write{Key: sessionKey(key, expires, r.nonce()), Op: Put, Attrs: Attrs{attrKey: key}}
+// expiryWrite has ExpireUploads look at an upload once it expires.
+func (r *Registry) expiryWrite(key string, expires int64) Write {
+	return Write{Key: expiryKey(key, expires, r.nonce()), Op: Put, Attrs: encode(expiryRow{Key: key})}
 }
 
-// claim takes an upload over: whoever claimed it before can no longer record
-// anything, and gets no part numbers in common with this claim. So a request
-// that hangs, or was given up by its client, blocks nobody.
+// claim takes an upload over: an earlier claim can no longer record anything, and has no
+// part numbers in common with this one. So a request that hangs, or was given up by its
+// client, blocks no other.
 func (r *Registry) claim(ctx context.Context, repo, id string, c Chunk) (session, error) {
 	s := session{key: uploadKey(id)}
 	parts := partsFor(c.Length)
-	conds := []Cond{Equal(attrState, stateOpen), Equal(attrRepo, repo), Greater(attrExpires, r.now())}
+	conds := []Cond{inState(objectOpen), Equal(attrRepo, repo), Greater(attrExpires, r.now())}
 	if c.Offset >= 0 {
-		conds = append(conds, Equal(attrOffset, c.Offset))
+		conds = append(conds, Equal(attrHashed, c.Offset))
 	}
 	row, err := r.meta.Update(ctx, Write{
-		Key: objectKey(s.key), Op: Set, If: All(conds...), Add: map[string]int64{attrNext: parts},
-		Attrs: Attrs{attrExpires: r.sessionEnd()}, // it may take long from here
+		Key: objectKey(s.key), Op: Set, If: All(conds...), Add: map[string]int64{attrNextPart: parts},
+		Attrs: encode(objectRow{Expires: r.sessionEnd()}), // the body may take long from here
 	})
 	if conflict := asConflict(err); conflict != nil {
 		return session{}, r.refuseClaim(conflict, repo, id)
@@ -76,113 +72,126 @@ func (r *Registry) claim(ctx context.Context, repo, id string, c Chunk) (session
 	if err != nil {
 		return session{}, fmt.Errorf("claim upload session: %w", err)
 	}
-	s.row, s.nonce = row.Attrs, row.Attrs.text(attrWrite)
-	s.before = Stored{Size: row.Attrs.number(attrOffset), State: row.Attrs.bytes(attrStored)}
-	s.claim = Claim{Nonce: s.nonce, First: row.Attrs.number(attrNext) - parts, Count: parts}
+	s.uploadRow = decode[uploadRow](row.Attrs)
+	s.before = s.stored()
+	s.claim = Claim{Nonce: s.Version, First: s.NextPart - parts, Count: parts}
 	s.hashes, err = loadHashes(row.Attrs)
 	return s, err
 }
 
 func (r *Registry) refuseClaim(conflict *Conflict, repo, id string) error {
-	old := conflict.found(0).Attrs
-	if err := r.checkOpen(old, repo); err != nil {
-		if done := old.digest(attrDigest); done != "" && old.text(attrRepo) == repo {
-			return &endedError{digest: done, error: err}
-		}
+	row := decode[objectRow](conflict.found(0).Attrs)
+	if err := r.checkOpen(row, repo); err != nil {
 		return err
 	}
-	return &OffsetError{Upload{ID: id, Offset: old.number(attrOffset)}}
+	return &OffsetError{Upload{ID: id, Offset: row.Hashed}}
 }
 
-// checkOpen says why a session cannot be used, in one answer for all reasons: a
-// stranger learns nothing of other repositories' uploads.
-func (r *Registry) checkOpen(attrs Attrs, repo string) error {
-	if attrs.text(attrState) != stateOpen || attrs.text(attrRepo) != repo || attrs.number(attrExpires) <= r.now() {
-		return oci.NewError(oci.BlobUploadUnknown, "this upload was not started in this repository, has ended, or has expired: start a new one")
+// checkOpen refuses a session that cannot be used, in one answer for all reasons: a
+// stranger learns nothing of other repositories' uploads. For one that has become a blob
+// the error is an *endedError.
+func (r *Registry) checkOpen(row objectRow, repo string) error {
+	if row.State == objectOpen && row.Repo == repo && row.Expires > r.now() {
+		return nil
 	}
-	return nil
+	err := oci.NewError(oci.BlobUploadUnknown, "this upload was not started in this repository, has ended, or has expired: start a new one")
+	if row.Digest != "" && row.Repo == repo {
+		return &endedError{digest: row.Digest, error: err}
+	}
+	return err
 }
 
-// lostClaim says what became of a session while this request held a claim on it.
+// checkRepeated answers the repetition of a last request whose upload has become a blob:
+// success while the repository has the blob and the store its content, else ended.
+func (r *Registry) checkRepeated(ctx context.Context, repo string, ended *endedError) error {
+	b, err := r.FindBlob(ctx, repo, ended.digest, true)
+	if errors.Is(err, oci.NewError(oci.BlobUnknown, "")) {
+		return ended
+	}
+	if err != nil {
+		return err
+	}
+	intact, err := r.intact(ctx, b.key, b.Digest, b.Size)
+	if err == nil && !intact {
+		return ended
+	}
+	return err
+}
+
+// lostClaim returns why a request can no longer write to the session that it has claimed.
 func (r *Registry) lostClaim(conflict *Conflict, repo string) error {
-	if old := conflict.found(0); old != nil {
-		if err := r.checkOpen(old.Attrs, repo); err != nil {
+	if found := conflict.found(0); found != nil {
+		if err := r.checkOpen(decode[objectRow](found.Attrs), repo); err != nil {
 			return err
 		}
 	}
 	return errTakenOver()
 }
 
-// cancel ends a session that is open, and returns what it was.
-func (r *Registry) cancel(ctx context.Context, repo, key string) (ended Attrs, err error) {
+// cancel ends a session that is open, and returns its last row.
+func (r *Registry) cancel(ctx context.Context, repo, key string) (ended objectRow, err error) {
 	rows, err := r.meta.Get(ctx, objectKey(key))
 	if err != nil {
-		return nil, fmt.Errorf("read upload session: %w", err)
+		return objectRow{}, fmt.Errorf("read upload session: %w", err)
 	}
-	return r.endSession(ctx, key, rows[0].Attrs, func(row Attrs) error { return r.checkOpen(row, repo) })
+	open := func(row objectRow) error { return r.checkOpen(row, repo) }
+	return r.endSession(ctx, key, decode[objectRow](rows[0].Attrs), open)
 }
 
-// endSession makes the row of a session dead, if check finds nothing against it, and
-// returns what the row was, also where check has an error, which is returned as it is.
-func (r *Registry) endSession(ctx context.Context, key string, row Attrs, check func(Attrs) error) (Attrs, error) {
+// endSession makes the row of a session dead if check allows it, and returns the row that
+// it replaced or, with the error of check, refused to.
+func (r *Registry) endSession(ctx context.Context, key string, row objectRow, check func(objectRow) error) (objectRow, error) {
 	for range maxContended {
 		if err := check(row); err != nil {
 			return row, err
 		}
 		_, err := r.meta.Update(ctx, Write{
-			Key: objectKey(key), Op: Put, If: Equal(attrWrite, row.text(attrWrite)), Attrs: deadSession(row),
+			Key: objectKey(key), Op: Put, If: unchanged(row.Version), Attrs: encode(deadSession(row)),
 		})
 		conflict := asConflict(err)
 		if conflict == nil {
 			return row, wrap("end upload", err)
 		}
-		row = conflict.found(0).Attrs
+		row = decode[objectRow](conflict.found(0).Attrs)
 	}
-	return nil, fmt.Errorf("end upload: %w", ErrContended)
+	return objectRow{}, fmt.Errorf("end upload: %w", ErrContended)
 }
 
 // deadSession keeps what is needed to drop the bytes once more, should that fail.
-func deadSession(row Attrs) Attrs {
-	dead := Attrs{attrState: stateDead, attrRepo: row.text(attrRepo)}
-	if stored := row.bytes(attrStored); stored != nil {
-		dead[attrStored], dead[attrOffset] = stored, row.number(attrOffset)
-	}
-	return dead
+func deadSession(row objectRow) objectRow {
+	return objectRow{State: objectDead, Repo: row.Repo, Stored: row.Stored, Hashed: row.Hashed}
 }
 
-// forget drops what a dead session had stored, for the last time.
-func (r *Registry) forget(ctx context.Context, key string, row Attrs) error {
-	if err := r.drop(ctx, key, row); err != nil || row.bytes(attrStored) == nil {
+// stored is the appended content of an upload through the registry.
+func (row objectRow) stored() Stored { return Stored{Size: row.Hashed, State: row.Stored} }
+
+// forget drops the bytes of a dead session for the last time.
+func (r *Registry) forget(ctx context.Context, key string, row objectRow) error {
+	if err := r.drop(ctx, key, row); err != nil || row.Stored == nil {
 		return err
 	}
 	_, err := r.meta.Update(ctx, Write{ // dead is final: the condition only says so
-		Key: objectKey(key), Op: Put, If: Equal(attrState, stateDead),
-		Attrs: Attrs{attrState: stateDead, attrRepo: row.text(attrRepo)},
+		Key: objectKey(key), Op: Put, If: inState(objectDead),
+		Attrs: encode(objectRow{State: objectDead, Repo: row.Repo}),
 	})
 	return err
 }
 
-// drop removes what an ended session had stored: parts, tails, and the content that a
-// completion left which was never recorded.
-func (r *Registry) drop(ctx context.Context, key string, row Attrs) error {
-	return errors.Join(r.discard(ctx, key, row), r.blobs.Delete(ctx, key))
+// drop removes all bytes of an ended session: parts, tails, and the content of a
+// completion that was never recorded.
+func (r *Registry) drop(ctx context.Context, key string, row objectRow) error {
+	return errors.Join(r.blobs.Discard(ctx, key, row.stored(), Stored{}), r.blobs.Delete(ctx, key))
 }
 
-// discard drops what an ended session had stored and not completed.
-func (r *Registry) discard(ctx context.Context, key string, ended Attrs) error {
-	stored := Stored{Size: ended.number(attrOffset), State: ended.bytes(attrStored)}
-	return r.blobs.Discard(ctx, key, stored, Stored{})
-}
-
-// spoil ends a session whose key holds content that nobody can name, if its row is
-// still as it was.
-func (r *Registry) spoil(ctx context.Context, key string, row Attrs) {
+// rejectContent ends a session whose key has content with another digest or size than
+// announced, if nothing else has written to the session.
+func (r *Registry) rejectContent(ctx context.Context, key string, row objectRow) {
 	_, err := r.meta.Update(ctx, Write{
-		Key: objectKey(key), Op: Put, If: Equal(attrWrite, row.text(attrWrite)),
-		Attrs: Attrs{attrState: stateDead, attrRepo: row.text(attrRepo)},
+		Key: objectKey(key), Op: Put, If: unchanged(row.Version),
+		Attrs: encode(objectRow{State: objectDead, Repo: row.Repo}),
 	})
 	if err == nil {
 		err = r.blobs.Delete(ctx, key)
 	}
-	r.cleanUp("spoiled upload", key, err)
+	r.cleanUp("rejected upload", key, err)
 }

@@ -39,15 +39,15 @@ func (sw sweeper) pass(ctx context.Context, r *Registry) error {
 
 // candidate condemns, looks, and then deletes or restores.
 func (sw sweeper) candidate(ctx context.Context, r *Registry, d oci.Digest, row Row) error {
-	old := All(Equal(attrState, stateLive), Less(attrTouched, r.now()-simGrace.Milliseconds()))
-	condemned, err := r.meta.Update(ctx, Write{Key: row.Key, Op: Set, If: old, Attrs: Attrs{attrState: stateCondemned}})
+	old := All(inState(blobLive), Less(attrRenewed, r.now()-simGrace.Milliseconds()))
+	condemned, err := r.meta.Update(ctx, Write{Key: row.Key, Op: Set, If: old, Attrs: encode(blobRow{State: blobCondemned})})
 	if asConflict(err) != nil {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	mine := All(Equal(attrState, stateCondemned), Equal(attrWrite, condemned.Attrs.text(attrWrite)))
+	mine := All(inState(blobCondemned), unchanged(condemned.Attrs.text(attrVersion)))
 	if row.Key.SK == "B" {
 		return sw.blob(ctx, r, d, row, mine)
 	}
@@ -57,7 +57,7 @@ func (sw sweeper) candidate(ctx context.Context, r *Registry, d oci.Digest, row 
 	}
 	w := Write{Key: row.Key, Op: Delete, If: mine}
 	if needed {
-		w = Write{Key: row.Key, Op: Set, If: mine, Attrs: Attrs{attrState: stateLive}}
+		w = Write{Key: row.Key, Op: Set, If: mine, Attrs: encode(blobRow{State: blobLive})}
 	}
 	_, err = r.meta.Update(ctx, w)
 	return ignoreConflict(err)
@@ -70,7 +70,8 @@ func (sw sweeper) needed(ctx context.Context, r *Registry, repo string, d oci.Di
 		return false, err
 	}
 	for _, row := range page.Rows {
-		refs, err := unpackDigests(row.Attrs.bytes(attrRefs))
+		manifest := decode[manifestRow](row.Attrs)
+		refs, err := unpackDigests(manifest.Refs)
 		if err != nil {
 			return false, err
 		}
@@ -78,11 +79,11 @@ func (sw sweeper) needed(ctx context.Context, r *Registry, repo string, d oci.Di
 			if ref != d {
 				continue
 			}
-			stale := row.Attrs.text(attrState) == statePending && row.Attrs.number(attrTouched) < r.now()-simGrace.Milliseconds()
+			stale := manifest.State == manifestPending && manifest.Renewed < r.now()-simGrace.Milliseconds()
 			if !stale {
 				return true, nil
 			}
-			_, err := r.meta.Update(ctx, Write{Key: row.Key, Op: Delete, If: Equal(attrWrite, row.Attrs.text(attrWrite))})
+			_, err := r.meta.Update(ctx, Write{Key: row.Key, Op: Delete, If: unchanged(manifest.Version)})
 			if err != nil {
 				return true, ignoreConflict(err) // not dropped: it counts
 			}
@@ -97,13 +98,13 @@ func (sw sweeper) blob(ctx context.Context, r *Registry, d oci.Digest, row Row, 
 		return err
 	}
 	if len(links.Rows) > 0 {
-		_, err := r.meta.Update(ctx, Write{Key: row.Key, Op: Set, If: mine, Attrs: Attrs{attrState: stateLive}})
+		_, err := r.meta.Update(ctx, Write{Key: row.Key, Op: Set, If: mine, Attrs: encode(blobRow{State: blobLive})})
 		return ignoreConflict(err)
 	}
 	key := row.Attrs.text(attrKey)
 	err = r.meta.Transact(ctx, "",
 		Write{Key: row.Key, Op: Delete, If: All(mine, Equal(attrKey, key))},
-		Write{Key: objectKey(key), Op: Put, Attrs: Attrs{attrState: stateDead}})
+		Write{Key: objectKey(key), Op: Put, Attrs: encode(objectRow{State: objectDead})})
 	if err != nil {
 		return ignoreConflict(err)
 	}

@@ -30,12 +30,13 @@ type Chunk struct {
 // here is computed while the bytes arrive; an empty one means sha256.
 func (r *Registry) StartUpload(ctx context.Context, repo string, algorithm oci.Algorithm) (Upload, error) {
 	id, key := r.newUpload()
-	attrs := r.openRow(repo)
-	attrs[attrOffset], attrs[attrNext] = int64(0), int64(0)
+	row := r.openRow(repo)
+	attrs := encode(row)
+	attrs[attrHashed] = int64(0) // claims compare it with the offset of their chunk
 	if err := newHashes(algorithm).save(attrs); err != nil {
 		return Upload{}, err
 	}
-	if err := r.meta.Transact(ctx, "", r.opening(key, attrs)...); err != nil {
+	if err := r.meta.Transact(ctx, "", r.openWrites(key, attrs, row.Expires)...); err != nil {
 		return Upload{}, fmt.Errorf("open upload session: %w", err)
 	}
 	return Upload{ID: id}, nil
@@ -47,10 +48,11 @@ func (r *Registry) UploadStatus(ctx context.Context, repo, id string) (Upload, e
 	if err != nil {
 		return Upload{}, fmt.Errorf("read upload session: %w", err)
 	}
-	if err := r.checkOpen(rows[0].Attrs, repo); err != nil {
+	row := decode[objectRow](rows[0].Attrs)
+	if err := r.checkOpen(row, repo); err != nil {
 		return Upload{}, err
 	}
-	return Upload{ID: id, Offset: rows[0].Attrs.number(attrOffset)}, nil
+	return Upload{ID: id, Offset: row.Hashed}, nil
 }
 
 // AppendUpload stores a chunk behind what the upload has. Nothing of the chunk
@@ -62,24 +64,22 @@ func (r *Registry) AppendUpload(ctx context.Context, repo, id string, c Chunk) (
 	if err != nil {
 		return Upload{}, err
 	}
-	if s.kept() {
+	if s.Complete {
 		return Upload{}, errKept()
 	}
 	stored, err := r.store(ctx, &s, c)
 	if err != nil {
 		return Upload{}, err
 	}
-	attrs := Attrs{
-		attrOffset: stored.Size, attrStored: stored.State, attrExpires: r.sessionEnd(),
-	}
+	attrs := Attrs{attrHashed: stored.Size, attrStored: stored.State, attrExpires: r.sessionEnd()}
 	if err := s.hashes.save(attrs); err != nil {
 		return Upload{}, err
 	}
 	// The offset keeps out a repetition of this write that arrives after one of the
 	// claim's: later chunks would be lost.
 	_, err = r.meta.Update(ctx, Write{
-		Key: objectKey(s.key), Op: Set, If: All(Equal(attrWrite, s.nonce), Equal(attrOffset, s.before.Size)),
-		Attrs: attrs, Add: map[string]int64{attrNext: -stored.Unused},
+		Key: objectKey(s.key), Op: Set, If: All(unchanged(s.Version), Equal(attrHashed, s.before.Size)),
+		Attrs: attrs, Add: map[string]int64{attrNextPart: -stored.Unused},
 	})
 	if conflict := asConflict(err); conflict != nil {
 		r.cleanUp("chunk that lost its upload", s.key, r.blobs.Discard(ctx, s.key, stored, s.before))
@@ -95,9 +95,9 @@ func (r *Registry) AppendUpload(ctx context.Context, repo, id string, c Chunk) (
 // left to be recorded, and the claim is given up.
 func (r *Registry) store(ctx context.Context, s *session, c Chunk) (Stored, error) {
 	if c.Length == 0 || c.Body == nil {
-		unchanged := s.before
-		unchanged.Unused = s.claim.Count
-		return unchanged, nil
+		stored := s.before
+		stored.Unused = s.claim.Count
+		return stored, nil
 	}
 	stored, err := r.appendBody(ctx, s, c)
 	if err != nil {
@@ -162,10 +162,11 @@ func (r *Registry) CancelUpload(ctx context.Context, repo, id string) error {
 	if err != nil {
 		return err
 	}
-	drop := r.discard
-	if (session{row: ended}).kept() {
-		drop = r.drop
+	if ended.Complete {
+		err = r.drop(ctx, key, ended)
+	} else {
+		err = r.blobs.Discard(ctx, key, ended.stored(), Stored{})
 	}
-	r.cleanUp("cancelled upload", key, drop(ctx, key, ended))
+	r.cleanUp("cancelled upload", key, err)
 	return nil
 }

@@ -17,116 +17,112 @@ import (
 // DIGEST_INVALID after which the upload has ended.
 func (r *Registry) VerifyDirect(ctx context.Context, repo, id string) (u direct.Upload, done bool, err error) {
 	s := directSession{id: id, key: directKey(id)}
-	nonce, err := r.claimVerification(ctx, &s, repo)
+	hs, err := r.claimVerification(ctx, &s, repo)
 	var ended *endedError
 	if errors.As(err, &ended) {
 		err = r.checkRepeated(ctx, repo, ended)
 		return direct.Upload{ID: id, Digest: ended.digest}, err == nil, err
 	}
-	if nonce == "" || err != nil {
+	if hs == nil || err != nil {
 		return s.upload(), false, err
 	}
-	hs, err := loadHashes(s.row)
+	n, err := r.rehash(ctx, s.key, s.Hashed, s.Size, hs)
 	if err != nil {
+		r.releaseVerification(ctx, s.key, s.Version)
 		return direct.Upload{}, false, err
 	}
-	n, err := r.readBack(ctx, s.key, s.row.number(attrOffset), s.size(), hs)
-	if err != nil {
-		r.releaseVerification(ctx, s, nonce)
-		return direct.Upload{}, false, err
-	}
-	if offset := s.row.number(attrOffset) + n; offset < s.size() {
-		// Also for a client that went: one that never waits so long would never get on.
-		u, err = r.recordVerification(context.WithoutCancel(ctx), s, nonce, offset, hs)
+	if offset := s.Hashed + n; offset < s.Size {
+		// Even if the client has gone: the uploads of impatient ones must make progress too.
+		u, err = r.recordVerification(context.WithoutCancel(ctx), s, offset, hs)
 		return u, false, err
 	}
-	if got, _ := hs.digest(s.digest().Algorithm()); got != s.digest() {
-		r.spoil(ctx, s.key, s.row)
-		return direct.Upload{}, false, errDigest(got, s.digest())
+	if got, _ := hs.digest(s.Offered.Algorithm()); got != s.Offered {
+		r.rejectContent(ctx, s.key, s.objectRow)
+		return direct.Upload{}, false, errDigest(got, s.Offered)
 	}
-	return s.upload(), true, r.commit(ctx, s.commit(nonce))
+	return s.upload(), true, r.commit(ctx, s.blob())
 }
 
-// awaitVerification records that all bytes are in place.
-func (r *Registry) awaitVerification(ctx context.Context, s directSession) (direct.Upload, error) {
-	attrs := Attrs{attrComplete: int64(1), attrOffset: int64(0), attrLease: int64(0), attrExpires: r.sessionEnd()}
-	if err := newHashes(s.digest().Algorithm()).save(attrs); err != nil {
+// recordComplete records that all bytes are in place, so that they can be verified.
+func (r *Registry) recordComplete(ctx context.Context, s directSession) (direct.Upload, error) {
+	attrs := Attrs{attrComplete: int64(1), attrHashed: int64(0), attrLease: int64(0), attrExpires: r.sessionEnd()}
+	if err := newHashes(s.Offered.Algorithm()).save(attrs); err != nil {
 		return direct.Upload{}, err
 	}
 	for range maxContended {
-		row, err := r.meta.Update(ctx, Write{
-			Key: objectKey(s.key), Op: Set, If: Equal(attrWrite, s.row.text(attrWrite)), Attrs: attrs,
-		})
+		row, err := r.meta.Update(ctx, Write{Key: objectKey(s.key), Op: Set, If: unchanged(s.Version), Attrs: attrs})
 		conflict := asConflict(err)
 		if conflict == nil {
-			s.row = row.Attrs
+			s.directRow = decode[directRow](row.Attrs)
 			return s.upload(), wrap("record completion", err)
 		}
-		// A twin of this request did it, a request for parts renewed the upload, or it
-		// was ended.
-		s.row = conflict.found(0).Attrs
-		if err := r.checkDirect(s, s.row.text(attrRepo)); err != nil {
+		// A concurrent repetition of this request recorded it, a request for parts renewed
+		// the upload, or the upload has ended.
+		s.directRow = decode[directRow](conflict.found(0).Attrs)
+		if err := r.checkOpen(s.objectRow, s.Repo); err != nil {
 			return direct.Upload{}, err
 		}
-		if s.complete() {
+		if s.Complete {
 			return s.upload(), nil
 		}
 	}
 	return direct.Upload{}, fmt.Errorf("record completion: %w", ErrContended)
 }
 
-// claimVerification reads the session and, unless another call is at it, makes it this
-// call's: nonce is empty where there is nothing to do.
-func (r *Registry) claimVerification(ctx context.Context, s *directSession, repo string) (nonce string, err error) {
-	nonce = r.nonce()
-	// Only an open and complete upload has a lease, 0 where nobody has it.
+// verifyLease keeps a second call from verifying the same upload. It is longer than a call
+// takes; after it, another call takes over from one that crashed.
+func (r *Registry) verifyLease() time.Duration { return max(r.opts.VerifyFor, 0) + 5*time.Second }
+
+// claimVerification reads the session and takes its lease. The hashes are nil if another
+// call has the lease.
+func (r *Registry) claimVerification(ctx context.Context, s *directSession, repo string) (hashes, error) {
+	nonce := r.nonce()
 	row, err := r.meta.Update(ctx, Write{
 		Key: objectKey(s.key), Op: Set,
-		If: All(Equal(attrState, stateOpen), Equal(attrRepo, repo), Equal(attrComplete, int64(1)),
-			Greater(attrExpires, r.now()), Less(attrLease, r.now())),
-		Attrs: Attrs{attrWrite: nonce, attrLease: r.now() + r.verifyLease().Milliseconds()},
+		If: All(inState(objectOpen), Equal(attrRepo, repo), Equal(attrComplete, int64(1)),
+			Greater(attrExpires, r.now()), Less(attrLease, r.now())), // only complete direct uploads have a lease
+		Attrs: Attrs{attrVersion: nonce, attrLease: r.now() + r.verifyLease().Milliseconds()},
 	})
 	conflict := asConflict(err)
-	if conflict == nil {
-		if err != nil { // a client that went: the claim may have been written
-			r.releaseVerification(ctx, *s, nonce)
-		}
-		s.row = row.Attrs
-		return nonce, wrap("claim verification", err)
+	switch {
+	case err == nil:
+		s.directRow = decode[directRow](row.Attrs)
+		return loadHashes(row.Attrs)
+	case conflict == nil: // the client may have gone after the lease was written
+		r.releaseVerification(ctx, s.key, nonce)
+		return nil, fmt.Errorf("claim verification: %w", err)
 	}
-	s.row = conflict.found(0).Attrs
-	if err := r.checkDirect(*s, repo); err != nil {
-		return "", err
+	s.directRow = decode[directRow](conflict.found(0).Attrs)
+	if err := r.checkOpen(s.objectRow, repo); err != nil {
+		return nil, err
 	}
-	if !s.complete() {
-		return "", oci.NewError(oci.BlobUploadInvalid, "this upload is not complete: there is nothing to verify yet")
+	if !s.Complete {
+		return nil, oci.NewError(oci.BlobUploadInvalid, "this upload is not complete: there is nothing to verify yet")
 	}
-	return "", nil
+	return nil, nil
 }
 
-func (r *Registry) recordVerification(ctx context.Context, s directSession, nonce string, offset int64, hs hashes) (direct.Upload, error) {
-	attrs := Attrs{attrOffset: offset, attrLease: int64(0), attrExpires: r.sessionEnd()}
+// releaseVerification ends the lease of a call that failed, so that the next one can begin
+// at once. version is that of the row with the lease.
+func (r *Registry) releaseVerification(ctx context.Context, key, version string) {
+	_, err := r.meta.Update(context.WithoutCancel(ctx), Write{
+		Key: objectKey(key), Op: Set, If: unchanged(version), Attrs: Attrs{attrLease: int64(0)},
+	})
+	if asConflict(err) == nil { // else another call has the lease, or this one never had it
+		r.cleanUp("lease of a verification", key, err)
+	}
+}
+
+// recordVerification saves how far the content is hashed, and ends the lease.
+func (r *Registry) recordVerification(ctx context.Context, s directSession, offset int64, hs hashes) (direct.Upload, error) {
+	attrs := Attrs{attrHashed: offset, attrLease: int64(0), attrExpires: r.sessionEnd()}
 	if err := hs.save(attrs); err != nil {
 		return direct.Upload{}, err
 	}
-	row, err := r.meta.Update(ctx, Write{Key: objectKey(s.key), Op: Set, If: Equal(attrWrite, nonce), Attrs: attrs})
+	row, err := r.meta.Update(ctx, Write{Key: objectKey(s.key), Op: Set, If: unchanged(s.Version), Attrs: attrs})
 	if conflict := asConflict(err); conflict != nil {
-		return direct.Upload{}, r.lostClaim(conflict, s.row.text(attrRepo))
+		return direct.Upload{}, r.lostClaim(conflict, s.Repo)
 	}
-	s.row = row.Attrs
+	s.directRow = decode[directRow](row.Attrs)
 	return s.upload(), wrap("record verification", err)
 }
-
-// releaseVerification lets the next call begin at once, after one that failed.
-func (r *Registry) releaseVerification(ctx context.Context, s directSession, nonce string) {
-	_, err := r.meta.Update(context.WithoutCancel(ctx), Write{
-		Key: objectKey(s.key), Op: Set, If: Equal(attrWrite, nonce), Attrs: Attrs{attrLease: int64(0)},
-	})
-	if asConflict(err) == nil { // else it is another call's by now, or was never this one's
-		r.cleanUp("lease of a verification", s.key, err)
-	}
-}
-
-// verifyLease keeps a second verification from doing the same work. It is longer than
-// one takes; what crashed is taken over after it.
-func (r *Registry) verifyLease() time.Duration { return max(r.opts.VerifyFor, 0) + 5*time.Second }
