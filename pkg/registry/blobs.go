@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/direct"
 )
 
 // Blob is a blob of a repository.
@@ -57,4 +58,74 @@ func (r *Registry) DeleteBlob(ctx context.Context, repo string, d oci.Digest) er
 		return errBlobUnknown(repo, d)
 	}
 	return wrap("delete blob", err)
+}
+
+// MountBlob gives a repository a blob that another one has; if from is empty, any
+// repository will do. It reports whether the blob could be mounted.
+func (r *Registry) MountBlob(ctx context.Context, repo string, d oci.Digest, from string) (mounted bool, err error) {
+	source, err := r.mountSource(ctx, d, from)
+	if err != nil || source.Attrs == nil {
+		return false, err
+	}
+	// The client has the bytes. If the store lost them, it uploads them, which heals.
+	link := decode[linkRow](source.Attrs)
+	intact, err := r.intact(ctx, link.Key, d, link.Size, checkSize)
+	if !intact || err != nil {
+		return false, err
+	}
+	return r.mountLink(ctx, repo, d, source)
+}
+
+// mountSource finds the link to copy; a Row with nil Attrs if there is none.
+func (r *Registry) mountSource(ctx context.Context, d oci.Digest, from string) (Row, error) {
+	if from != "" {
+		rows, err := r.meta.Get(ctx, linkKey(from, d))
+		if err != nil {
+			return Row{}, fmt.Errorf("read mount source: %w", err)
+		}
+		return rows[0], nil
+	}
+	page, err := r.meta.Query(ctx, Query{PK: blobPartition(d), Prefix: linkPrefix, Limit: 1})
+	if err != nil {
+		return Row{}, fmt.Errorf("find mount source: %w", err)
+	}
+	if len(page.Rows) == 0 {
+		return Row{}, nil
+	}
+	return page.Rows[0], nil
+}
+
+// mountLink copies a link to a repository, unless the link or its blob has changed
+// meanwhile.
+func (r *Registry) mountLink(ctx context.Context, repo string, d oci.Digest, source Row) (mounted bool, err error) {
+	if source.Key == linkKey(repo, d) {
+		return r.renewLease(ctx, source.Key)
+	}
+	link := decode[linkRow](source.Attrs)
+	err = r.meta.Transact(ctx, "", append(
+		r.linkWrites(newBlob{repo: repo, digest: d, size: link.Size}, link.Key, Equal(attrKey, link.Key)),
+		Write{Key: source.Key, Op: Check, If: Exists()})...)
+	if asConflict(err) != nil {
+		return false, nil
+	}
+	return err == nil, wrap("mount blob", err)
+}
+
+// linkOffered links the repository to the offered blob if any repository has it. An offer
+// links an existing blob exactly as a cross-repository mount does, so the same access
+// rules apply.
+func (r *Registry) linkOffered(ctx context.Context, repo string, o direct.Offer) (linked bool, err error) {
+	source, err := r.mountSource(ctx, o.Digest, "")
+	if err != nil || source.Attrs == nil {
+		return false, err
+	}
+	link := decode[linkRow](source.Attrs)
+	if link.Size != o.Size {
+		return false, oci.NewError(oci.SizeInvalid, "the blob %s has %d bytes, not %d", o.Digest, link.Size, o.Size)
+	}
+	// As in MountBlob; stores that take direct uploads report the checksum for free.
+	if intact, err := r.intact(ctx, link.Key, o.Digest, o.Size, checkSum); !intact || err != nil {
+		return false, err
+	}
+	return r.mountLink(ctx, repo, o.Digest, source)
 }

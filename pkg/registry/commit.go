@@ -64,7 +64,7 @@ func (r *Registry) commit(ctx context.Context, b newBlob) error {
 // commitExisting commits content whose digest has a blob under another key, of whose two
 // objects one is deleted. Not done: the digest no longer has that key.
 func (r *Registry) commitExisting(ctx context.Context, b newBlob, key string) (done bool, err error) {
-	intact, err := r.intact(ctx, key, b.digest, b.size)
+	intact, err := r.intact(ctx, key, b.digest, b.size, checkSum)
 	if err != nil {
 		return false, err
 	}
@@ -105,7 +105,7 @@ func (r *Registry) linkIfExists(ctx context.Context, b newBlob) (done bool, err 
 		return false, nil
 	}
 	key := decode[blobRow](rows[0].Attrs).Key
-	if intact, err := r.intact(ctx, key, b.digest, b.size); !intact || err != nil {
+	if intact, err := r.intact(ctx, key, b.digest, b.size, checkSum); !intact || err != nil {
 		return false, err
 	}
 	return r.linkExisting(ctx, b, key)

@@ -24,8 +24,7 @@ type Finish struct {
 // DIGEST_INVALID and SIZE_INVALID, after which the upload stands where it did.
 func (r *Registry) CompleteUpload(ctx context.Context, repo, id string, f Finish) error {
 	s, err := r.claim(ctx, repo, id, f.Chunk)
-	var ended *endedError
-	if errors.As(err, &ended) && ended.digest == f.Digest {
+	if ended, found := errors.AsType[*endedError](err); found && ended.digest == f.Digest {
 		if err := r.checkRepeated(ctx, repo, ended); err != nil {
 			return err
 		}

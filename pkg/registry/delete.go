@@ -65,20 +65,13 @@ func (r *Registry) DeleteManifest(ctx context.Context, repo string, d oci.Digest
 // edges lists the tags that may point at a manifest.
 func (r *Registry) edges(ctx context.Context, repo string, d oci.Digest) ([]string, error) {
 	var tags []string
-	q := Query{PK: edgePartition(repo, d), Limit: MaxPage}
-	for {
-		page, err := r.meta.Query(ctx, q)
+	for row, err := range r.queryAll(ctx, Query{PK: edgePartition(repo, d), Limit: MaxPage}) {
 		if err != nil {
 			return nil, fmt.Errorf("read tags of manifest: %w", err)
 		}
-		for _, row := range page.Rows {
-			tags = append(tags, row.Key.SK)
-		}
-		if !page.More {
-			return tags, nil
-		}
-		q.After = page.Rows[len(page.Rows)-1].Key.SK
+		tags = append(tags, row.Key.SK)
 	}
+	return tags, nil
 }
 
 // pointing keeps the tags that point at the manifest.

@@ -17,8 +17,7 @@ import (
 // they are others than announced.
 func (r *Registry) CompleteDirect(ctx context.Context, repo, id string) (u direct.Upload, done bool, err error) {
 	s, err := r.findDirect(ctx, repo, id)
-	var ended *endedError
-	if errors.As(err, &ended) {
+	if ended, found := errors.AsType[*endedError](err); found {
 		err = r.checkRepeated(ctx, repo, ended)
 		return direct.Upload{ID: id, Digest: ended.digest}, err == nil, err
 	}

@@ -19,33 +19,24 @@ type Expired struct {
 // bytes. It goes through at most limit entries of the list. Any number of processes may
 // do this at once, and any of them may crash: an entry goes last. One that cannot be
 // ended stays, and keeps none behind it from being ended; the error joins them.
-func (r *Registry) ExpireUploads(ctx context.Context, limit int) (Expired, error) {
-	var e Expired
+func (r *Registry) ExpireUploads(ctx context.Context, limit int) (e Expired, err error) {
 	var failed []error
 	for shard := range queueShards {
-		after := "" // what failed is passed by
-		for page := (Page{More: true}); page.More; {
-			var err error
-			page, err = r.meta.Query(ctx, Query{PK: expiryPartition(shard), After: after, Limit: min(limit-e.total()+1, MaxPage)})
+		for entry, err := range r.queryAll(ctx, Query{PK: expiryPartition(shard), Limit: min(limit+1, MaxPage)}) {
 			if err != nil {
-				return e, errors.Join(append(failed, fmt.Errorf("read list of uploads: %w", err))...)
+				return e, errors.Join(append(failed, fmt.Errorf("read queue of uploads: %w", err))...)
 			}
-			for _, row := range page.Rows {
-				if dueOf(row.Key) > r.now() {
-					page.More = false // the list is in the order of time
-					break
-				}
-				if e.total() >= limit {
-					e.More = true
-					return e, errors.Join(failed...)
-				}
-				after = row.Key.SK
-				if err := r.expire(ctx, row, &e); err != nil {
-					failed = append(failed, err)
-				}
-				if ctx.Err() != nil {
-					return e, errors.Join(append(failed, context.Cause(ctx))...)
-				}
+			if dueOf(entry.Key) > r.now() {
+				break // so are all others of this shard
+			}
+			if e.More = e.total() >= limit; e.More {
+				return e, errors.Join(failed...)
+			}
+			if err := r.expire(ctx, entry, &e); err != nil {
+				failed = append(failed, err)
+			}
+			if ctx.Err() != nil {
+				return e, errors.Join(append(failed, context.Cause(ctx))...)
 			}
 		}
 	}

@@ -13,30 +13,26 @@ import (
 // that brings the bytes heals them: before it links to an existing object it asks the store
 // for that object, and replaces it if it is unusable.
 
+// How intact looks at an object.
+const (
+	checkSize = false // for requests that should be quick because they bring no bytes
+	checkSum  = true
+)
+
 // intact reports whether the store still has the content of a digest under a key. Only the
 // store's own answer that the object is missing or different makes it false; after any
 // other error nothing is known, and the caller must not replace anything.
-func (r *Registry) intact(ctx context.Context, key string, d oci.Digest, size int64) (bool, error) {
-	return r.check(ctx, key, d, size, true)
-}
-
-// present is intact without a look at the bytes, for requests that should be quick because
-// they bring none.
-func (r *Registry) present(ctx context.Context, key string, d oci.Digest, size int64) (bool, error) {
-	return r.check(ctx, key, d, size, false)
-}
-
-func (r *Registry) check(ctx context.Context, key string, d oci.Digest, size int64, withSum bool) (bool, error) {
-	have, sum, err := r.stat(ctx, key, withSum)
+func (r *Registry) intact(ctx context.Context, key string, d oci.Digest, size int64, sum bool) (bool, error) {
+	have, stored, err := r.stat(ctx, key, sum)
 	unusable := errors.Is(err, ErrNoContent) || errors.Is(err, ErrEncoded)
 	switch {
 	case err != nil && !unusable:
 		return false, fmt.Errorf("look at stored content: %w", err)
-	case err == nil && have == size && (sum == "" || sum == d || sum.Algorithm() != d.Algorithm()):
+	case err == nil && have == size && (stored == "" || stored == d || stored.Algorithm() != d.Algorithm()):
 		return true, nil
 	}
 	r.opts.Log.Warn("a stored object is lost or damaged; a push of its content replaces it",
-		"digest", d, "key", key, "size", have, "expected_size", size, "sha256", sum, "error", err)
+		"digest", d, "key", key, "size", have, "expected_size", size, "sha256", stored, "error", err)
 	return false, nil
 }
 

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -39,7 +40,7 @@ func (r *Registry) renewLease(ctx context.Context, link Key) (exists bool, err e
 // renewLeases renews the expired leases among the references of a manifest. A link that is
 // deleted meanwhile is reported as missing.
 func (r *Registry) renewLeases(ctx context.Context, wanted []reference, rows []Row) error {
-	gone := make([]bool, len(wanted))
+	missing := make([]*oci.Error, len(wanted))
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(renewers)
 	for i, ref := range wanted {
@@ -48,21 +49,18 @@ func (r *Registry) renewLeases(ctx context.Context, wanted []reference, rows []R
 		}
 		group.Go(func() error {
 			exists, err := r.renewLease(groupCtx, rows[i].Key)
-			gone[i] = !exists
+			if !exists {
+				missing[i] = unknownReference(ref)
+			}
 			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	var faults oci.Errors
-	for i, ref := range wanted {
-		if gone[i] {
-			faults = append(faults, unknownReference(ref))
-		}
-	}
-	if len(faults) > 0 {
-		return faults
+	found := func(fault *oci.Error) bool { return fault == nil }
+	if missing = slices.DeleteFunc(missing, found); len(missing) > 0 {
+		return oci.Errors(missing)
 	}
 	return nil
 }

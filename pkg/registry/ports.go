@@ -215,15 +215,9 @@ type Conflict struct {
 	Old []*Row
 }
 
-// Error counts the failed conditions.
+// Error implements error.
 func (c *Conflict) Error() string {
-	failed := 0
-	for _, old := range c.Old {
-		if old != nil {
-			failed++
-		}
-	}
-	return fmt.Sprintf("%d of %d conditions do not hold", failed, len(c.Old))
+	return fmt.Sprintf("conditions of %d writes do not all hold", len(c.Old))
 }
 
 // found returns the row that a write of a failed transaction met, nil if its

@@ -198,7 +198,7 @@ func (r *Registry) healManifest(ctx context.Context, p manifestPush, current str
 	if current == "" {
 		return "", nil, nil
 	}
-	if intact, err := r.intact(ctx, current, p.digest, int64(len(p.Content))); intact || err != nil {
+	if intact, err := r.intact(ctx, current, p.digest, int64(len(p.Content)), checkSum); intact || err != nil {
 		return "", nil, err
 	}
 	key, live, err := r.storeManifest(ctx, p)

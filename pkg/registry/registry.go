@@ -1,11 +1,13 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"time"
 
@@ -73,20 +75,12 @@ type Registry struct {
 
 // New returns a Registry over a pair of ports.
 func New(meta Metadata, blobs Blobs, opts Options) *Registry {
-	if opts.Grace == 0 {
-		opts.Grace = 24 * time.Hour
-	}
-	if opts.VerifyFor == 0 {
-		opts.VerifyFor = 15 * time.Second
-	}
-	if opts.Log == nil {
-		opts.Log = slog.Default()
-	}
+	opts.Grace = cmp.Or(opts.Grace, 24*time.Hour)
+	opts.VerifyFor = cmp.Or(opts.VerifyFor, 15*time.Second)
+	opts.Log = cmp.Or(opts.Log, slog.Default())
+	opts.Rand = cmp.Or(opts.Rand, rand.Reader)
 	if opts.Now == nil {
 		opts.Now = time.Now
-	}
-	if opts.Rand == nil {
-		opts.Rand = rand.Reader
 	}
 	if opts.Sleep == nil {
 		opts.Sleep = sleep
@@ -117,6 +111,25 @@ func (r *Registry) nonce() string { return r.random(16) }
 func (r *Registry) review(subject string, row reviewRow) Write {
 	due := r.now() + r.opts.Grace.Milliseconds()
 	return Write{Key: reviewKey(subject, due, r.nonce()), Op: Put, Attrs: encode(row)}
+}
+
+// queryAll yields the rows of a query, page after page of q.Limit rows, until the first
+// error.
+func (r *Registry) queryAll(ctx context.Context, q Query) iter.Seq2[Row, error] {
+	return func(yield func(Row, error) bool) {
+		for page := (Page{More: true}); page.More; {
+			var err error
+			if page, err = r.meta.Query(ctx, q); err != nil {
+				yield(Row{}, err)
+				return
+			}
+			for _, row := range page.Rows {
+				if q.After = row.Key.SK; !yield(row, nil) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // cleanUp logs the failure of a clean-up. What is left behind is garbage that the

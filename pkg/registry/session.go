@@ -111,7 +111,7 @@ func (r *Registry) checkRepeated(ctx context.Context, repo string, ended *endedE
 	if err != nil {
 		return err
 	}
-	intact, err := r.intact(ctx, b.key, b.Digest, b.Size)
+	intact, err := r.intact(ctx, b.key, b.Digest, b.Size, checkSum)
 	if err == nil && !intact {
 		return ended
 	}
