@@ -35,21 +35,21 @@ func (r *Registry) FindBlob(ctx context.Context, repo string, d oci.Digest, rene
 	return Blob{Digest: d, Size: link.Size, key: link.Key}, nil
 }
 
-// BlobURL returns where the blob's bytes can be had with method GET or HEAD, or
-// "" where they must be read with OpenBlob.
+// BlobURL returns a URL that serves the blob's bytes for GET or HEAD, or "" if they must be
+// read with OpenBlob.
 func (r *Registry) BlobURL(ctx context.Context, method string, b Blob) (string, error) {
 	url, err := r.blobs.Presign(ctx, method, b.key)
 	return url, wrap("presign", err)
 }
 
-// OpenBlob reads length bytes of a blob from offset; below 0 means to the end.
+// OpenBlob reads length bytes of a blob from offset; a negative length means to the end.
 func (r *Registry) OpenBlob(ctx context.Context, b Blob, offset, length int64) (io.ReadCloser, error) {
 	content, err := r.blobs.Open(ctx, b.key, offset, length)
 	return content, wrap("open blob", err)
 }
 
-// DeleteBlob takes a blob from a repository. Other repositories keep theirs; the
-// bytes go when the sweep finds that nobody has a link. The error is BLOB_UNKNOWN.
+// DeleteBlob removes a blob from a repository. Other repositories keep it; the sweep
+// deletes the bytes once no repository has a link. The error is BLOB_UNKNOWN.
 func (r *Registry) DeleteBlob(ctx context.Context, repo string, d oci.Digest) error {
 	err := r.meta.Transact(ctx, "",
 		Write{Key: linkKey(repo, d), Op: Delete, If: Exists()},

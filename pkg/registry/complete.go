@@ -13,15 +13,15 @@ import (
 // Finish is the last request of an upload.
 type Finish struct {
 	Digest oci.Digest
-	// Size that the client announces for the whole blob; below 0 it announces none.
+	// Size of the whole blob as announced by the client; negative if it announced none.
 	Size int64
-	// Chunk is the last piece; a Length of 0 where all was sent before.
+	// Chunk is the last piece; its Length is 0 if all bytes were sent before.
 	Chunk Chunk
 }
 
-// CompleteUpload turns an upload into a blob of the repository. Asked again after
-// its answer was lost, it succeeds again. Errors: those of AppendUpload,
-// DIGEST_INVALID and SIZE_INVALID, after which the upload stands where it did.
+// CompleteUpload turns an upload into a blob of the repository. Repeated after a lost
+// answer, it succeeds again. Errors: those of AppendUpload, DIGEST_INVALID and
+// SIZE_INVALID, which leave the upload unchanged.
 func (r *Registry) CompleteUpload(ctx context.Context, repo, id string, f Finish) error {
 	s, err := r.claim(ctx, repo, id, f.Chunk)
 	if ended, found := errors.AsType[*endedError](err); found && ended.digest == f.Digest {
@@ -129,9 +129,9 @@ func (r *Registry) hashKey(ctx context.Context, key string, offset int64, a oci.
 	return body.hashes, body.n, nil
 }
 
-// keep records that the content of an upload is in place, and only its digest was refused:
-// the last request can be repeated with the right one. If another request has taken the
-// upload over, that one finds the content by itself.
+// keep records that the content of an upload is in place and only its digest was refused:
+// the client can repeat the last request with the right one. If another request has taken
+// the upload over, that request finds the content itself.
 func (r *Registry) keep(ctx context.Context, s session) error {
 	_, err := r.meta.Update(ctx, Write{
 		Key: objectKey(s.key), Op: Set, If: unchanged(s.Version),
@@ -162,7 +162,7 @@ func (r *Registry) completeAgain(ctx context.Context, s session, f Finish, b new
 	return r.commit(ctx, b)
 }
 
-// checkSame compares a chunk with the content that is in place from its offset on.
+// checkSame compares a chunk with the stored content from the chunk's offset on.
 func (r *Registry) checkSame(ctx context.Context, s session, c Chunk) error {
 	body := &bodyReader{r: c.Body, hashes: newHashes()}
 	if _, err := io.Copy(io.Discard, body); err != nil {
@@ -175,8 +175,8 @@ func (r *Registry) checkSame(ctx context.Context, s session, c Chunk) error {
 	return err
 }
 
-// firstRead is how much of a body must have come before there is memory for all of it, in
-// bytes.
+// firstRead is the number of bytes of a body that must arrive before it gets memory for all
+// of it.
 const firstRead = 64 << 10
 
 // readSmall reads a body of known length into memory.
@@ -199,8 +199,8 @@ func readSmall(c Chunk) ([]byte, error) {
 	return content.Bytes(), nil
 }
 
-// drain reads the body of a request that was answered before, so that the
-// connection survives.
+// drain reads the body of a request whose answer is already known, so that the connection
+// can be reused.
 func (r *Registry) drain(c Chunk) error {
 	if c.Body == nil {
 		return nil
@@ -211,9 +211,9 @@ func (r *Registry) drain(c Chunk) error {
 	return nil
 }
 
-// checkContent compares what arrived with what was announced. It reports whether
-// the digest could be compared: one of an algorithm that comes as a surprise
-// cannot.
+// checkContent compares the content with the announced size and digest. computed is false
+// if no hash of the digest's algorithm is running, because the client did not announce it
+// at the start.
 func checkContent(hs hashes, size int64, f Finish) (computed bool, err error) {
 	if f.Size >= 0 && f.Size != size {
 		return false, oci.NewError(oci.SizeInvalid, "the blob has %d bytes, %d were announced", size, f.Size)

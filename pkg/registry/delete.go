@@ -15,7 +15,7 @@ const (
 	earlierTags = MaxTransact - 1
 )
 
-// DeleteTag takes a tag away, not the manifest. The error is MANIFEST_UNKNOWN.
+// DeleteTag removes a tag but not its manifest. The error is MANIFEST_UNKNOWN.
 func (r *Registry) DeleteTag(ctx context.Context, repo, tag string) error {
 	for range maxContended {
 		rows, err := r.meta.Get(ctx, tagKey(repo, tag))
@@ -34,9 +34,10 @@ func (r *Registry) DeleteTag(ctx context.Context, repo, tag string) error {
 	return fmt.Errorf("delete tag: %w", ErrContended)
 }
 
-// DeleteManifest deletes a manifest and all tags that point at it. A concurrent push of a tag is either deleted too,
-// or finds the manifest gone and stores it again. A delete that fails half-way leaves the manifest and the rest of
-// its tags; repeating it deletes them. The error is MANIFEST_UNKNOWN.
+// DeleteManifest deletes a manifest and all tags that point at it. A concurrent push of a
+// tag is either deleted too, or finds the manifest missing and stores it again. A delete
+// that fails half-way leaves the manifest and the rest of its tags; repeating it deletes
+// them. The error is MANIFEST_UNKNOWN.
 func (r *Registry) DeleteManifest(ctx context.Context, repo string, d oci.Digest) error {
 	for try := range maxContended {
 		rows, err := r.meta.Get(ctx, manifestKey(repo, d))
@@ -93,9 +94,10 @@ func (r *Registry) pointing(ctx context.Context, repo string, d oci.Digest, tags
 	return there, nil
 }
 
-// deleteLive deletes the tags and then, in one transaction with the last of them, the manifest: a tag that is there
-// always resolves, wherever this stops. Every transaction requires the manifest's version, so that none applies
-// after a later push. Not deleted and no error: a tag points elsewhere by now, or the manifest was pushed again.
+// deleteLive deletes the tags and then, in one transaction with the last of them, the
+// manifest: an existing tag always resolves, wherever this stops. Every transaction
+// requires the manifest's version, so that none applies after a later push. Not deleted and
+// no error: a tag points elsewhere by now, or the manifest was pushed again.
 func (r *Registry) deleteLive(ctx context.Context, repo string, d oci.Digest, row manifestRow, tags []string) (deleted bool, err error) {
 	for len(tags) > lastTags {
 		n := min(len(tags), earlierTags)
@@ -121,7 +123,8 @@ func (r *Registry) deleteLive(ctx context.Context, repo string, d oci.Digest, ro
 	return true, nil
 }
 
-// transactUnlessConflict reports whether the writes were applied; a conflict is no error.
+// transactUnlessConflict reports whether the writes were applied; a conflict is not an
+// error.
 func (r *Registry) transactUnlessConflict(ctx context.Context, writes []Write) (applied bool, err error) {
 	err = r.meta.Transact(ctx, "", writes...)
 	if asConflict(err) != nil {

@@ -12,9 +12,9 @@ import (
 	"github.com/pierless/pierless/pkg/oci/direct"
 )
 
-// StartDirect opens an upload whose bytes go straight to the store, unless a blob that
-// the caller may have is there already: then the repository is given a link to it, and
-// exists is true. Errors: DIGEST_INVALID, SIZE_INVALID, ErrNoDirect.
+// StartDirect opens an upload whose bytes go straight to the store, unless a blob that the
+// caller could mount exists already: then it links the blob to the repository, and exists
+// is true. Errors: DIGEST_INVALID, SIZE_INVALID, ErrNoDirect.
 func (r *Registry) StartDirect(ctx context.Context, repo string, o direct.Offer) (u direct.Upload, exists bool, err error) {
 	parts := o.Parts || o.Size > direct.MaxPut || o.Digest.Algorithm() != oci.SHA256
 	if err := checkOffer(o, parts); err != nil {
@@ -54,7 +54,7 @@ type directSession struct {
 	directRow
 }
 
-// directKey is unlike uploadKey, so that the id of such an upload opens no other one.
+// directKey differs from uploadKey, so that the id of a direct upload opens no other one.
 func directKey(id string) string {
 	sum := sha256.Sum256([]byte("direct " + id))
 	return hex.EncodeToString(sum[:])
@@ -127,8 +127,8 @@ func (r *Registry) renewDirect(ctx context.Context, s *directSession, repo strin
 	return wrap("renew upload", err)
 }
 
-// DirectStatus says where an upload stands, with a fresh request for the bytes, or the
-// parts that are stored. The error is BLOB_UPLOAD_UNKNOWN.
+// DirectStatus describes an upload, with a fresh request for the bytes, or with the stored
+// parts. The error is BLOB_UPLOAD_UNKNOWN.
 func (r *Registry) DirectStatus(ctx context.Context, repo, id string) (direct.Upload, error) {
 	s, err := r.findDirect(ctx, repo, id)
 	if err != nil {
@@ -153,9 +153,9 @@ func (r *Registry) DirectStatus(ctx context.Context, repo, id string) (direct.Up
 	return u, nil
 }
 
-// SignParts returns a request for each part. Errors: BLOB_UPLOAD_UNKNOWN, SIZE_INVALID
-// for a part that is none of this upload's, DIGEST_INVALID, BLOB_UPLOAD_INVALID where
-// the upload takes no parts (any more).
+// SignParts returns a request for each part. Errors: BLOB_UPLOAD_UNKNOWN, SIZE_INVALID if
+// the upload does not have that part, DIGEST_INVALID, BLOB_UPLOAD_INVALID if the upload
+// does not come in parts or has all of them.
 func (r *Registry) SignParts(ctx context.Context, repo, id string, parts []direct.Part) ([]direct.SignedPart, error) {
 	s, err := r.findDirect(ctx, repo, id)
 	if err != nil {

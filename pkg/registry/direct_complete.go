@@ -9,12 +9,11 @@ import (
 	"github.com/pierless/pierless/pkg/oci/direct"
 )
 
-// CompleteDirect turns the bytes that are in the store into a blob of the repository,
-// without reading them: done. Where the store could check no more than the parts, the
-// whole must be verified first: then the upload's state is Verifying. Asked again after
-// its answer was lost, it answers the same. Errors: BLOB_UPLOAD_UNKNOWN,
-// BLOB_UPLOAD_INVALID where bytes are missing, DIGEST_INVALID and SIZE_INVALID where
-// they are others than announced.
+// CompleteDirect turns the bytes in the store into a blob of the repository without reading
+// them: done. If the store could only check the parts, the whole must be verified first:
+// then the upload's state is Verifying. Repeated after a lost answer, it answers the same.
+// Errors: BLOB_UPLOAD_UNKNOWN, BLOB_UPLOAD_INVALID if bytes are missing, DIGEST_INVALID and
+// SIZE_INVALID if they differ from the announcement.
 func (r *Registry) CompleteDirect(ctx context.Context, repo, id string) (u direct.Upload, done bool, err error) {
 	s, err := r.findDirect(ctx, repo, id)
 	if ended, found := errors.AsType[*endedError](err); found {
@@ -98,8 +97,8 @@ func (r *Registry) joinParts(ctx context.Context, s directSession) (direct.Uploa
 	return r.recordComplete(ctx, s)
 }
 
-// joined is an upload whose parts are no more: an earlier completion made one object of
-// them, and was not recorded, or they were dropped.
+// joined continues after the parts have disappeared: an earlier completion, which was not
+// recorded, has made one object of them, or they were dropped.
 func (r *Registry) joined(ctx context.Context, s directSession) (direct.Upload, error) {
 	if _, err := r.statUpload(ctx, s); err != nil {
 		return direct.Upload{}, err
@@ -107,8 +106,8 @@ func (r *Registry) joined(ctx context.Context, s directSession) (direct.Upload, 
 	return r.recordComplete(ctx, s)
 }
 
-// checkParts names the first part that is missing. Sizes were signed; they are
-// compared all the same, for a store may be lax.
+// checkParts rejects missing parts and wrong sizes. Sizes were signed, but a store may not
+// enforce them.
 func (s directSession) checkParts(parts []direct.Part) error {
 	count := direct.PartCount(s.Size, s.PartSize)
 	for i := range count {

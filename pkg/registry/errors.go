@@ -7,7 +7,7 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// wrap says what was attempted, and passes success on.
+// wrap adds the attempted operation to an error; nil stays nil.
 func wrap(what string, err error) error {
 	if err == nil {
 		return nil
@@ -15,8 +15,8 @@ func wrap(what string, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// OffsetError says that a chunk does not begin where the upload stands. It
-// carries the code RANGE_INVALID.
+// OffsetError reports that a chunk does not begin at the end of the upload. It carries the
+// code RANGE_INVALID.
 type OffsetError struct{ Upload Upload }
 
 // Error names the offset.
@@ -27,7 +27,7 @@ func (e *OffsetError) Unwrap() error {
 	return oci.NewError(oci.RangeInvalid, "the next chunk must begin at byte %d", e.Upload.Offset)
 }
 
-// errBroken is a body that ended with an error after n bytes; the cause is for the
+// errBroken reports a body that ended with an error after n bytes; the cause is for the
 // log.
 func errBroken(n int64, cause error) error {
 	return fmt.Errorf("%w (cause: %w)",
@@ -51,8 +51,8 @@ func errKept() error {
 		"this upload has all its bytes, and only its digest was refused: repeat its last request with the right digest, or start a new one")
 }
 
-// endedError is a refused claim on a session that was completed before. It
-// carries what the client may be asking for again.
+// endedError reports that a session has become a blob: the request may be the repetition of
+// the one that completed it.
 type endedError struct {
 	digest oci.Digest
 	error

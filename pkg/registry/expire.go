@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// Expired says what ExpireUploads did.
+// Expired is the result of ExpireUploads.
 type Expired struct {
 	Ended  int  `json:"ended"`  // uploads that had expired; what they stored is dropped
 	Kept   int  `json:"kept"`   // uploads that went on since they were put on the list
@@ -15,10 +15,10 @@ type Expired struct {
 	More   bool `json:"more"`   // the limit was reached before the end of the list
 }
 
-// ExpireUploads ends the uploads, direct and other ones, that expired, and drops their
-// bytes. It goes through at most limit entries of the list. Any number of processes may
-// do this at once, and any of them may crash: an entry goes last. One that cannot be
-// ended stays, and keeps none behind it from being ended; the error joins them.
+// ExpireUploads ends expired uploads, direct and other ones, and drops their bytes. It
+// looks at no more than limit entries of the queue. Any number of processes may run it at
+// once, and any of them may crash: the queue's entry is deleted last. An entry that cannot
+// be ended stays and does not block those after it; the error joins all failures.
 func (r *Registry) ExpireUploads(ctx context.Context, limit int) (e Expired, err error) {
 	var failed []error
 	for shard := range queueShards {
@@ -45,7 +45,7 @@ func (r *Registry) ExpireUploads(ctx context.Context, limit int) (e Expired, err
 
 func (e Expired) total() int { return e.Ended + e.Kept + e.Done + e.Failed }
 
-// expire looks at one upload that is due, and counts what it did.
+// expire handles one due upload and counts the result.
 func (r *Registry) expire(ctx context.Context, entry Row, e *Expired) error {
 	count, err := r.expireOne(ctx, entry, e)
 	if err != nil {

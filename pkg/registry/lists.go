@@ -13,8 +13,8 @@ type List struct {
 	More  bool // there are others after the last
 }
 
-// Tags lists at most n tags after last, which need not exist. An n above MaxPage
-// is cut to it. The error is NAME_UNKNOWN where nothing was ever pushed.
+// Tags lists at most n tags after last, which need not exist. An n above MaxPage is reduced
+// to it. The error is NAME_UNKNOWN if nothing was ever pushed to the repository.
 func (r *Registry) Tags(ctx context.Context, repo, last string, n int) (List, error) {
 	list, err := r.list(ctx, tagPartition(repo), last, n)
 	if err != nil || len(list.Names) > 0 {
@@ -30,8 +30,8 @@ func (r *Registry) Tags(ctx context.Context, repo, last string, n int) (List, er
 	return list, nil
 }
 
-// Repositories lists at most n repositories after last, which need not exist. An
-// n above MaxPage is cut to it.
+// Repositories lists at most n repositories after last, which need not exist. An n above
+// MaxPage is reduced to it.
 func (r *Registry) Repositories(ctx context.Context, last string, n int) (List, error) {
 	return r.list(ctx, catalogPartition, last, n)
 }

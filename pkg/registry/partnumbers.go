@@ -18,8 +18,8 @@ const (
 	giveBackTime = 5 * time.Second
 )
 
-// partsFor is how many part numbers a claim takes for a body of length bytes; below 0
-// the length is not known.
+// partsFor returns the number of part numbers to claim for a body of length bytes, negative
+// if unknown.
 func partsFor(length int64) int64 {
 	if length < 0 {
 		return claimParts
@@ -34,9 +34,9 @@ func partsFor(length int64) int64 {
 // NextPart never falls below the numbers of another claim, even where a write of the
 // claim was applied twice, long after its first time.
 
-// extend gives a claim further part numbers, if it has not been taken over. Each
-// extension changes the nonce that the next write of the session must require: a
-// repetition of this write, however late, changes nothing.
+// extend adds part numbers to a claim that has not been taken over. Each extension changes
+// the version that the session's next write must require: a late repetition of this write
+// changes nothing.
 func (r *Registry) extend(ctx context.Context, s *session) (first, count int64, err error) {
 	row, err := r.meta.Update(ctx, Write{
 		Key: objectKey(s.key), Op: Set, If: unchanged(s.Version), Add: map[string]int64{attrNextPart: claimParts},
@@ -52,8 +52,8 @@ func (r *Registry) extend(ctx context.Context, s *session) (first, count int64, 
 	return s.NextPart - claimParts, claimParts, nil
 }
 
-// giveBack returns the part numbers of a claim whose chunk will not be recorded, also
-// for a client that has gone. If it fails, they are lost to the upload.
+// giveBack returns the part numbers of a claim whose chunk will not be recorded, even if
+// the client has gone. If it fails, they are lost to the upload.
 func (r *Registry) giveBack(ctx context.Context, s *session, unused int64) {
 	if unused <= 0 {
 		return

@@ -16,17 +16,17 @@ type ManifestPush struct {
 	Content     []byte
 }
 
-// PushedManifest is what became of a ManifestPush.
+// PushedManifest is the result of a ManifestPush.
 type PushedManifest struct {
 	Digest  oci.Digest
 	Subject oci.Digest // empty when there is none
 }
 
-// PushManifest checks and stores a manifest, and points the tags at it, in three
-// steps: a pending row, which protects from the sweep what the manifest refers
-// to; a check of all that; one transaction that makes manifest, tags and
-// referrer visible together. Errors: MANIFEST_INVALID, DIGEST_INVALID, and
-// MANIFEST_BLOB_UNKNOWN and SIZE_INVALID, one for each fault.
+// PushManifest checks and stores a manifest and points the tags at it, in three steps: a
+// pending row, which protects the manifest's references from the sweep; a check of the
+// references; one transaction that makes manifest, tags and referrer visible together.
+// Errors: MANIFEST_INVALID, DIGEST_INVALID, and one MANIFEST_BLOB_UNKNOWN or SIZE_INVALID
+// for each wrong reference.
 func (r *Registry) PushManifest(ctx context.Context, repo string, p ManifestPush) (PushedManifest, error) {
 	if len(p.Content) > MaxManifest {
 		return PushedManifest{}, errManifestTooLarge()
@@ -72,8 +72,8 @@ type manifestPush struct {
 	refs     []byte // packed
 }
 
-// references packs the different digests that the sweep must keep for a manifest: they must fit into its row, and into
-// the review that its delete leaves.
+// references packs the distinct digests that the sweep must keep for a manifest: they must
+// fit into its row, and into the review that its delete leaves.
 func references(m oci.Manifest) ([]byte, error) {
 	seen := map[oci.Digest]bool{}
 	var refs []oci.Digest
@@ -96,8 +96,8 @@ func references(m oci.Manifest) ([]byte, error) {
 	return packed, nil
 }
 
-// pushManifest makes one attempt; not done means that another request changed
-// the manifest meanwhile, and that the next attempt starts from what it left.
+// pushManifest makes one attempt; not done means that another request changed the manifest
+// meanwhile, and that the next attempt starts from the new row.
 func (r *Registry) pushManifest(ctx context.Context, p manifestPush) (done bool, err error) {
 	row, err := r.putPending(ctx, p)
 	if err != nil {
@@ -118,9 +118,9 @@ func (r *Registry) pushManifest(ctx context.Context, p manifestPush) (done bool,
 	return err == nil, wrap("publish manifest", err)
 }
 
-// putPending makes sure that there is a row that refers to all that the manifest
-// needs, and returns it. A fresh pending row of another pusher serves us too: as
-// long as it keeps its version, it has been there since we looked.
+// putPending makes sure that a row protects all references of the manifest, and returns it.
+// A fresh pending row of another push serves as well: while it keeps its version, it has
+// existed since before this push checked the references.
 func (r *Registry) putPending(ctx context.Context, p manifestPush) (manifestRow, error) {
 	attrs := encode(manifestRow{State: manifestPending, Refs: p.refs, Renewed: r.now()})
 	cond := Absent()

@@ -8,8 +8,8 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// checkReferences reads, strongly, all that a manifest refers to, and names every
-// fault in one answer. It renews the leases of links that the sweep may soon delete.
+// checkReferences reads all references of a manifest strongly, and reports every fault in
+// one error. It renews the leases of links that the sweep may soon delete.
 func (r *Registry) checkReferences(ctx context.Context, p manifestPush) error {
 	wanted, keys := r.wanted(p)
 	_, known := r.known.Get(p.repo)
@@ -35,15 +35,15 @@ func (r *Registry) checkReferences(ctx context.Context, p manifestPush) error {
 	return r.renewLeases(ctx, wanted, rows)
 }
 
-// reference is something that must be in the repository.
+// reference is a blob or manifest that must exist in the repository.
 type reference struct {
 	oci.Descriptor
 	blob  bool
 	sizes []int64 // announced by further descriptors of the same digest
 }
 
-// wanted lists what must be there, each digest once as a blob and once as a
-// manifest at the most, with the keys of their rows.
+// wanted lists the references that must exist, each digest once as a blob and once as a
+// manifest, with the keys of their rows.
 func (r *Registry) wanted(p manifestPush) ([]reference, []Key) {
 	var refs []reference
 	var keys []Key
@@ -70,7 +70,7 @@ func (r *Registry) wanted(p manifestPush) ([]reference, []Key) {
 	return refs, keys
 }
 
-// referenceFaults names what is missing, then what has another size.
+// referenceFaults lists the missing references, then those of another size.
 func referenceFaults(wanted []reference, rows []Row) oci.Errors {
 	var unknown, wrong oci.Errors
 	for i, ref := range wanted {
@@ -107,8 +107,8 @@ func unknownReference(ref reference) *oci.Error {
 	return e
 }
 
-// catalogue writes the repository's catalog row where it is missing. It stays out
-// of the manifest's transaction, in which it would meet every other push.
+// catalogue writes the repository's catalog row if it is missing. The row stays out of the
+// manifest's transaction, in which it would contend with every other push.
 func (r *Registry) catalogue(ctx context.Context, row Row) error {
 	if row.Attrs == nil {
 		if _, err := r.meta.Update(ctx, Write{Key: row.Key, Op: Set, Attrs: encode(repositoryRow{Renewed: r.now()})}); err != nil {

@@ -14,7 +14,7 @@ import (
 // Referrers is a page of the manifests that refer to a subject.
 type Referrers struct {
 	Index oci.Index
-	// Next is where the next page begins, opaque; empty on the last one.
+	// Next is an opaque position of the next page; empty on the last page.
 	Next string
 }
 
@@ -31,8 +31,9 @@ const (
 	referrersRead = 16 << 20
 )
 
-// Referrers lists what refers to a subject, whether or not that exists, filtered
-// by artifact type unless that is empty, from where an earlier page's Next says.
+// Referrers lists the manifests whose subject is the digest, whether or not that exists,
+// filtered by artifact type unless that is empty. from is the Next of an earlier page, or
+// empty.
 func (r *Registry) Referrers(ctx context.Context, repo string, subject oci.Digest, artifactType, from string) (Referrers, error) {
 	after, err := base64.RawURLEncoding.DecodeString(from)
 	if err != nil || len(after) > maxSortKey || !utf8.Valid(after) {
@@ -73,9 +74,9 @@ func (r *Registry) Referrers(ctx context.Context, repo string, subject oci.Diges
 
 func nextReferrer(last Row) string { return base64.RawURLEncoding.EncodeToString([]byte(last.Key.SK)) }
 
-// referrer returns the descriptor of a row, its weight, and the bytes of the manifest that it was made from. The weight
-// is the bytes that the descriptor takes in an answer, its comma included, or 0 if the manifest was deleted since the
-// list was read.
+// referrer returns the descriptor of a row, its weight, and the number of bytes of the
+// manifest that it was made from. The weight is the length of the descriptor in an answer,
+// with its comma, or 0 if the manifest was deleted after the list was read.
 func (r *Registry) referrer(ctx context.Context, repo string, row referrerRow) (d oci.Descriptor, weight, read int, err error) {
 	if row.Bytes != nil {
 		if err := json.Unmarshal(row.Bytes, &d); err != nil {
@@ -98,8 +99,8 @@ func (r *Registry) referrer(ctx context.Context, repo string, row referrerRow) (
 	return d, len(packed) + 1, len(m.Content), err
 }
 
-// referrerWrite stores the descriptor that the referrers API shows, under the manifest's subject. One that is too
-// large for a row is made from the manifest on each request.
+// referrerWrite stores the descriptor for the referrers API under the manifest's subject. A
+// descriptor that is too large for a row is made from the manifest on each request.
 func referrerWrite(p manifestPush) Write {
 	row := referrerRow{Digest: p.digest}
 	if _, packed, err := describe(p.manifest, p.digest, len(p.Content)); err == nil && len(packed) <= maxDescriptor {
@@ -109,8 +110,9 @@ func referrerWrite(p manifestPush) Write {
 	return Write{Key: key, Op: Put, Attrs: encode(row)}
 }
 
-// describe returns the descriptor of a manifest, also as JSON. A descriptor that is too large for any answer comes
-// without annotations, and without an artifact type that is longer than media types can be.
+// describe returns the descriptor of a manifest, also as JSON. If the descriptor is too
+// large for any answer, it has no annotations, and no artifact type longer than media types
+// can be.
 func describe(m oci.Manifest, digest oci.Digest, size int) (d oci.Descriptor, packed []byte, err error) {
 	d = oci.Descriptor{
 		MediaType: m.MediaType, Digest: digest, Size: int64(size),

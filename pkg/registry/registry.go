@@ -16,15 +16,15 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// Limits of what a registry takes.
+// Limits of a registry.
 const (
-	// MaxManifest is the largest manifest, in bytes: 4 MiB, which the spec asks to
-	// support and a Lambda function can still be handed.
+	// MaxManifest is the largest manifest, in bytes: 4 MiB, which the spec asks registries
+	// to support and which fits into a Lambda request.
 	MaxManifest = 4 << 20
 	// MaxReferences is the number of different descriptors in one manifest.
 	MaxReferences = 10_000
-	// maxPackedRefs is the most that these take in a row, in bytes. DynamoDB's rows
-	// end at 400 KiB; keys and the other attributes of a manifest take up to 2 KiB.
+	// maxPackedRefs is the size limit of these in a row, in bytes. DynamoDB's rows end at
+	// 400 KiB; keys and the other attributes of a manifest take up to 2 KiB.
 	maxPackedRefs = 396 << 10
 	// MaxTagsPerPush is the number of tags that one manifest push can set: each
 	// takes two of a transaction's MaxTransact writes.
@@ -42,27 +42,26 @@ const (
 	knownRepositories = 4096
 )
 
-// Options of a Registry. The zero value is ready for use.
+// Options configure a Registry. The zero value is ready for use.
 type Options struct {
 	// AllowSparse accepts an index whose children are not in the repository.
 	AllowSparse bool
-	// Grace protects what was touched, from the sweep. 0 means 24 hours.
+	// Grace protects content from the sweep after its lease was renewed. 0 means 24 hours.
 	Grace time.Duration
-	// VerifyFor is how long one call of VerifyDirect reads. 0 means 15 seconds: half of
-	// what the gateway before the functions waits.
+	// VerifyFor is how long one call of VerifyDirect reads. 0 means 15 seconds: half of the
+	// API gateway's timeout.
 	VerifyFor time.Duration
-	// Log receives what went wrong in clean-ups that no client waits for. nil
-	// means slog.Default.
+	// Log records failures of clean-ups, which no client waits for. nil means slog.Default.
 	Log *slog.Logger
 
-	// The rest is for tests that need to decide what time and chance do.
+	// The rest lets tests control time and randomness.
 	Now   func() time.Time
 	Rand  io.Reader
 	Sleep func(context.Context, time.Duration) error
 }
 
-// Registry is the rules over the two ports. It holds no state that another
-// process would miss, only caches of what cannot change.
+// Registry implements the rules over the two ports. Its only state of its own are caches of
+// immutable facts, so any number of processes can serve one registry.
 type Registry struct {
 	meta  Metadata // retrying
 	blobs Blobs
@@ -103,7 +102,7 @@ func (r *Registry) random(n int) string {
 	return hex.EncodeToString(b)
 }
 
-// nonce names one write. 128 bits: no two writes ever share one.
+// nonce identifies one write. 128 bits: no two writes ever share one.
 func (r *Registry) nonce() string { return r.random(16) }
 
 // review asks the sweep to look at something once a grace has passed. The subject chooses
@@ -132,8 +131,8 @@ func (r *Registry) queryAll(ctx context.Context, q Query) iter.Seq2[Row, error] 
 	}
 }
 
-// cleanUp logs the failure of a clean-up. What is left behind is garbage that the
-// sweep finds, so the client is not bothered.
+// cleanUp logs the failure of a clean-up. The sweep finds the garbage, so the client gets
+// no error.
 func (r *Registry) cleanUp(what, key string, err error) {
 	if err != nil {
 		r.opts.Log.Warn("clean-up left something for the sweep", "what", what, "key", key, "error", err)

@@ -157,7 +157,8 @@ func (r *Registry) endSession(ctx context.Context, key string, row objectRow, ch
 	return objectRow{}, fmt.Errorf("end upload: %w", ErrContended)
 }
 
-// deadSession keeps what is needed to drop the bytes once more, should that fail.
+// deadSession keeps the attributes that are needed to drop the bytes again, should that
+// fail.
 func deadSession(row objectRow) objectRow {
 	return objectRow{State: objectDead, Repo: row.Repo, Stored: row.Stored, Hashed: row.Hashed}
 }

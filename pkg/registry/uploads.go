@@ -10,7 +10,7 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// Upload is where an upload session stands.
+// Upload describes an upload session.
 type Upload struct {
 	ID     string
 	Offset int64 // bytes that are stored
@@ -18,17 +18,17 @@ type Upload struct {
 
 // Chunk is the body of one request of an upload.
 type Chunk struct {
-	// Offset is where the client says that the body begins; below 0 it does not
-	// say, and the body is appended.
+	// Offset of the body in the blob as stated by the client; if negative, the client states
+	// none and the body is appended.
 	Offset int64
-	// Length of the body in bytes; below 0 it is not known before the body ends.
+	// Length of the body in bytes; negative if it is unknown until the body ends.
 	Length int64
 	// Body may be nil when Length is 0.
 	Body io.Reader
 }
 
-// StartUpload opens a session. An algorithm other than sha256 that is announced
-// here is computed while the bytes arrive; an empty one means sha256.
+// StartUpload opens a session. Its digest is computed by sha256 while the bytes arrive, and
+// by algorithm if that is another one.
 func (r *Registry) StartUpload(ctx context.Context, repo string, algorithm oci.Algorithm) (Upload, error) {
 	id, key := r.newUpload()
 	row := r.openRow(repo)
@@ -43,7 +43,7 @@ func (r *Registry) StartUpload(ctx context.Context, repo string, algorithm oci.A
 	return Upload{ID: id}, nil
 }
 
-// UploadStatus says how far an upload has come. The error is BLOB_UPLOAD_UNKNOWN.
+// UploadStatus returns the current state of an upload. The error is BLOB_UPLOAD_UNKNOWN.
 func (r *Registry) UploadStatus(ctx context.Context, repo, id string) (Upload, error) {
 	rows, err := r.meta.Get(ctx, objectKey(uploadKey(id)))
 	if err != nil {
@@ -56,10 +56,9 @@ func (r *Registry) UploadStatus(ctx context.Context, repo, id string) (Upload, e
 	return Upload{ID: id, Offset: row.Hashed}, nil
 }
 
-// AppendUpload stores a chunk behind what the upload has. Nothing of the chunk
-// counts unless all of it arrived. Errors: BLOB_UPLOAD_UNKNOWN, an *OffsetError,
-// BLOB_UPLOAD_INVALID where the body broke off or another request took over,
-// SIZE_INVALID.
+// AppendUpload stores a chunk at the end of the upload, all of it or, on error, nothing.
+// Errors: BLOB_UPLOAD_UNKNOWN, an *OffsetError, BLOB_UPLOAD_INVALID if the body breaks off
+// or another request takes over, SIZE_INVALID.
 func (r *Registry) AppendUpload(ctx context.Context, repo, id string, c Chunk) (Upload, error) {
 	s, err := r.claim(ctx, repo, id, c)
 	if err != nil {
@@ -92,8 +91,8 @@ func (r *Registry) AppendUpload(ctx context.Context, repo, id string, c Chunk) (
 	return Upload{ID: id, Offset: stored.Size}, nil
 }
 
-// store appends the chunk's body and hashes it. After an error nothing of it is
-// left to be recorded, and the claim is given up.
+// store appends the chunk's body and hashes it. On error it gives the claim up, and the
+// caller must not record anything.
 func (r *Registry) store(ctx context.Context, s *session, c Chunk) (Stored, error) {
 	if c.Length == 0 || c.Body == nil {
 		stored := s.before
@@ -107,7 +106,7 @@ func (r *Registry) store(ctx context.Context, s *session, c Chunk) (Stored, erro
 	return stored, err
 }
 
-// appendBody is store's; beside an error only Unused counts.
+// appendBody does the work of store; with an error, only Unused is valid.
 func (r *Registry) appendBody(ctx context.Context, s *session, c Chunk) (Stored, error) {
 	claim := s.claim
 	claim.More = func(ctx context.Context) (first, count int64, err error) { return r.extend(ctx, s) }
@@ -135,8 +134,8 @@ func (r *Registry) appendBody(ctx context.Context, s *session, c Chunk) (Stored,
 	return stored, nil
 }
 
-// bodyReader hashes what is read and remembers why reading ended, so that the
-// client's faults are told from the store's.
+// bodyReader hashes a body and remembers its read error, to distinguish faults of the
+// client from those of the store.
 type bodyReader struct {
 	r      io.Reader
 	hashes hashes
@@ -155,8 +154,8 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// CancelUpload ends a session and drops its bytes. The error is
-// BLOB_UPLOAD_UNKNOWN; a completion that was faster is not undone.
+// CancelUpload ends a session and drops its bytes. It does not undo a completion that was
+// faster. The error is BLOB_UPLOAD_UNKNOWN.
 func (r *Registry) CancelUpload(ctx context.Context, repo, id string) error {
 	key := uploadKey(id)
 	ended, err := r.cancel(ctx, repo, key)
@@ -172,7 +171,7 @@ func (r *Registry) CancelUpload(ctx context.Context, repo, id string) error {
 	return nil
 }
 
-// PushBlob stores a whole blob that came in one request. length below 0 is
+// PushBlob stores a whole blob from one request. A negative length means that it is
 // unknown. Errors: DIGEST_INVALID, SIZE_INVALID, BLOB_UPLOAD_INVALID.
 func (r *Registry) PushBlob(ctx context.Context, repo string, want oci.Digest, length int64, body io.Reader) error {
 	if length < 0 || length > smallBlob {
@@ -192,9 +191,8 @@ func (r *Registry) PushBlob(ctx context.Context, repo string, want oci.Digest, l
 	return r.pushSmall(ctx, repo, want, content)
 }
 
-// pushSmall opens a session before it stores anything, and looks for the digest in the
-// same write: content that a crash leaves behind has a row, and the list of uploads
-// leads to it.
+// pushSmall opens a session before it stores anything, so that after a crash the queue of
+// uploads leads to the content. The same transaction checks whether the blob exists.
 func (r *Registry) pushSmall(ctx context.Context, repo string, d oci.Digest, content []byte) error {
 	look := []Write{{Key: blobKey(d), Op: Check, If: Absent()}}
 	for range maxContended {
@@ -234,8 +232,8 @@ func (r *Registry) pushSmall(ctx context.Context, repo string, d oci.Digest, con
 	return fmt.Errorf("push blob: %w", ErrContended)
 }
 
-// putOnce stores content under a key of our own. A key that is taken was taken
-// by an earlier try whose answer was lost: nobody else knows it.
+// putOnce stores content under a fresh key, which only this request knows: if the key is
+// taken, an earlier try of this request stored the content and its answer was lost.
 func (r *Registry) putOnce(ctx context.Context, key string, content []byte) error {
 	if err := r.blobs.Put(ctx, key, content); err != nil && !errors.Is(err, ErrTaken) {
 		return err

@@ -11,11 +11,11 @@ import (
 	"github.com/pierless/pierless/pkg/oci/direct"
 )
 
-// VerifyDirect reads the bytes of an upload back for Options.VerifyFor, and remembers
-// how far it came; once all were read and have the announced digest they become a
-// blob: done. While another call is at it, it only says how far that one came. Errors:
-// BLOB_UPLOAD_UNKNOWN, BLOB_UPLOAD_INVALID where there is nothing to verify yet,
-// DIGEST_INVALID after which the upload has ended.
+// VerifyDirect reads the bytes of an upload for Options.VerifyFor and saves its progress;
+// once all bytes are read and have the announced digest, they become a blob: done. While
+// another call verifies the upload, VerifyDirect only reports that call's progress. Errors:
+// BLOB_UPLOAD_UNKNOWN, BLOB_UPLOAD_INVALID if the upload is not complete yet,
+// DIGEST_INVALID, which ends the upload.
 func (r *Registry) VerifyDirect(ctx context.Context, repo, id string) (u direct.Upload, done bool, err error) {
 	s := directSession{id: id, key: directKey(id)}
 	hs, err := r.claimVerification(ctx, &s, repo)
