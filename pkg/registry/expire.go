@@ -8,11 +8,11 @@ import (
 
 // Expired is the result of ExpireUploads.
 type Expired struct {
-	Ended  int  `json:"ended"`  // uploads that had expired; what they stored is dropped
-	Kept   int  `json:"kept"`   // uploads that went on since they were put on the list
-	Done   int  `json:"done"`   // entries of uploads that were completed or cancelled before
-	Failed int  `json:"failed"` // entries that are still on the list, because something failed
-	More   bool `json:"more"`   // the limit was reached before the end of the list
+	Ended  int  `json:"ended"`  // expired uploads, whose bytes were dropped
+	Kept   int  `json:"kept"`   // uploads that were used since they were queued
+	Done   int  `json:"done"`   // entries of uploads that had been completed or cancelled
+	Failed int  `json:"failed"` // entries that stay in the queue after a failure
+	More   bool `json:"more"`   // the limit was reached before the end of the queue
 }
 
 // ExpireUploads ends expired uploads, direct and other ones, and drops their bytes. It
@@ -78,7 +78,7 @@ func (r *Registry) expireOne(ctx context.Context, entry Row, e *Expired) (count 
 		return nil, fmt.Errorf("drop the bytes of an upload: %w", err)
 	}
 	_, err = r.meta.Update(ctx, Write{Key: entry.Key, Op: Delete})
-	return count, wrap("take upload off the list", err)
+	return count, wrap("take upload off the queue", err)
 }
 
 var (

@@ -21,7 +21,7 @@ func (r *Registry) mustRenew(link linkRow) bool {
 }
 
 // leaseExpired reports whether a lease is older than half a grace: the other half is left
-// for what the client does next.
+// to the client.
 func (r *Registry) leaseExpired(renewed int64) bool {
 	return renewed < r.now()-r.opts.Grace.Milliseconds()/2
 }

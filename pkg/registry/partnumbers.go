@@ -9,12 +9,11 @@ import (
 const (
 	// claimParts is the largest number of part numbers that one write takes: a claim
 	// that needs more takes them while its body arrives. A process that dies gives
-	// none back, so an upload on S3 outlives 156 deaths.
+	// none back, so an upload on S3 survives 156 deaths.
 	claimParts = 64
 	// knownLengthPart is the least size of a part of a body whose length is known.
 	knownLengthPart = 5 << 20
-	// giveBackTime is how long a request whose body broke off may take to give its
-	// part numbers back.
+	// giveBackTime limits the write that gives part numbers back.
 	giveBackTime = 5 * time.Second
 )
 
@@ -27,12 +26,11 @@ func partsFor(length int64) int64 {
 	return min(length/knownLengthPart+1, claimParts)
 }
 
-// Part numbers move in one direction except here and where a chunk is recorded: an
-// Append that has ended gives back the numbers that it did not use, by lowering
-// NextPart. Both writes require the nonce of the claim's last write. So nothing came
-// between that write, which raised attrNext by at least what comes back, and this one:
-// NextPart never falls below the numbers of another claim, even where a write of the
-// claim was applied twice, long after its first time.
+// NextPart only grows, except when a chunk is recorded and in giveBack: an Append that has
+// ended gives back its unused numbers by lowering NextPart. Both writes require the version
+// of the claim's last write, which raised NextPart by at least as much. No other write came
+// between the two, so NextPart never falls below the numbers of another claim, even if a
+// write of the claim is applied a second time, much later.
 
 // extend adds part numbers to a claim that has not been taken over. Each extension changes
 // the version that the session's next write must require: a late repetition of this write

@@ -9,7 +9,7 @@ import (
 
 // ManifestPush is a manifest to be stored.
 type ManifestPush struct {
-	// Digest that the client asked for; empty when it pushes by tag only.
+	// Digest that the client requested; empty if it pushes by tag only.
 	Digest      oci.Digest
 	Tags        []string // at most MaxTagsPerPush, all different
 	ContentType string
@@ -19,7 +19,7 @@ type ManifestPush struct {
 // PushedManifest is the result of a ManifestPush.
 type PushedManifest struct {
 	Digest  oci.Digest
-	Subject oci.Digest // empty when there is none
+	Subject oci.Digest // empty if there is none
 }
 
 // PushManifest checks and stores a manifest and points the tags at it, in three steps: a
@@ -252,8 +252,8 @@ func contentWrite(p manifestPush, key string) Write {
 	return Write{Key: contentKey(p.repo, p.digest), Op: Put, Attrs: encode(row)}
 }
 
-// dropUnnamed deletes content whose transaction did not go through. Its row is
-// made dead first, so that the transaction cannot go through later either.
+// dropUnnamed deletes content whose transaction failed. It makes the content's row dead
+// first, so that the transaction cannot be applied later either.
 func (r *Registry) dropUnnamed(ctx context.Context, key string) {
 	if key == "" {
 		return

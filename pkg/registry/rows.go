@@ -48,7 +48,8 @@ func unchanged(version string) Cond { return Equal(attrVersion, version) }
 // inState holds while the row has one of its states.
 func inState[S ~string](state S) Cond { return Equal(attrState, string(state)) }
 
-// tagRow points a tag at a manifest. Byte order of the sort key is the order of tags/list.
+// tagRow points a tag at a manifest. The sort key is the tag: its byte order is the order of
+// tags/list.
 type tagRow struct {
 	// Version is the nonce of the row's last write: later writes require it, and a
 	// writer whose answer was lost recognises its own row by it.
@@ -62,8 +63,9 @@ func tagKey(repo, tag string) Key { return Key{tagPartition(repo), tag} }
 
 func tagPartition(repo string) string { return "T#" + repo }
 
-// manifestRow says that a manifest is in a repository, and what a delete must undo. The
-// rows of one repository share a partition, for the sweep reads them in one go.
+// manifestRow says that a manifest is in a repository, and lists the rows that a delete
+// must remove. The rows of a repository share a partition, so that the sweep reads them
+// together.
 type manifestRow struct {
 	Version   string        `row:"w"`
 	State     manifestState `row:"s"`
@@ -79,7 +81,7 @@ type manifestRow struct {
 type manifestState string
 
 const (
-	manifestPending manifestState = "pending" // not visible, but what it refers to is safe
+	manifestPending manifestState = "pending" // not visible, but protects its references
 	manifestLive    manifestState = "live"
 )
 
@@ -107,7 +109,7 @@ type referrerRow struct {
 	Bytes  []byte     `row:"b"` // descriptor as JSON; empty if it is too large for a row
 }
 
-// referrerKey has the artifact type first, ended by a NUL ('#' is legal in media types), so
+// referrerKey begins with the artifact type, ended by a NUL ('#' is legal in media types), so
 // that a filter is a prefix.
 func referrerKey(repo string, subject oci.Digest, artifactType string, d oci.Digest) Key {
 	return Key{referrerPartition(repo, subject), artifactTypePrefix(artifactType) + string(d)}

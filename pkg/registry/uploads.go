@@ -75,8 +75,8 @@ func (r *Registry) AppendUpload(ctx context.Context, repo, id string, c Chunk) (
 	if err := s.hashes.save(attrs); err != nil {
 		return Upload{}, err
 	}
-	// The offset keeps out a repetition of this write that arrives after one of the
-	// claim's: later chunks would be lost.
+	// The condition on the offset rejects a late repetition of this write after one of the
+	// claim's write, which restores the version: later chunks would be lost.
 	_, err = r.meta.Update(ctx, Write{
 		Key: objectKey(s.key), Op: Set, If: All(unchanged(s.Version), Equal(attrHashed, s.before.Size)),
 		Attrs: attrs, Add: map[string]int64{attrNextPart: -stored.Unused},

@@ -28,8 +28,8 @@ func encodeKey(key registry.Key) (map[string]types.AttributeValue, error) {
 	}, nil
 }
 
-// encode refuses what would not come back as it was: the SDK's JSON replaces bytes
-// that are not UTF-8 without a word.
+// encode rejects values that would not survive: the SDK's JSON silently replaces bytes that
+// are not UTF-8.
 func encode(value any) (types.AttributeValue, error) {
 	switch v := value.(type) {
 	case string:
@@ -63,7 +63,7 @@ func decode(value types.AttributeValue) (any, error) {
 	return nil, fmt.Errorf("ddbmeta: an attribute is %T, not S, N or B", value)
 }
 
-// encodeRow makes the item of a whole row.
+// encodeRow returns the item of a whole row.
 func encodeRow(key registry.Key, attrs registry.Attrs) (map[string]types.AttributeValue, error) {
 	item, err := encodeKey(key)
 	if err != nil {
@@ -80,7 +80,7 @@ func encodeRow(key registry.Key, attrs registry.Attrs) (map[string]types.Attribu
 	return item, nil
 }
 
-// decodeRow reads an item that is there; its key is its own.
+// decodeRow reads an existing item with its key.
 func decodeRow(item map[string]types.AttributeValue) (registry.Row, error) {
 	row := registry.Row{Attrs: make(registry.Attrs, len(item))}
 	for name, encoded := range item {
@@ -100,7 +100,7 @@ func decodeRow(item map[string]types.AttributeValue) (registry.Row, error) {
 	return row, nil
 }
 
-// decodeFound reads an item that may not be there, which is an empty map.
+// decodeFound reads an item that is empty if the row does not exist.
 func decodeFound(key registry.Key, item map[string]types.AttributeValue) (registry.Row, error) {
 	if len(item) == 0 {
 		return registry.Row{Key: key}, nil

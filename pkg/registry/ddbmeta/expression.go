@@ -13,9 +13,9 @@ import (
 	"github.com/pierless/pierless/pkg/registry"
 )
 
-// expression hands out placeholders, so that neither a reserved word nor a value
-// ever stands in the text. The first error is kept. The same write always gets
-// the same placeholders: a transaction that is sent again must be the same.
+// expression assigns placeholders, so that neither a reserved word nor a value is part of
+// the text. It keeps the first error. The same write always gets the same placeholders: a
+// transaction that is sent again must be identical.
 type expression struct {
 	names  map[string]string
 	values map[string]types.AttributeValue
@@ -107,7 +107,7 @@ func (e *expression) update(w registry.Write) string {
 	return strings.Join(clauses, " ")
 }
 
-// rendered is a write in DynamoDB's terms: an item for Put, a key for the others.
+// rendered is a write in DynamoDB's terms: an item for Put, a key for the other operations.
 type rendered struct {
 	key, item map[string]types.AttributeValue
 	condition *string
