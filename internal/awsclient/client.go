@@ -1,9 +1,9 @@
-// Package awsclient builds the AWS clients from a configuration, and a configuration
-// from what Lambda sets for a function.
+// Package awsclient builds the AWS clients from a configuration, and a configuration from
+// the environment variables of a Lambda function.
 //
-// It must not know what the clients are used for, nor link aws-sdk-go-v2/config: its
-// profiles, SSO and metadata services make a function 1.8 MB larger and its start a
-// fifth longer. internal/awsenv is for programs that people run.
+// It must not know the use of the clients, nor link aws-sdk-go-v2/config: its profiles, SSO
+// and metadata services make a function 1.8 MB larger and its start a fifth longer.
+// internal/awsenv is for programs that people run.
 package awsclient
 
 import (
@@ -27,22 +27,21 @@ const (
 	dialTimeout     = 3 * time.Second
 	responseTimeout = 60 * time.Second // from the end of the request to the head of its response
 	idleConnections = 64               // kept per host: S3 and DynamoDB see bursts
-	// maxBackoff is the longest pause before the SDK asks again, twice at most. Callers ask
-	// again on their part, and clients wait meanwhile.
+	// maxBackoff is the longest pause between the SDK's three tries. Callers retry on their
+	// part, and clients wait meanwhile.
 	maxBackoff = 500 * time.Millisecond
 )
 
-// Settings are what the caller's configuration says about AWS; the rest is the
-// environment's.
+// Settings are the AWS settings of Pierless itself; the environment has the others.
 type Settings struct {
 	Bucket string
 	Table  string
-	// SSE is the encryption that objects ask for: "", AES256 or aws:kms.
+	// SSE is the encryption of new objects: "", AES256 or aws:kms.
 	SSE string
-	// KMSKeyID goes with aws:kms only; "" is the account's own key for S3.
+	// KMSKeyID requires aws:kms; "" is the account's own key for S3.
 	KMSKeyID string
-	// PathStyle puts the bucket into the path of S3 URLs, not into the host. Nil:
-	// only where the endpoint is an IP address or localhost.
+	// PathStyle puts the bucket into the path of S3 URLs, not into the host. nil means true
+	// only if the endpoint is an IP address or localhost.
 	PathStyle *bool
 }
 
@@ -52,8 +51,8 @@ type Clients struct {
 	Dynamo *dynamodb.Client
 }
 
-// New builds the clients without calling AWS. cfg may carry endpoints in BaseEndpoint
-// or in its sources. It fails where no region is set.
+// New builds the clients without calling AWS. cfg may carry endpoints in BaseEndpoint or in
+// its sources. It fails if no region is set.
 func New(cfg aws.Config, settings Settings) (Clients, error) {
 	if cfg.Region == "" {
 		return Clients{}, errors.New("no AWS region: set AWS_REGION, or region in the AWS profile")
@@ -64,8 +63,8 @@ func New(cfg aws.Config, settings Settings) (Clients, error) {
 			o.Retryer, o.Logger = newRetryer(), logging.Nop{}
 		}),
 		Dynamo: dynamodb.NewFromConfig(cfg, func(o *dynamodb.Options) {
-			// The SDK warns of a wrong checksum for each condition that does not hold
-			// (aws-sdk-go-v2#3545). Its other warnings are no better: errors are returned.
+			// The SDK logs a wrong checksum for each condition that does not hold
+			// (aws-sdk-go-v2#3545). Its other warnings repeat the returned errors.
 			o.Retryer, o.Logger = newRetryer(), logging.Nop{}
 		}),
 	}, nil
@@ -75,7 +74,7 @@ func newRetryer() aws.Retryer {
 	return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = maxBackoff })
 }
 
-// Check reports settings that contradict each other or are missing.
+// Check reports missing and contradictory settings.
 func (s Settings) Check() error {
 	switch {
 	case s.Bucket == "":
@@ -90,7 +89,7 @@ func (s Settings) Check() error {
 	return nil
 }
 
-// HTTPClient is the transport of both clients: the SDK's, with limits of ours.
+// HTTPClient is the transport of both clients: the SDK's, with tighter limits.
 func HTTPClient() *awshttp.BuildableClient {
 	return awshttp.NewBuildableClient().
 		WithDialerOptions(func(d *net.Dialer) { d.Timeout = dialTimeout }).
@@ -101,8 +100,8 @@ func HTTPClient() *awshttp.BuildableClient {
 		})
 }
 
-// pathStyle decides by the endpoint where nothing is set: names cannot be put in
-// front of an IP address, and in front of localhost they seldom resolve.
+// pathStyle chooses by the endpoint if nothing is set: an IP address cannot have a
+// subdomain, and subdomains of localhost seldom resolve.
 func pathStyle(set *bool, endpoint string) bool {
 	if set != nil {
 		return *set

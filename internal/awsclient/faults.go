@@ -12,8 +12,8 @@ import (
 )
 
 // MarkUnavailable returns an API option of a client. It wraps as around the error of a call
-// that the service did not answer, or answered with a fault of its own or with throttling,
-// after the SDK's last try. A caller that gave up marks nothing.
+// if the service did not answer, failed itself or throttled, after the SDK's last try, but
+// not if the caller's context ended.
 func MarkUnavailable(as error) func(*middleware.Stack) error {
 	return func(stack *middleware.Stack) error {
 		return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("MarkUnavailable", func(
@@ -28,13 +28,14 @@ func MarkUnavailable(as error) func(*middleware.Stack) error {
 	}
 }
 
-// unavailable says of an error what the SDK says: that the call is worth another try. It says
-// no of a context that ended.
+// unavailable reports whether the SDK considers an error retryable. The end of a context is
+// not.
 func unavailable(err error) bool {
 	return retry.IsErrorRetryables(retry.DefaultRetryables).IsErrorRetryable(err) == aws.TrueTernary
 }
 
-// Advice says what to set after the first call of a service failed, "" if it is not known.
+// Advice returns the setting to check after the first call of a service failed, "" if the
+// cause is unknown.
 func Advice(err error) string {
 	var api smithy.APIError
 	if !errors.As(err, &api) || unavailable(err) {

@@ -11,10 +11,10 @@ import (
 )
 
 // ForLambda builds the clients of a function from the variables that Lambda sets
-// (AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN) and those
-// that name an emulator (AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_S3,
-// AWS_ENDPOINT_URL_DYNAMODB). Everything else is the SDK's default. The credentials
-// live longer than the process: Lambda starts another one before they expire.
+// (AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN) and those for
+// emulators (AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL_DYNAMODB). Everything
+// else is the SDK's default. The credentials outlive the process: Lambda replaces it before
+// they expire.
 func ForLambda(get func(string) string, settings Settings) (Clients, error) {
 	if err := settings.Check(); err != nil {
 		return Clients{}, err
@@ -28,7 +28,7 @@ func ForLambda(get func(string) string, settings Settings) (Clients, error) {
 		Credentials: credentials.NewStaticCredentialsProvider(id, secret, get("AWS_SESSION_TOKEN")),
 		RetryMode:   aws.RetryModeStandard,
 		HTTPClient:  HTTPClient(),
-		// What aws-sdk-go-v2/config sets where nothing else is said.
+		// The defaults of aws-sdk-go-v2/config.
 		RequestChecksumCalculation:  aws.RequestChecksumCalculationWhenSupported,
 		ResponseChecksumValidation:  aws.ResponseChecksumValidationWhenSupported,
 		AccountIDEndpointMode:       aws.AccountIDEndpointModePreferred,
@@ -42,10 +42,10 @@ func ForLambda(get func(string) string, settings Settings) (Clients, error) {
 	return New(cfg, settings)
 }
 
-// endpoints answers the SDK's question for the endpoint of one service.
+// endpoints returns the endpoint of a service to the SDK.
 type endpoints func(string) string
 
-// GetServiceBaseEndpoint is how the SDK asks its sources.
+// GetServiceBaseEndpoint implements the interface of the SDK's configuration sources.
 func (get endpoints) GetServiceBaseEndpoint(_ context.Context, sdkID string) (string, bool, error) {
 	name := ""
 	switch sdkID {

@@ -1,8 +1,8 @@
-// Package awsenv builds the AWS clients of programs that people run: the one place that
-// reads what AWS has to say in environment variables and profiles (AWS_REGION,
-// AWS_PROFILE, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL_DYNAMODB, credentials, ...).
+// Package awsenv builds the AWS clients of programs that people run. It alone reads AWS's
+// environment variables and profiles (AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL_S3,
+// AWS_ENDPOINT_URL_DYNAMODB, credentials, ...).
 //
-// It must not know what the clients are used for, or read any other configuration.
+// It must not know the use of the clients, or read any other configuration.
 package awsenv
 
 import (
@@ -15,16 +15,15 @@ import (
 	"github.com/pierless/pierless/internal/awsclient"
 )
 
-// Settings are what the caller's configuration says about AWS; the rest is the
-// environment's.
+// Settings are the AWS settings of Pierless itself; the environment has the others.
 type Settings = awsclient.Settings
 
 // Clients share one HTTP transport. Both retry in the SDK's standard mode.
 type Clients = awsclient.Clients
 
-// Load builds the clients without calling AWS, except for what the source of the
-// credentials needs. It fails where settings contradict themselves or no region is
-// set; missing credentials show at the first call.
+// Load builds the clients without calling AWS, except if the source of the credentials
+// needs a call. It fails if settings contradict each other or no region is set; missing
+// credentials show at the first call.
 func Load(ctx context.Context, settings Settings) (Clients, error) {
 	if err := settings.Check(); err != nil {
 		return Clients{}, err
@@ -37,8 +36,8 @@ func Load(ctx context.Context, settings Settings) (Clients, error) {
 	return awsclient.New(cfg, settings)
 }
 
-// CheckCredentials asks the source of the credentials for them. The error is for the
-// operator: it says what to set.
+// CheckCredentials retrieves the credentials from their source. The error tells the
+// operator what to set.
 func CheckCredentials(ctx context.Context, clients Clients) error {
 	if _, err := clients.S3.Options().Credentials.Retrieve(ctx); err != nil {
 		return fmt.Errorf("no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run with a role (cause: %w)", err)

@@ -299,7 +299,7 @@ func operations() []operation {
 			d := r.post(unique(9))
 			return func() { r.do("HEAD", "/v2/a/blobs/"+string(d), nil) }
 		}},
-		{"HEAD blob whose lease is old", calls{2, 0}, func(r *rig) func() {
+		{"HEAD blob with an expired lease", calls{2, 0}, func(r *rig) func() {
 			d := r.post(unique(9))
 			r.late = 13 * time.Hour
 			return func() { r.do("HEAD", "/v2/a/blobs/"+string(d), nil) }
@@ -380,10 +380,11 @@ func operations() []operation {
 func TestCallBudget(t *testing.T) {
 	var doc strings.Builder
 	doc.WriteString("# Calls per operation\n\n<!-- Written by TestCallBudget in internal/awsenv, run with -tags localstack -update. -->\n\n" +
-		"What one request asks of AWS, counted on LocalStack with the real adapters, and what it may ask at most: one call\n" +
-		"more fails `make test`. No operation's calls grow with the size of the bucket or the table, except that healing a lost\n" +
-		"object takes one Query and one transaction for each 99 repositories that have the blob.\n\n" +
-		"| operation | DynamoDB | S3 | at most |\n| --- | --- | --- | --- |\n")
+		"The AWS calls of one request, counted on LocalStack with the real adapters, and their limits: one\n" +
+		"call more fails `make test`. The number of calls does not grow with the size of the bucket or the\n" +
+		"table, with one exception: healing a lost object takes one Query and one transaction for each 99\n" +
+		"repositories that have the blob.\n\n" +
+		"| operation | DynamoDB | S3 | limit |\n| --- | --- | --- | --- |\n")
 	r := newRig(t)
 	r.put("warm", r.image(1)) // the process knows the repository, as nearly all do
 	for _, op := range append(operations(), directOperations()...) {

@@ -50,7 +50,7 @@ func fightOverNumbers(t *testing.T, seed uint64) {
 	offset := int64(0)
 	s.decide = func(p *pending) fate {
 		before := offset
-		if offset = s.world.rows[objectKey(uploadKey(u.ID))].number(attrOffset); offset < before {
+		if offset = s.world.rows[objectKey(uploadKey(u.ID))].number(attrHashed); offset < before {
 			s.fault("the upload goes back from byte %d to %d", before, offset)
 		}
 		if p.what == "write" || p.what == "part" {
@@ -103,7 +103,7 @@ func (s *sim) wantHashed(id string) {
 		s.t.Fatal(err)
 	}
 	var content []byte
-	for _, p := range decode(Stored{State: row.bytes(attrStored)}) {
+	for _, p := range decodePieces(Stored{State: row.bytes(attrStored)}) {
 		part, there := s.world.pieces[p.Name]
 		if !there {
 			return
@@ -111,7 +111,7 @@ func (s *sim) wantHashed(id string) {
 		content = append(content, part.content...)
 	}
 	if hashed, _ := h.digest(oci.SHA256); hashed != oci.SHA256.FromBytes(content) {
-		s.t.Errorf("%d parts hold other bytes than were hashed", len(decode(Stored{State: row.bytes(attrStored)})))
+		s.t.Errorf("%d parts hold other bytes than were hashed", len(decodePieces(Stored{State: row.bytes(attrStored)})))
 	}
 }
 
@@ -121,7 +121,7 @@ func TestPartNumbersComeBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t, 1)
 		var u Upload
-		next := func() int64 { return s.world.rows[objectKey(uploadKey(u.ID))].number(attrNext) }
+		next := func() int64 { return s.world.rows[objectKey(uploadKey(u.ID))].number(attrNextPart) }
 		spends := func(what string, want int64, act func(context.Context, *Registry)) {
 			t.Helper()
 			before := next()
@@ -314,7 +314,7 @@ func TestGivesBackForAClientThatWent(t *testing.T) {
 			if _, err := r.AppendUpload(ctx, "r", u.ID, Chunk{Offset: -1, Length: -1, Body: body}); !errors.Is(err, errGone) {
 				t.Error(err)
 			}
-			if n := s.world.rows[objectKey(uploadKey(u.ID))].number(attrNext); n != 0 {
+			if n := s.world.rows[objectKey(uploadKey(u.ID))].number(attrNextPart); n != 0 {
 				t.Errorf("%d part numbers are spent", n)
 			}
 		})

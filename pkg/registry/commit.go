@@ -1,358 +1,125 @@
 package registry
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"slices"
 
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// Finish is the last request of an upload.
-type Finish struct {
-	Digest oci.Digest
-	// Size that the client announces for the whole blob; below 0 it announces none.
-	Size int64
-	// Chunk is the last piece; a Length of 0 where all was sent before.
-	Chunk Chunk
+// newBlob is content whose digest is proven, about to become a blob of a repository.
+type newBlob struct {
+	repo    string
+	digest  oci.Digest
+	size    int64
+	key     string
+	version string // of the key's row, which the commit replaces; empty: the key has no row
+	stored  bool   // the content is under key
 }
 
-// CompleteUpload turns an upload into a blob of the repository. Asked again after
-// its answer was lost, it succeeds again. Errors: those of AppendUpload,
-// DIGEST_INVALID and SIZE_INVALID, after which the upload stands where it did.
-func (r *Registry) CompleteUpload(ctx context.Context, repo, id string, f Finish) error {
-	s, err := r.claim(ctx, repo, id, f.Chunk)
-	var ended *endedError
-	if errors.As(err, &ended) && ended.digest == f.Digest {
-		if err := r.checkRepeated(ctx, repo, ended); err != nil {
-			return err
-		}
-		return r.drain(f.Chunk)
+// objectWrite ends the key's row in a state.
+func (b newBlob) objectWrite(state objectState) Write {
+	return Write{
+		Key: objectKey(b.key), Op: Put, If: unchanged(b.version),
+		Attrs: encode(objectRow{State: state, Repo: b.repo, Digest: b.digest, Size: b.size}),
 	}
-	if err != nil {
-		return err
-	}
-	c := commit{repo: repo, digest: f.Digest, key: s.key, rowIf: Equal(attrWrite, s.nonce)}
-	if s.kept() {
-		return r.finishKept(ctx, s, f, c)
-	}
-	if s.before.Size == 0 {
-		s.hashes = newHashes(f.Digest.Algorithm())
-		if c.size = f.Chunk.Length; c.size >= 0 && c.size <= smallBlob {
-			return r.finishSmall(ctx, s, f, c)
-		}
-	}
-	stored, err := r.store(ctx, &s, f.Chunk)
-	if err != nil {
-		return err
-	}
-	c.size, c.rowIf = stored.Size, Equal(attrWrite, s.nonce)
-	computed, err := checkContent(s.hashes, stored.Size, f)
-	if err != nil {
-		r.cleanUp("refused last chunk", s.key, r.blobs.Discard(ctx, s.key, stored, s.before))
-		r.giveBack(ctx, &s, stored.Unused)
-		return err
-	}
-	err = r.uncontended(ctx, func() error { return r.blobs.Complete(ctx, s.key, stored) })
-	if err := r.finished(ctx, s, c, computed, err); err != nil {
-		r.giveBack(ctx, &s, stored.Unused)
-		return err
-	}
-	return r.commit(ctx, c)
 }
 
-// finishSmall stores a blob that came whole, without the detour over appended
-// parts.
-func (r *Registry) finishSmall(ctx context.Context, s session, f Finish, c commit) error {
-	content, err := readSmall(f.Chunk)
-	if err != nil {
-		return err
+// objectAt is the index of objectWrite in a transaction, after the linkWrites.
+const objectAt = 3
+
+// linkWrites give the digest the content under key, and the repository a link with its
+// review. The first is the blob's.
+func (r *Registry) linkWrites(b newBlob, key string, blobIf Cond) []Write {
+	row := blobRow{State: blobLive, Key: key, Size: b.size, Renewed: r.now()}
+	return []Write{
+		{Key: blobKey(b.digest), Op: Put, If: blobIf, Attrs: encode(row)},
+		{Key: linkKey(b.repo, b.digest), Op: Put, Attrs: encode(linkRow(row))},
+		r.review(string(b.digest), reviewRow{Kind: reviewLink, Repo: b.repo, Digest: b.digest}),
 	}
-	s.hashes.add(content)
-	if _, err := checkContent(s.hashes, c.size, f); err != nil {
-		return err
-	}
-	done, err := r.adoptExisting(ctx, c)
-	if done || err != nil {
-		return err
-	}
-	err = r.try(ctx, func() error { return r.blobs.Put(ctx, s.key, content) })
-	if err := r.finished(ctx, s, c, true, err); err != nil {
-		return err
-	}
-	return r.commit(ctx, c)
 }
 
-// firstRead is how much of a body must have come before there is memory for all of it, in
-// bytes.
-const firstRead = 64 << 10
-
-// readSmall reads a body of known length into memory.
-func readSmall(c Chunk) ([]byte, error) {
-	if c.Body == nil {
-		return nil, nil
-	}
-	content := bytes.NewBuffer(make([]byte, 0, min(c.Length, firstRead)+bytes.MinRead))
-	_, err := io.CopyN(content, c.Body, firstRead)
-	if err == nil {
-		content.Grow(int(max(c.Length-firstRead, 0)) + bytes.MinRead) // at most smallBlob
-		_, err = content.ReadFrom(c.Body)
-	}
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, errBroken(int64(content.Len()), err)
-	}
-	if int64(content.Len()) != c.Length {
-		return nil, errLength(int64(content.Len()), c.Length)
-	}
-	return content.Bytes(), nil
-}
-
-// drain reads the body of a request that was answered before, so that the
-// connection survives.
-func (r *Registry) drain(c Chunk) error {
-	if c.Body == nil {
-		return nil
-	}
-	if n, err := io.Copy(io.Discard, c.Body); err != nil {
-		return errBroken(n, err)
-	}
-	return nil
-}
-
-// checkContent compares what arrived with what was announced. It reports whether
-// the digest could be compared: one of an algorithm that comes as a surprise
-// cannot.
-func checkContent(hs hashes, size int64, f Finish) (computed bool, err error) {
-	if f.Size >= 0 && f.Size != size {
-		return false, oci.NewError(oci.SizeInvalid, "the blob has %d bytes, %d were announced", size, f.Size)
-	}
-	got, running := hs.digest(f.Digest.Algorithm())
-	if running && got != f.Digest {
-		return true, errDigest(got, f.Digest)
-	}
-	return running, nil
-}
-
-func errDigest(got, want oci.Digest) error {
-	return oci.NewError(oci.DigestInvalid, "the content has the digest %s, not %s", got, want)
-}
-
-// spoil ends a session whose key holds content that nobody can name, if its row is
-// still as it was.
-func (r *Registry) spoil(ctx context.Context, key string, row Attrs) {
-	_, err := r.update(ctx, Write{
-		Key: objectKey(key), Op: Put, If: Equal(attrWrite, row.text(attrWrite)),
-		Attrs: Attrs{attrState: stateDead, attrRepo: row.text(attrRepo)},
-	})
-	if err == nil {
-		err = r.blobs.Delete(ctx, key)
-	}
-	r.cleanUp("spoiled upload", key, err)
-}
-
-// commit is content that is in place and proven, about to become a blob.
-type commit struct {
-	repo   string
-	digest oci.Digest
-	size   int64
-	key    string
-	// rowIf is what must be true of the key's row for it to end with this commit; the
-	// zero Cond where the key has no row yet that could.
-	rowIf Cond
-}
-
-// keyRow ends the key's row in a state.
-func (c commit) keyRow(state string) Write {
-	return Write{Key: objectKey(c.key), Op: Put, If: c.rowIf, Attrs: Attrs{
-		attrState: state, attrRepo: c.repo, attrDigest: string(c.digest), attrSize: c.size,
-	}}
-}
-
-// commit names the content. If the digest has a blob already, the repository gets
+// commit makes stored content a blob. If the digest has a blob already, the repository gets
 // a link to that one and the new object is deleted, unless the old object is lost.
-func (r *Registry) commit(ctx context.Context, c commit) error {
+func (r *Registry) commit(ctx context.Context, b newBlob) error {
+	b.stored = true
 	for range maxContended {
-		err := r.transact(ctx, append(r.place(c, c.key, Absent()), c.keyRow(stateLive))...)
-		var conflict *Conflict
-		if !errors.As(err, &conflict) {
+		err := r.meta.Transact(ctx, "", append(r.linkWrites(b, b.key, Absent()), b.objectWrite(objectLive))...)
+		conflict := asConflict(err)
+		if conflict == nil {
 			return wrap("commit blob", err)
 		}
-		if old := conflict.old(placeWrites); old != nil {
-			return r.settled(ctx, c, *old)
+		if found := conflict.found(objectAt); found != nil {
+			return r.resolveConflict(ctx, b, decode[objectRow](found.Attrs))
 		}
-		done, err := r.commitExisting(ctx, c, conflict.old(0).Attrs.text(attrKey))
+		done, err := r.commitExisting(ctx, b, decode[blobRow](conflict.found(0).Attrs).Key)
 		if done || err != nil {
 			return err
 		}
-		// The blob that was there has just gone, or was healed.
+		// The existing blob has just been deleted or healed.
 	}
 	return fmt.Errorf("commit blob: %w", ErrContended)
 }
 
-// commitExisting commits content whose digest has a blob under key: of the two objects one
-// goes. Not done: the digest no longer has that key.
-func (r *Registry) commitExisting(ctx context.Context, c commit, key string) (done bool, err error) {
-	sound, err := r.sound(ctx, key, c.digest, c.size)
+// commitExisting commits content whose digest has a blob under another key, of whose two
+// objects one is deleted. Not done: the digest no longer has that key.
+func (r *Registry) commitExisting(ctx context.Context, b newBlob, key string) (done bool, err error) {
+	intact, err := r.intact(ctx, key, b.digest, b.size, checkSum)
 	if err != nil {
 		return false, err
 	}
-	if !sound {
-		return r.heal(ctx, c, key)
+	if !intact {
+		return r.heal(ctx, b, key)
 	}
-	return r.adopt(ctx, c, key, func() {
-		r.cleanUp("duplicate blob", c.key, r.blobs.Delete(ctx, c.key))
-	})
+	return r.linkExisting(ctx, b, key)
 }
 
-// adopt links the repository to the content that the digest has under another
-// key. dropOwn is called once the own key's row is dead by this very write. Not
-// done: the digest has that content no longer.
-func (r *Registry) adopt(ctx context.Context, c commit, key string, dropOwn func()) (done bool, err error) {
-	writes := r.place(c, key, Equal(attrKey, key))
-	if c.rowIf.Op != Always {
-		writes = append(writes, c.keyRow(stateDead))
+// linkExisting links the repository to the content that the digest has under another key,
+// and ends the new blob's own key. Not done: the digest no longer has that content.
+func (r *Registry) linkExisting(ctx context.Context, b newBlob, key string) (done bool, err error) {
+	writes := r.linkWrites(b, key, Equal(attrKey, key))
+	if b.version != "" {
+		writes = append(writes, b.objectWrite(objectDead))
 	}
-	err = r.transact(ctx, writes...)
-	var conflict *Conflict
-	if err == nil {
-		dropOwn()
-		return true, nil
-	}
-	if !errors.As(err, &conflict) {
+	err = r.meta.Transact(ctx, "", writes...)
+	conflict := asConflict(err)
+	switch {
+	case conflict == nil && err != nil:
 		return false, fmt.Errorf("link blob: %w", err)
+	case conflict == nil && b.stored:
+		r.cleanUp("duplicate blob", b.key, r.blobs.Delete(ctx, b.key))
+	case conflict != nil && conflict.found(objectAt) != nil:
+		return true, r.resolveConflict(ctx, b, decode[objectRow](conflict.found(objectAt).Attrs))
 	}
-	if old := conflict.old(placeWrites); old != nil {
-		return true, r.settled(ctx, c, *old)
-	}
-	return false, nil
+	return conflict == nil, nil
 }
 
-// adoptExisting looks for the digest before anything is stored. The caller has
-// proved that it has the content: a link is all that may be missing. Not done: the
-// content must be stored.
-func (r *Registry) adoptExisting(ctx context.Context, c commit) (done bool, err error) {
-	rows, err := r.get(ctx, blobKey(c.digest))
+// linkIfExists looks for the digest before anything is stored. The caller has proved that
+// it has the content: only a link may be missing. Not done: the content must be stored.
+func (r *Registry) linkIfExists(ctx context.Context, b newBlob) (done bool, err error) {
+	rows, err := r.meta.Get(ctx, blobKey(b.digest))
 	if err != nil {
 		return false, fmt.Errorf("look for blob: %w", err)
 	}
 	if rows[0].Attrs == nil {
 		return false, nil
 	}
-	key := rows[0].Attrs.text(attrKey)
-	if sound, err := r.sound(ctx, key, c.digest, c.size); !sound || err != nil {
+	key := decode[blobRow](rows[0].Attrs).Key
+	if intact, err := r.intact(ctx, key, b.digest, b.size, checkSum); !intact || err != nil {
 		return false, err
 	}
-	nothingStored := func() {}
-	return r.adopt(ctx, c, key, nothingStored)
+	return r.linkExisting(ctx, b, key)
 }
 
-// placeWrites is how many writes place returns, the blob item's first.
-const placeWrites = 3
-
-// place writes blob item and link for content under key, and the link's review.
-func (r *Registry) place(c commit, key string, blobItem Cond) []Write {
-	live := func() Attrs {
-		return Attrs{attrState: stateLive, attrKey: key, attrSize: c.size, attrTouched: r.now()}
+// resolveConflict decides a commit whose key's row was changed by another request. Only a
+// dead key's content may be deleted: that of a live one is another request's blob.
+func (r *Registry) resolveConflict(ctx context.Context, b newBlob, found objectRow) error {
+	if found.State != objectOpen && found.Digest == b.digest {
+		return nil // a concurrent repetition of this request has committed
 	}
-	return []Write{
-		{Key: blobKey(c.digest), Op: Put, If: blobItem, Attrs: live()},
-		{Key: linkKey(c.repo, c.digest), Op: Put, Attrs: live()},
-		r.review(reviewLink, string(c.digest), Attrs{attrRepo: c.repo, attrDigest: string(c.digest)}),
-	}
-}
-
-// settled looks at a key row that is no longer the committer's. Only where it is
-// dead may anything be deleted: a live key is somebody else's blob.
-func (r *Registry) settled(ctx context.Context, c commit, old Row) error {
-	state := old.Attrs.text(attrState)
-	if state != stateOpen && old.Attrs.digest(attrDigest) == c.digest {
-		return nil // a twin of this request got there first
-	}
-	if state == stateDead {
-		r.cleanUp("ended upload", c.key, r.blobs.Delete(ctx, c.key))
+	if found.State == objectDead {
+		r.cleanUp("ended upload", b.key, r.blobs.Delete(ctx, b.key))
 		return oci.NewError(oci.BlobUploadUnknown, "the upload was cancelled, or ended by another request: start a new one")
 	}
 	return errTakenOver()
-}
-
-// PushBlob stores a whole blob that came in one request. length below 0 is
-// unknown. Errors: DIGEST_INVALID, SIZE_INVALID, BLOB_UPLOAD_INVALID.
-func (r *Registry) PushBlob(ctx context.Context, repo string, want oci.Digest, length int64, body io.Reader) error {
-	if length < 0 || length > smallBlob {
-		u, err := r.StartUpload(ctx, repo, want.Algorithm())
-		if err != nil {
-			return err
-		}
-		return r.CompleteUpload(ctx, repo, u.ID, Finish{Digest: want, Size: length, Chunk: Chunk{Offset: 0, Length: length, Body: body}})
-	}
-	content, err := readSmall(Chunk{Length: length, Body: body})
-	if err != nil {
-		return err
-	}
-	if got := want.Algorithm().FromBytes(content); got != want {
-		return errDigest(got, want)
-	}
-	return r.pushSmall(ctx, repo, want, content)
-}
-
-// pushSmall opens a session before it stores anything, and looks for the digest in the
-// same write: content that a crash leaves behind has a row, and the list of uploads
-// leads to it.
-func (r *Registry) pushSmall(ctx context.Context, repo string, d oci.Digest, content []byte) error {
-	look := []Write{{Key: blobKey(d), Op: Check, If: Absent()}}
-	for range maxContended {
-		_, key := r.newUpload()
-		nonce := r.nonce()
-		c := commit{repo: repo, digest: d, size: int64(len(content)), key: key, rowIf: Equal(attrWrite, nonce)}
-		err := r.transactAs(ctx, nonce, slices.Concat(look, r.opening(key, r.openRow(repo)))...)
-		var conflict *Conflict
-		switch {
-		case err == nil:
-			if err := r.try(ctx, func() error { return r.putOnce(ctx, key, content) }); err != nil {
-				return fmt.Errorf("store blob: %w", err)
-			}
-			return r.commit(ctx, c)
-		case !errors.As(err, &conflict):
-			return fmt.Errorf("open upload session: %w", err)
-		case look == nil || conflict.old(0) == nil:
-			continue // the key is an earlier try's, whose answer was lost
-		}
-		existing := conflict.old(0).Attrs.text(attrKey)
-		sound, err := r.sound(ctx, existing, d, c.size)
-		if err != nil {
-			return err
-		}
-		if !sound {
-			look = nil // store the content: its commit heals the blob
-			continue
-		}
-		// It is there. If it goes before it is linked, it is stored after all.
-		nothingStored := func() {}
-		c.rowIf = Cond{}
-		done, err := r.adopt(ctx, c, existing, nothingStored)
-		if done || err != nil {
-			return err
-		}
-	}
-	return fmt.Errorf("push blob: %w", ErrContended)
-}
-
-// putOnce stores content under a key of our own. A key that is taken was taken
-// by an earlier try whose answer was lost: nobody else knows it.
-func (r *Registry) putOnce(ctx context.Context, key string, content []byte) error {
-	if err := r.blobs.Put(ctx, key, content); err != nil && !errors.Is(err, ErrTaken) {
-		return err
-	}
-	return nil
-}
-
-// wrap says what was attempted, and passes success on.
-func wrap(what string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s: %w", what, err)
 }

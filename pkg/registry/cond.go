@@ -10,10 +10,10 @@ type Cond struct {
 	Of    []Cond
 }
 
-// CondOp is the sort of a Cond.
+// CondOp is the operator of a Cond.
 type CondOp int
 
-// The sorts of conditions.
+// The operators of conditions.
 const (
 	Always CondOp = iota
 	RowAbsent
@@ -22,32 +22,28 @@ const (
 	AttrLess
 	AttrGreater
 	AllOf
-	AnyOf
 )
 
-// Absent holds where there is no row.
+// Absent holds if the row does not exist.
 func Absent() Cond { return Cond{Op: RowAbsent} }
 
-// Exists holds where there is a row.
+// Exists holds if the row exists.
 func Exists() Cond { return Cond{Op: RowExists} }
 
-// Equal holds where the attribute is there and has this value.
+// Equal holds if the row has the attribute with this value.
 func Equal(attr string, value any) Cond { return Cond{Op: AttrEqual, Attr: attr, Value: value} }
 
-// Less holds where the attribute is there and below n.
+// Less holds if the row has the attribute, with a value below n.
 func Less(attr string, n int64) Cond { return Cond{Op: AttrLess, Attr: attr, Value: n} }
 
-// Greater holds where the attribute is there and above n.
+// Greater holds if the row has the attribute, with a value above n.
 func Greater(attr string, n int64) Cond { return Cond{Op: AttrGreater, Attr: attr, Value: n} }
 
-// All holds where each of the conditions does.
+// All holds if each of the conditions does.
 func All(of ...Cond) Cond { return Cond{Op: AllOf, Of: of} }
 
-// Any holds where one of the conditions does.
-func Any(of ...Cond) Cond { return Cond{Op: AnyOf, Of: of} }
-
-// Holds evaluates the condition on a row's attributes; nil means no row. Adapters
-// that cannot hand conditions to a database use it.
+// Holds evaluates the condition on a row's attributes; nil means that there is no row.
+// Adapters over databases without conditions use it.
 func (c Cond) Holds(row Attrs) bool {
 	switch c.Op {
 	case Always:
@@ -74,18 +70,12 @@ func (c Cond) Holds(row Attrs) bool {
 			}
 		}
 		return true
-	case AnyOf:
-		for _, of := range c.Of {
-			if of.Holds(row) {
-				return true
-			}
-		}
 	}
 	return false
 }
 
-// Apply returns the attributes that the write leaves, given those it found: nil
-// where it leaves no row. The condition is not looked at, old is not changed.
+// Apply returns the attributes that the write leaves, given those it found: nil if it
+// leaves no row. It ignores the condition and does not change old.
 func (w Write) Apply(old Attrs) Attrs {
 	switch w.Op {
 	case Delete:
@@ -106,9 +96,6 @@ func (w Write) Apply(old Attrs) Attrs {
 	for name, n := range w.Add {
 		have, _ := attrs[name].(int64)
 		attrs[name] = have + n
-	}
-	for _, name := range w.Remove {
-		delete(attrs, name)
 	}
 	return attrs
 }

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/pierless/pierless/pkg/oci"
@@ -16,39 +15,37 @@ const (
 	earlierTags = MaxTransact - 1
 )
 
-// DeleteTag takes a tag away, not the manifest. The error is MANIFEST_UNKNOWN.
+// DeleteTag removes a tag but not its manifest. The error is MANIFEST_UNKNOWN.
 func (r *Registry) DeleteTag(ctx context.Context, repo, tag string) error {
 	for range maxContended {
-		rows, err := r.get(ctx, tagKey(repo, tag))
+		rows, err := r.meta.Get(ctx, tagKey(repo, tag))
 		if err != nil {
 			return fmt.Errorf("read tag: %w", err)
 		}
-		d := rows[0].Attrs.digest(attrDigest)
+		d := decode[tagRow](rows[0].Attrs).Digest
 		if d == "" {
 			return errManifestUnknown(repo, oci.Reference{Tag: tag})
 		}
-		err = r.transact(ctx,
-			Write{Key: tagKey(repo, tag), Op: Delete, If: Equal(attrDigest, string(d))},
-			Write{Key: edgeKey(repo, d, tag), Op: Delete})
-		var conflict *Conflict
-		if !errors.As(err, &conflict) {
+		err = r.meta.Transact(ctx, "", deleteTag(repo, d, tag), Write{Key: edgeKey(repo, d, tag), Op: Delete})
+		if asConflict(err) == nil {
 			return wrap("delete tag", err)
 		}
 	}
 	return fmt.Errorf("delete tag: %w", ErrContended)
 }
 
-// DeleteManifest deletes a manifest and all tags that point at it. A concurrent push of a tag is either deleted too,
-// or finds the manifest gone and stores it again. A delete that fails half-way leaves the manifest and the rest of
-// its tags; repeating it deletes them. The error is MANIFEST_UNKNOWN.
+// DeleteManifest deletes a manifest and all tags that point at it. A concurrent push of a
+// tag is either deleted too, or finds the manifest missing and stores it again. A delete
+// that fails half-way leaves the manifest and the rest of its tags; repeating it deletes
+// them. The error is MANIFEST_UNKNOWN.
 func (r *Registry) DeleteManifest(ctx context.Context, repo string, d oci.Digest) error {
 	for try := range maxContended {
-		rows, err := r.get(ctx, manifestKey(repo, d))
+		rows, err := r.meta.Get(ctx, manifestKey(repo, d))
 		if err != nil {
 			return fmt.Errorf("read manifest: %w", err)
 		}
-		row := rows[0].Attrs
-		if row.text(attrState) != stateLive {
+		row := decode[manifestRow](rows[0].Attrs)
+		if row.State != manifestLive {
 			return errManifestUnknown(repo, oci.Reference{Digest: d})
 		}
 		tags, err := r.edges(ctx, repo, d)
@@ -69,20 +66,13 @@ func (r *Registry) DeleteManifest(ctx context.Context, repo string, d oci.Digest
 // edges lists the tags that may point at a manifest.
 func (r *Registry) edges(ctx context.Context, repo string, d oci.Digest) ([]string, error) {
 	var tags []string
-	q := Query{PK: edgePartition(repo, d), Limit: MaxPage}
-	for {
-		page, err := r.query(ctx, q)
+	for row, err := range r.queryAll(ctx, Query{PK: edgePartition(repo, d), Limit: MaxPage}) {
 		if err != nil {
 			return nil, fmt.Errorf("read tags of manifest: %w", err)
 		}
-		for _, row := range page.Rows {
-			tags = append(tags, row.Key.SK)
-		}
-		if !page.More {
-			return tags, nil
-		}
-		q.After = page.Rows[len(page.Rows)-1].Key.SK
+		tags = append(tags, row.Key.SK)
 	}
+	return tags, nil
 }
 
 // pointing keeps the tags that point at the manifest.
@@ -91,33 +81,33 @@ func (r *Registry) pointing(ctx context.Context, repo string, d oci.Digest, tags
 	for i, tag := range tags {
 		keys[i] = tagKey(repo, tag)
 	}
-	rows, err := r.get(ctx, keys...)
+	rows, err := r.meta.Get(ctx, keys...)
 	if err != nil {
 		return nil, fmt.Errorf("read tags of manifest: %w", err)
 	}
 	var there []string
 	for i, tag := range tags {
-		if rows[i].Attrs.digest(attrDigest) == d {
+		if decode[tagRow](rows[i].Attrs).Digest == d {
 			there = append(there, tag)
 		}
 	}
 	return there, nil
 }
 
-// deleteLive deletes the tags and then, in one transaction with the last of them, the manifest: a tag that is there
-// always resolves, wherever this stops. Every transaction requires the manifest's generation, so that none applies
-// after a later push. Not deleted and no error: a tag points elsewhere by now, or the manifest was pushed again.
-func (r *Registry) deleteLive(ctx context.Context, repo string, d oci.Digest, row Attrs, tags []string) (deleted bool, err error) {
-	unchanged := Equal(attrWrite, row.text(attrWrite))
+// deleteLive deletes the tags and then, in one transaction with the last of them, the
+// manifest: an existing tag always resolves, wherever this stops. Every transaction
+// requires the manifest's version, so that none applies after a later push. Not deleted and
+// no error: a tag points elsewhere by now, or the manifest was pushed again.
+func (r *Registry) deleteLive(ctx context.Context, repo string, d oci.Digest, row manifestRow, tags []string) (deleted bool, err error) {
 	for len(tags) > lastTags {
 		n := min(len(tags), earlierTags)
-		writes := append(untag(repo, d, tags[:n]), Write{Key: manifestKey(repo, d), Op: Check, If: unchanged})
+		writes := append(deleteTags(repo, d, tags[:n]), Write{Key: manifestKey(repo, d), Op: Check, If: unchanged(row.Version)})
 		if applied, err := r.transactUnlessConflict(ctx, writes); !applied {
 			return false, wrap("delete tags of manifest", err)
 		}
 		tags = tags[n:]
 	}
-	writes := append(r.takeDown(repo, d, row), untag(repo, d, tags)...)
+	writes := append(r.deleteWrites(repo, d, row), deleteTags(repo, d, tags)...)
 	if len(writes)+len(tags) <= MaxTransact {
 		// Edges that are left behind do no harm, but cost a later delete a try.
 		for _, tag := range tags {
@@ -127,44 +117,48 @@ func (r *Registry) deleteLive(ctx context.Context, repo string, d oci.Digest, ro
 	if applied, err := r.transactUnlessConflict(ctx, writes); !applied {
 		return false, wrap("delete manifest", err)
 	}
-	if key := row.text(attrKey); key != "" {
-		r.cleanUp("manifest bytes", key, r.blobs.Delete(ctx, key))
+	if row.Key != "" {
+		r.cleanUp("manifest bytes", row.Key, r.blobs.Delete(ctx, row.Key))
 	}
 	return true, nil
 }
 
-// transactUnlessConflict reports whether the writes were applied; a conflict is no error.
+// transactUnlessConflict reports whether the writes were applied; a conflict is not an
+// error.
 func (r *Registry) transactUnlessConflict(ctx context.Context, writes []Write) (applied bool, err error) {
-	err = r.transact(ctx, writes...)
-	var conflict *Conflict
-	if errors.As(err, &conflict) {
+	err = r.meta.Transact(ctx, "", writes...)
+	if asConflict(err) != nil {
 		return false, nil
 	}
 	return err == nil, err
 }
 
-// takeDown is the writes that delete a manifest without its tags.
-func (r *Registry) takeDown(repo string, d oci.Digest, row Attrs) []Write {
+// deleteWrites delete a manifest without its tags.
+func (r *Registry) deleteWrites(repo string, d oci.Digest, row manifestRow) []Write {
 	writes := []Write{
-		{Key: manifestKey(repo, d), Op: Delete, If: Equal(attrWrite, row.text(attrWrite))},
+		{Key: manifestKey(repo, d), Op: Delete, If: unchanged(row.Version)},
 		{Key: contentKey(repo, d), Op: Delete},
-		r.review(reviewManifest, repo, Attrs{attrRepo: repo, attrDigest: string(d), attrRefs: row.bytes(attrRefs)}),
+		r.review(repo, reviewRow{Kind: reviewManifest, Repo: repo, Digest: d, Refs: row.Refs}),
 	}
-	if key := row.text(attrKey); key != "" {
-		writes = append(writes, Write{Key: objectKey(key), Op: Put, Attrs: Attrs{attrState: stateDead}})
+	if row.Key != "" {
+		writes = append(writes, Write{Key: objectKey(row.Key), Op: Put, Attrs: encode(objectRow{State: objectDead})})
 	}
-	if subject := row.digest(attrSubject); subject != "" {
-		at := Key{referrerPartition(repo, subject), row.text(attrReferrer)}
+	if row.Subject != "" {
+		at := Key{referrerPartition(repo, row.Subject), row.Referrer}
 		writes = append(writes, Write{Key: at, Op: Delete})
 	}
 	return writes
 }
 
-// untag deletes tags that still point at the manifest.
-func untag(repo string, d oci.Digest, tags []string) []Write {
+// deleteTags delete tags that still point at the manifest.
+func deleteTags(repo string, d oci.Digest, tags []string) []Write {
 	writes := make([]Write, len(tags))
 	for i, tag := range tags {
-		writes[i] = Write{Key: tagKey(repo, tag), Op: Delete, If: Equal(attrDigest, string(d))}
+		writes[i] = deleteTag(repo, d, tag)
 	}
 	return writes
+}
+
+func deleteTag(repo string, d oci.Digest, tag string) Write {
+	return Write{Key: tagKey(repo, tag), Op: Delete, If: Equal(attrDigest, string(d))}
 }

@@ -6,16 +6,15 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"maps"
 	"time"
 
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/oci/direct"
 )
 
-// StartDirect opens an upload whose bytes go straight to the store, unless a blob that
-// the caller may have is there already: then the repository is given a link to it, and
-// exists is true. Errors: DIGEST_INVALID, SIZE_INVALID, ErrNoDirect.
+// StartDirect opens an upload whose bytes go straight to the store, unless a blob that the
+// caller could mount exists already: then it links the blob to the repository, and exists
+// is true. Errors: DIGEST_INVALID, SIZE_INVALID, ErrNoDirect.
 func (r *Registry) StartDirect(ctx context.Context, repo string, o direct.Offer) (u direct.Upload, exists bool, err error) {
 	parts := o.Parts || o.Size > direct.MaxPut || o.Digest.Algorithm() != oci.SHA256
 	if err := checkOffer(o, parts); err != nil {
@@ -25,9 +24,8 @@ func (r *Registry) StartDirect(ctx context.Context, repo string, o direct.Offer)
 	if exists || err != nil {
 		return direct.Upload{}, exists, err
 	}
-	s := directSession{id: r.random(32), row: r.openRow(repo)}
-	s.key = directKey(s.id)
-	s.row[attrOffered], s.row[attrSize] = string(o.Digest), o.Size
+	s := directSession{id: r.random(32), directRow: directRow{objectRow: r.openRow(repo), Offered: o.Digest}}
+	s.key, s.Size = directKey(s.id), o.Size
 	if parts {
 		u, err = r.startParts(ctx, s)
 	} else {
@@ -50,71 +48,42 @@ func checkOffer(o direct.Offer, parts bool) error {
 	return nil
 }
 
-// linkOffered gives the repository a blob that another one has. That whoever has no
-// more than a digest learns of content, or gets at it, is what a mount is for: the
-// same rules hold.
-func (r *Registry) linkOffered(ctx context.Context, repo string, o direct.Offer) (linked bool, err error) {
-	source, err := r.mountSource(ctx, o.Digest, "")
-	if err != nil || source.Attrs == nil {
-		return false, err
-	}
-	if size := source.Attrs.number(attrSize); size != o.Size {
-		return false, oci.NewError(oci.SizeInvalid, "the blob %s has %d bytes, not %d", o.Digest, size, o.Size)
-	}
-	// As with a mount; the stores that take direct uploads tell the sum for free.
-	if sound, err := r.sound(ctx, source.Attrs.text(attrKey), o.Digest, o.Size); !sound || err != nil {
-		return false, err
-	}
-	return r.mountLink(ctx, repo, o.Digest, source)
-}
-
-// directSession is an upload whose bytes go past the registry.
+// directSession is an upload whose bytes go straight to the store.
 type directSession struct {
 	id, key string
-	row     Attrs
+	directRow
 }
 
-// directKey is unlike uploadKey, so that the id of such an upload opens no other one.
+// directKey differs from uploadKey, so that the id of a direct upload opens no other one.
 func directKey(id string) string {
 	sum := sha256.Sum256([]byte("direct " + id))
 	return hex.EncodeToString(sum[:])
 }
 
-func (s directSession) digest() oci.Digest { return s.row.digest(attrOffered) }
+// stored is the multipart upload of a session that comes in parts.
+func (s directSession) stored() Stored { return Stored{Size: s.Size, State: s.Stored} }
 
-func (s directSession) size() int64 { return s.row.number(attrSize) }
-
-// partSize is 0 where the bytes come in one piece.
-func (s directSession) partSize() int64 { return s.row.number(attrPartSize) }
-
-// complete says that all bytes are in place, and only their digest is unproven.
-func (s directSession) complete() bool { return s.row.number(attrComplete) == 1 }
-
-func (s directSession) stored() Stored {
-	return Stored{Size: s.size(), State: s.row.bytes(attrStored)}
-}
-
-// upload is what the client is told.
+// upload describes the session to the client.
 func (s directSession) upload() direct.Upload {
 	u := direct.Upload{
-		ID: s.id, State: direct.Open, Digest: s.digest(), Size: s.size(), PartSize: s.partSize(),
-		Expires: time.UnixMilli(s.row.number(attrExpires)).UTC(),
+		ID: s.id, State: direct.Open, Digest: s.Offered, Size: s.Size, PartSize: s.PartSize,
+		Expires: time.UnixMilli(s.Expires).UTC(),
 	}
-	if s.complete() {
-		u.State, u.Verified = direct.Verifying, s.row.number(attrOffset)
+	if s.Complete {
+		u.State, u.Verified = direct.Verifying, s.Hashed
 	}
 	return u
 }
 
-// startPut signs before it writes: a store without URLs is found out for free.
+// startPut signs before it writes, so that a store without URLs costs no call.
 func (r *Registry) startPut(ctx context.Context, s directSession) (direct.Upload, error) {
-	put, err := r.blobs.PresignPut(ctx, s.key, s.digest(), s.size())
+	put, err := r.blobs.PresignPut(ctx, s.key, s.Offered, s.Size)
 	if err != nil {
 		return direct.Upload{}, err
 	}
 	u := s.upload()
 	u.Put = &put
-	return u, r.transact(ctx, r.opening(s.key, s.row)...)
+	return u, r.meta.Transact(ctx, "", r.openWrites(s.key, encode(s.directRow), s.Expires)...)
 }
 
 func (r *Registry) startParts(ctx context.Context, s directSession) (direct.Upload, error) {
@@ -122,57 +91,44 @@ func (r *Registry) startParts(ctx context.Context, s directSession) (direct.Uplo
 	if err != nil {
 		return direct.Upload{}, err
 	}
-	s.row[attrPartSize] = direct.PartSize(s.size())
-	s.row[attrStored] = stored.State
-	return s.upload(), r.transact(ctx, r.opening(s.key, s.row)...)
+	s.PartSize, s.Stored = direct.PartSize(s.Size), stored.State
+	return s.upload(), r.meta.Transact(ctx, "", r.openWrites(s.key, encode(s.directRow), s.Expires)...)
 }
 
-// findDirect reads a session that is open. It moves its end where that is near: what
-// is signed, or begun in the store, for the caller is over long before a sweep looks.
+// findDirect reads a session that is open, and renews it if its end is near: any request
+// that is signed or begun for the caller now ends long before the session expires.
 func (r *Registry) findDirect(ctx context.Context, repo, id string) (directSession, error) {
 	s := directSession{id: id, key: directKey(id)}
-	rows, err := r.get(ctx, objectKey(s.key))
+	rows, err := r.meta.Get(ctx, objectKey(s.key))
 	if err != nil {
 		return s, fmt.Errorf("read upload session: %w", err)
 	}
-	s.row = rows[0].Attrs
-	err = r.checkDirect(s, repo)
-	if err == nil && s.row.number(attrExpires) <= r.now()+sessionLife.Milliseconds()/2 {
+	s.directRow = decode[directRow](rows[0].Attrs)
+	err = r.checkOpen(s.objectRow, repo)
+	if err == nil && s.Expires <= r.now()+sessionLife.Milliseconds()/2 {
 		err = r.renewDirect(ctx, &s, repo)
 	}
 	return s, err
 }
 
-// renewDirect moves the end of an upload that takes long. The list of uploads gets an
-// entry for it too: one that is cancelled now must still be on it when the requests that
-// were signed for it have expired.
+// renewDirect moves the end of an upload that takes long. The queue of expiries gets an
+// entry for it too: an upload that is cancelled now must still be in the queue when the
+// requests that were signed for it have expired.
 func (r *Registry) renewDirect(ctx context.Context, s *directSession, repo string) error {
 	nonce, end := r.nonce(), r.sessionEnd()
-	err := r.transactAs(ctx, nonce,
-		Write{Key: objectKey(s.key), Op: Set, If: Equal(attrWrite, s.row.text(attrWrite)), Attrs: Attrs{attrExpires: end}},
-		r.sessionReview(s.key, end))
-	var conflict *Conflict
-	if errors.As(err, &conflict) { // another request moved it on, or ended it
-		s.row = conflict.old(0).Attrs
-		return r.checkDirect(*s, repo)
+	err := r.meta.Transact(ctx, nonce,
+		Write{Key: objectKey(s.key), Op: Set, If: unchanged(s.Version), Attrs: encode(objectRow{Expires: end})},
+		r.expiryWrite(s.key, end))
+	if conflict := asConflict(err); conflict != nil { // another request renewed it, or ended it
+		s.directRow = decode[directRow](conflict.found(0).Attrs)
+		return r.checkOpen(s.objectRow, repo)
 	}
-	s.row = maps.Clone(s.row)
-	s.row[attrExpires], s.row[attrWrite] = end, nonce
+	s.Expires, s.Version = end, nonce
 	return wrap("renew upload", err)
 }
 
-// checkDirect says why a session cannot be used. One that ended as a blob is an
-// *endedError.
-func (r *Registry) checkDirect(s directSession, repo string) error {
-	err := r.checkOpen(s.row, repo)
-	if done := s.row.digest(attrDigest); err != nil && done != "" && s.row.text(attrRepo) == repo {
-		return &endedError{digest: done, error: err}
-	}
-	return err
-}
-
-// DirectStatus says where an upload stands, with a fresh request for the bytes, or the
-// parts that are stored. The error is BLOB_UPLOAD_UNKNOWN.
+// DirectStatus describes an upload, with a fresh request for the bytes, or with the stored
+// parts. The error is BLOB_UPLOAD_UNKNOWN.
 func (r *Registry) DirectStatus(ctx context.Context, repo, id string) (direct.Upload, error) {
 	s, err := r.findDirect(ctx, repo, id)
 	if err != nil {
@@ -180,9 +136,9 @@ func (r *Registry) DirectStatus(ctx context.Context, repo, id string) (direct.Up
 	}
 	u := s.upload()
 	switch {
-	case s.complete():
-	case s.partSize() == 0:
-		put, err := r.blobs.PresignPut(ctx, s.key, s.digest(), s.size())
+	case s.Complete:
+	case s.PartSize == 0:
+		put, err := r.blobs.PresignPut(ctx, s.key, s.Offered, s.Size)
 		if err != nil {
 			return direct.Upload{}, fmt.Errorf("presign: %w", err)
 		}
@@ -197,18 +153,18 @@ func (r *Registry) DirectStatus(ctx context.Context, repo, id string) (direct.Up
 	return u, nil
 }
 
-// SignParts returns a request for each part. Errors: BLOB_UPLOAD_UNKNOWN, SIZE_INVALID
-// for a part that is none of this upload's, DIGEST_INVALID, BLOB_UPLOAD_INVALID where
-// the upload takes no parts (any more).
+// SignParts returns a request for each part. Errors: BLOB_UPLOAD_UNKNOWN, SIZE_INVALID if
+// the upload does not have that part, DIGEST_INVALID, BLOB_UPLOAD_INVALID if the upload
+// does not come in parts or has all of them.
 func (r *Registry) SignParts(ctx context.Context, repo, id string, parts []direct.Part) ([]direct.SignedPart, error) {
 	s, err := r.findDirect(ctx, repo, id)
 	if err != nil {
 		return nil, err
 	}
 	switch {
-	case s.partSize() == 0:
+	case s.PartSize == 0:
 		return nil, oci.NewError(oci.BlobUploadInvalid, "this upload comes in one request: offer the blob again, with parts")
-	case s.complete():
+	case s.Complete:
 		return nil, oci.NewError(oci.BlobUploadInvalid, "this upload has all its parts: ask for its verification")
 	}
 	signed := make([]direct.SignedPart, len(parts))
@@ -226,11 +182,11 @@ func (r *Registry) SignParts(ctx context.Context, repo, id string, parts []direc
 }
 
 func (s directSession) checkPart(p direct.Part) error {
-	count := direct.PartCount(s.size(), s.partSize())
+	count := direct.PartCount(s.Size, s.PartSize)
 	if p.Number < 1 || p.Number > count {
 		return oci.NewError(oci.SizeInvalid, "there is no part %d: this upload has the parts 1 to %d", p.Number, count)
 	}
-	if want := direct.SizeOf(p.Number, s.size(), s.partSize()); p.Size != want {
+	if want := direct.SizeOf(p.Number, s.Size, s.PartSize); p.Size != want {
 		return oci.NewError(oci.SizeInvalid, "part %d has %d bytes, not %d", p.Number, want, p.Size)
 	}
 	if p.Digest.Algorithm() != oci.SHA256 {

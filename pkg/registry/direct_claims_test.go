@@ -18,7 +18,7 @@ func TestDirectVerificationLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t, 1)
 		alone(t, s, func(ctx context.Context, r *Registry, _ simBlobs) {
-			r.opts.VerifyFor = -1 // one stretch in each call
+			r.opts.VerifyFor = -1 // one window in each call
 			content := parts()
 			u := sentInParts(ctx, r, content)
 			s.advance(11 * time.Hour) // nothing moves its end so early but what counts
@@ -56,17 +56,17 @@ func TestDirectTakenOver(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newSim(t, 1)
 				alone(t, s, func(ctx context.Context, r *Registry, store simBlobs) {
-					r.opts.VerifyFor = -1 // one stretch in each call
+					r.opts.VerifyFor = -1 // one window in each call
 					content := parts()
 					u := sentInParts(ctx, r, content)
 					test.before(ctx, r, u.ID)
 					key := objectKey(directKey(u.ID))
-					other := Attrs{attrComplete: int64(1), attrWrite: "another", attrOffset: int64(5), attrLease: r.now() + 1e9}
+					other := Attrs{attrComplete: int64(1), attrVersion: "another", attrHashed: int64(5), attrLease: r.now() + 1e9}
 					s.decide = func(p *pending) fate {
 						if p.what != test.at {
 							return lives
 						}
-						if row := store.w.rows[key]; row.text(attrWrite) != "another" {
+						if row := store.w.rows[key]; row.text(attrVersion) != "another" {
 							store.w.rows[key] = Write{Attrs: other}.Apply(row)
 						}
 						return test.fate
@@ -86,7 +86,7 @@ func TestDirectTakenOver(t *testing.T) {
 // TestDirectCheckParts: the sizes that were announced hold, whatever a store took.
 func TestDirectCheckParts(t *testing.T) {
 	const size = 16 << 20
-	s := directSession{row: Attrs{attrSize: int64(2 * size), attrPartSize: int64(size)}}
+	s := directSession{directRow: directRow{objectRow: objectRow{Size: int64(2 * size)}, PartSize: int64(size)}}
 	part := func(number int, size int64) direct.Part {
 		return direct.Part{Number: number, Size: size, Digest: oci.SHA256.FromBytes(nil)}
 	}
@@ -147,9 +147,9 @@ func TestMountMeetsDelete(t *testing.T) {
 func (w *world) replace(repo string, d oci.Digest) {
 	old, key := w.rows[blobKey(d)].text(attrKey), "new"
 	for _, at := range []Key{blobKey(d), linkKey(repo, d)} {
-		w.rows[at] = Write{Attrs: Attrs{attrKey: key, attrWrite: "another"}}.Apply(w.rows[at])
+		w.rows[at] = Write{Attrs: Attrs{attrKey: key, attrVersion: "another"}}.Apply(w.rows[at])
 	}
 	w.rows[objectKey(key)], w.content[key] = w.rows[objectKey(old)], w.content[old]
-	w.rows[objectKey(old)] = Attrs{attrState: stateDead}
+	w.rows[objectKey(old)] = encode(objectRow{State: objectDead})
 	delete(w.content, old)
 }

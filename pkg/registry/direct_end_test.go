@@ -58,7 +58,7 @@ func TestDirectEndMeetsRenewal(t *testing.T) {
 			key := objectKey(directKey(u.ID))
 			s.decide = func(p *pending) fate {
 				if row := store.w.rows[key]; p.what == "write" {
-					store.w.rows[key] = stamped(Write{Op: Put, Attrs: deadSession(row)}, "another").Attrs
+					store.w.rows[key] = stamped(Write{Op: Put, Attrs: encode(deadSession(decode[objectRow](row)))}, "another").Attrs
 				}
 				return lives
 			}
@@ -99,7 +99,7 @@ func TestDirectVerificationCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t, 1)
 		alone(t, s, func(ctx context.Context, r *Registry, _ simBlobs) {
-			r.opts.VerifyFor = -1 // one stretch in each call
+			r.opts.VerifyFor = -1 // one window in each call
 			content := parts()
 			u := sentInParts(ctx, r, content)
 			_, _, _ = r.CompleteDirect(ctx, "r", u.ID)
@@ -116,7 +116,7 @@ func TestDirectVerificationCounts(t *testing.T) {
 			}
 			_, _, _ = r.VerifyDirect(gone, "r", u.ID)
 			s.decide = func(*pending) fate { return lives }
-			if now, err := r.DirectStatus(ctx, "r", u.ID); err != nil || now.Verified != readLength {
+			if now, err := r.DirectStatus(ctx, "r", u.ID); err != nil || now.Verified != windowSize {
 				t.Errorf("verified: %d, %v", now.Verified, err)
 			}
 		})

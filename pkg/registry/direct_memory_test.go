@@ -43,7 +43,7 @@ func (b simBlobs) PresignPut(_ context.Context, key string, d oci.Digest, size i
 }
 
 func (b simBlobs) PresignPart(_ context.Context, key string, stored Stored, p direct.Part) (direct.Request, error) {
-	return b.sign(ticket{Key: key, Upload: decode(stored)[0].Name, Number: p.Number, Digest: p.Digest, Size: p.Size})
+	return b.sign(ticket{Key: key, Upload: decodePieces(stored)[0].Name, Number: p.Number, Digest: p.Digest, Size: p.Size})
 }
 
 // send is a client's request to the store. What began in time can arrive long after.
@@ -95,7 +95,7 @@ func (b simBlobs) ListParts(_ context.Context, _ string, stored Stored) (parts [
 }
 
 func (b simBlobs) list(stored Stored) (parts []direct.Part, err error) {
-	upload, there := b.w.uploads[decode(stored)[0].Name]
+	upload, there := b.w.uploads[decodePieces(stored)[0].Name]
 	if !there {
 		return nil, ErrNoContent
 	}
@@ -115,7 +115,7 @@ func (b simBlobs) CompleteParts(_ context.Context, key string, stored Stored, ch
 		if err := check(parts); err != nil {
 			return err
 		}
-		name := decode(stored)[0].Name
+		name := decodePieces(stored)[0].Name
 		var content []byte
 		for _, p := range parts {
 			content = append(content, b.w.uploads[name][p.Number]...)
@@ -201,7 +201,7 @@ func finishDirect(ctx context.Context, r *Registry, repo, id string) error {
 func (w *world) garbage() (keys []string) {
 	for key, content := range w.content {
 		row := w.rows[objectKey(key)]
-		if row.text(attrState) != stateLive || !w.named(key, row) {
+		if row.text(attrState) != string(objectLive) || !w.named(key, row) {
 			keys = append(keys, fmt.Sprintf("%.8s (%d bytes)", key, len(bytes.TrimSpace(content))))
 		}
 	}

@@ -120,7 +120,7 @@ func TestDirectOffers(t *testing.T) {
 	})
 }
 
-// parts is content of several parts and stretches, the last ones short.
+// parts is content of several parts and windows, the last ones short.
 func parts() []byte {
 	content := make([]byte, 3*16<<20+5)
 	random := rand.NewChaCha8([32]byte{1})
@@ -133,7 +133,7 @@ func TestDirectParts(t *testing.T) {
 	for _, algorithm := range []oci.Algorithm{oci.SHA256, oci.SHA512} {
 		synctest.Test(t, func(t *testing.T) {
 			alone(t, newSim(t, 1), func(ctx context.Context, r *Registry, _ simBlobs) {
-				r.opts.VerifyFor = -1 // one stretch in each call
+				r.opts.VerifyFor = -1 // one window in each call
 				o := direct.Offer{Digest: algorithm.FromBytes(content), Size: int64(len(content)), Parts: true}
 				u, _, err := r.StartDirect(ctx, "r", o)
 				if err != nil || u.Put != nil || u.PartSize != 16<<20 {
@@ -163,7 +163,7 @@ func TestDirectParts(t *testing.T) {
 				wantCode(t, "parts after the completion", err, oci.BlobUploadInvalid)
 				for i := range 3 {
 					now, done, err := r.VerifyDirect(ctx, "r", u.ID)
-					if err != nil || done || now.Verified != int64(i+1)*readLength {
+					if err != nil || done || now.Verified != int64(i+1)*windowSize {
 						t.Fatalf("verification: %+v, %v, %v", now, done, err)
 					}
 				}

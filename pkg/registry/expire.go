@@ -6,46 +6,37 @@ import (
 	"fmt"
 )
 
-// Expired says what ExpireUploads did.
+// Expired is the result of ExpireUploads.
 type Expired struct {
-	Ended  int  `json:"ended"`  // uploads that had expired; what they stored is dropped
-	Kept   int  `json:"kept"`   // uploads that went on since they were put on the list
-	Done   int  `json:"done"`   // entries of uploads that were completed or cancelled before
-	Failed int  `json:"failed"` // entries that are still on the list, because something failed
-	More   bool `json:"more"`   // the limit was reached before the end of the list
+	Ended  int  `json:"ended"`  // expired uploads, whose bytes were dropped
+	Kept   int  `json:"kept"`   // uploads that were used since they were queued
+	Done   int  `json:"done"`   // entries of uploads that had been completed or cancelled
+	Failed int  `json:"failed"` // entries that stay in the queue after a failure
+	More   bool `json:"more"`   // the limit was reached before the end of the queue
 }
 
-// ExpireUploads ends the uploads, direct and other ones, that expired, and drops their
-// bytes. It goes through at most limit entries of the list. Any number of processes may
-// do this at once, and any of them may crash: an entry goes last. One that cannot be
-// ended stays, and keeps none behind it from being ended; the error joins them.
-func (r *Registry) ExpireUploads(ctx context.Context, limit int) (Expired, error) {
-	var e Expired
+// ExpireUploads ends expired uploads, direct and other ones, and drops their bytes. It
+// looks at no more than limit entries of the queue. Any number of processes may run it at
+// once, and any of them may crash: the queue's entry is deleted last. An entry that cannot
+// be ended stays and does not block those after it; the error joins all failures.
+func (r *Registry) ExpireUploads(ctx context.Context, limit int) (e Expired, err error) {
 	var failed []error
-	for shard := range reviewShards {
-		after := "" // what failed is passed by
-		for page := (Page{More: true}); page.More; {
-			var err error
-			page, err = r.query(ctx, Query{PK: sessionPartition(shard), After: after, Limit: min(limit-e.total()+1, MaxPage)})
+	for shard := range queueShards {
+		for entry, err := range r.queryAll(ctx, Query{PK: expiryPartition(shard), Limit: min(limit+1, MaxPage)}) {
 			if err != nil {
-				return e, errors.Join(append(failed, fmt.Errorf("read list of uploads: %w", err))...)
+				return e, errors.Join(append(failed, fmt.Errorf("read queue of uploads: %w", err))...)
 			}
-			for _, row := range page.Rows {
-				if dueOf(row.Key) > r.now() {
-					page.More = false // the list is in the order of time
-					break
-				}
-				if e.total() >= limit {
-					e.More = true
-					return e, errors.Join(failed...)
-				}
-				after = row.Key.SK
-				if err := r.expire(ctx, row, &e); err != nil {
-					failed = append(failed, err)
-				}
-				if ctx.Err() != nil {
-					return e, errors.Join(append(failed, context.Cause(ctx))...)
-				}
+			if dueOf(entry.Key) > r.now() {
+				break // so are all others of this shard
+			}
+			if e.More = e.total() >= limit; e.More {
+				return e, errors.Join(failed...)
+			}
+			if err := r.expire(ctx, entry, &e); err != nil {
+				failed = append(failed, err)
+			}
+			if ctx.Err() != nil {
+				return e, errors.Join(append(failed, context.Cause(ctx))...)
 			}
 		}
 	}
@@ -54,7 +45,7 @@ func (r *Registry) ExpireUploads(ctx context.Context, limit int) (Expired, error
 
 func (e Expired) total() int { return e.Ended + e.Kept + e.Done + e.Failed }
 
-// expire looks at one upload that is due, and counts what it did.
+// expire handles one due upload and counts the result.
 func (r *Registry) expire(ctx context.Context, entry Row, e *Expired) error {
 	count, err := r.expireOne(ctx, entry, e)
 	if err != nil {
@@ -65,91 +56,42 @@ func (r *Registry) expire(ctx context.Context, entry Row, e *Expired) error {
 }
 
 func (r *Registry) expireOne(ctx context.Context, entry Row, e *Expired) (count *int, err error) {
-	key := entry.Attrs.text(attrKey)
-	rows, err := r.get(ctx, objectKey(key))
+	key := decode[expiryRow](entry.Attrs).Key
+	rows, err := r.meta.Get(ctx, objectKey(key))
 	if err != nil {
 		return nil, fmt.Errorf("read upload session: %w", err)
 	}
-	row, err := r.endSession(ctx, key, rows[0].Attrs, r.checkExpired)
-	var used *usedError
+	row, err := r.endSession(ctx, key, decode[objectRow](rows[0].Attrs), r.checkExpired)
 	switch {
-	case errors.As(err, &used):
-		err = r.transact(ctx, Write{Key: entry.Key, Op: Delete}, r.sessionReview(key, used.expires))
+	case errors.Is(err, errInUse):
+		err = r.meta.Transact(ctx, "", Write{Key: entry.Key, Op: Delete}, r.expiryWrite(key, row.Expires))
 		return &e.Kept, wrap("defer expiry", err)
 	case errors.Is(err, errEnded):
 		count, err = &e.Done, nil
-		if row.text(attrState) == stateDead { // what still came in, or could not be dropped
+		if row.State == objectDead { // bytes that arrived later, or could not be dropped
 			err = r.forget(ctx, key, row)
 		}
 	case err == nil:
 		count, err = &e.Ended, r.forget(ctx, key, row)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("drop what an upload stored: %w", err)
+		return nil, fmt.Errorf("drop the bytes of an upload: %w", err)
 	}
-	_, err = r.update(ctx, Write{Key: entry.Key, Op: Delete})
-	return count, wrap("take upload off the list", err)
+	_, err = r.meta.Update(ctx, Write{Key: entry.Key, Op: Delete})
+	return count, wrap("take upload off the queue", err)
 }
 
-var errEnded = errors.New("the upload has ended")
+var (
+	errEnded = errors.New("the upload has ended")
+	errInUse = errors.New("the upload is in use")
+)
 
-// usedError is an upload that is not to be ended yet.
-type usedError struct{ expires int64 }
-
-func (usedError) Error() string { return "the upload is in use" }
-
-func (r *Registry) checkExpired(row Attrs) error {
-	if row.text(attrState) != stateOpen {
+func (r *Registry) checkExpired(row objectRow) error {
+	if row.State != objectOpen {
 		return errEnded
 	}
-	if expires := row.number(attrExpires); expires > r.now() {
-		return &usedError{expires}
+	if row.Expires > r.now() {
+		return errInUse
 	}
 	return nil
-}
-
-// endSession makes the row of a session dead, if check finds nothing against it, and
-// returns what the row was, also where check has an error, which is returned as it is.
-func (r *Registry) endSession(ctx context.Context, key string, row Attrs, check func(Attrs) error) (Attrs, error) {
-	for range maxContended {
-		if err := check(row); err != nil {
-			return row, err
-		}
-		_, err := r.update(ctx, Write{
-			Key: objectKey(key), Op: Put, If: Equal(attrWrite, row.text(attrWrite)), Attrs: deadSession(row),
-		})
-		var conflict *Conflict
-		if !errors.As(err, &conflict) {
-			return row, wrap("end upload", err)
-		}
-		row = conflict.old(0).Attrs
-	}
-	return nil, fmt.Errorf("end upload: %w", ErrContended)
-}
-
-// deadSession keeps what is needed to drop the bytes once more, should that fail.
-func deadSession(row Attrs) Attrs {
-	dead := Attrs{attrState: stateDead, attrRepo: row.text(attrRepo)}
-	if stored := row.bytes(attrStored); stored != nil {
-		dead[attrStored], dead[attrOffset] = stored, row.number(attrOffset)
-	}
-	return dead
-}
-
-// forget drops what a dead session had stored, for the last time.
-func (r *Registry) forget(ctx context.Context, key string, row Attrs) error {
-	if err := r.drop(ctx, key, row); err != nil || row.bytes(attrStored) == nil {
-		return err
-	}
-	_, err := r.update(ctx, Write{ // dead is final: the condition only says so
-		Key: objectKey(key), Op: Put, If: Equal(attrState, stateDead),
-		Attrs: Attrs{attrState: stateDead, attrRepo: row.text(attrRepo)},
-	})
-	return err
-}
-
-// drop removes what an ended session had stored: parts, tails, and the content that a
-// completion left which was never recorded.
-func (r *Registry) drop(ctx context.Context, key string, row Attrs) error {
-	return errors.Join(r.discard(ctx, key, row), r.blobs.Delete(ctx, key))
 }

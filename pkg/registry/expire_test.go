@@ -87,8 +87,8 @@ func TestExpireMeetsAnother(t *testing.T) {
 				s.advance(2 * sessionLife)
 				key := objectKey(directKey(u.ID))
 				s.decide = func(p *pending) fate {
-					if row := store.w.rows[key]; p.what == "write" && row.text(attrState) == stateOpen {
-						store.w.rows[key] = stamped(Write{Op: Put, Attrs: deadSession(row)}, "another").Attrs
+					if row := store.w.rows[key]; p.what == "write" && row.text(attrState) == string(objectOpen) {
+						store.w.rows[key] = stamped(Write{Op: Put, Attrs: encode(deadSession(decode[objectRow](row)))}, "another").Attrs
 					}
 					return lives
 				}

@@ -8,42 +8,38 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// Objects can be lost or damaged behind the registry's back: deleted by hand, by a wrong
-// lifecycle rule, by a bad disk, or absent since the table was restored to an earlier time.
-// A push that brings the bytes heals them: before it links to an existing object it asks
-// the store for that object, and if the object is unusable its own takes the place.
+// Objects can be lost or damaged without the registry's knowledge: by a manual delete, a
+// wrong lifecycle rule, a bad disk, or the restore of the table to an earlier time. A push
+// that brings the bytes heals them: before it links to an existing object it asks the store
+// for that object, and replaces it if it is unusable.
 
-// sound reports whether the store still has the content of a digest under a key. Only the
-// store's own answer that the object is missing or different makes it unsound; after any
+// How intact looks at an object.
+const (
+	checkSize = false // for requests that should be quick because they bring no bytes
+	checkSum  = true
+)
+
+// intact reports whether the store still has the content of a digest under a key. Only the
+// store's own answer that the object is missing or different makes it false; after any
 // other error nothing is known, and the caller must not replace anything.
-func (r *Registry) sound(ctx context.Context, key string, d oci.Digest, size int64) (bool, error) {
-	return r.soundBy(ctx, key, d, size, true)
-}
-
-// there is sound without a look at the bytes, for requests that should be quick because
-// they bring none.
-func (r *Registry) there(ctx context.Context, key string, d oci.Digest, size int64) (bool, error) {
-	return r.soundBy(ctx, key, d, size, false)
-}
-
-func (r *Registry) soundBy(ctx context.Context, key string, d oci.Digest, size int64, withSum bool) (bool, error) {
-	have, sum, err := r.stat(ctx, key, withSum)
+func (r *Registry) intact(ctx context.Context, key string, d oci.Digest, size int64, sum bool) (bool, error) {
+	have, stored, err := r.stat(ctx, key, sum)
 	unusable := errors.Is(err, ErrNoContent) || errors.Is(err, ErrEncoded)
 	switch {
 	case err != nil && !unusable:
 		return false, fmt.Errorf("look at stored content: %w", err)
-	case err == nil && have == size && (sum == "" || sum == d || sum.Algorithm() != d.Algorithm()):
+	case err == nil && have == size && (stored == "" || stored == d || stored.Algorithm() != d.Algorithm()):
 		return true, nil
 	}
 	r.opts.Log.Warn("a stored object is lost or damaged; a push of its content replaces it",
-		"digest", d, "key", key, "size", have, "expected_size", size, "sha256", sum, "error", err)
+		"digest", d, "key", key, "size", have, "expected_size", size, "sha256", stored, "error", err)
 	return false, nil
 }
 
 // stat is Blobs.Stat, repeated after faults.
 func (r *Registry) stat(ctx context.Context, key string, sum bool) (size int64, sha256 oci.Digest, err error) {
 	var answer error
-	err = r.try(ctx, func() (err error) {
+	err = r.retry(ctx, func() (err error) {
 		size, sha256, err = r.blobs.Stat(ctx, key, sum)
 		if errors.Is(err, ErrNoContent) || errors.Is(err, ErrEncoded) {
 			answer, err = err, nil
@@ -56,31 +52,30 @@ func (r *Registry) stat(ctx context.Context, key string, sum bool) (size int64, 
 	return size, sha256, err
 }
 
-// heal gives the digest the commit's object in place of the unsound one under lost, in all
-// repositories. Not done: the digest no longer has that key, or the commit no longer its
-// own.
-func (r *Registry) heal(ctx context.Context, c commit, lost string) (done bool, err error) {
-	writes := append(r.place(c, c.key, Equal(attrKey, lost)), c.keyRow(stateLive))
-	err = r.transact(ctx, append(writes, r.abandon(lost)...)...)
-	var conflict *Conflict
-	if errors.As(err, &conflict) {
+// heal gives the digest the new object in place of the unusable one under lost, in all
+// repositories. Not done: the digest no longer has that key, or the new object's row is no
+// longer the caller's.
+func (r *Registry) heal(ctx context.Context, b newBlob, lost string) (done bool, err error) {
+	writes := append(r.linkWrites(b, b.key, Equal(attrKey, lost)), b.objectWrite(objectLive))
+	err = r.meta.Transact(ctx, "", append(writes, r.abandon(lost)...)...)
+	if asConflict(err) != nil {
 		return false, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("heal blob: %w", err)
 	}
-	// The push is done; the other repositories should not depend on its client's patience.
-	r.cleanUp("links to a lost object", lost, r.relink(context.WithoutCancel(ctx), c.digest, c.key))
+	// The push is done; the other repositories must not depend on its client's patience.
+	r.cleanUp("links to a lost object", lost, r.relink(context.WithoutCancel(ctx), b.digest, b.key))
 	return true, nil
 }
 
-// abandon ends the key of an unsound object, and has the next sweep of uploads delete what
-// is left of it. The transaction must also replace the key in the one row that names it:
+// abandon ends the key of an unusable object, and has the next expiry of uploads delete
+// the rest of it. The transaction must also replace the key in the one row that names it:
 // that row's condition protects the key.
 func (r *Registry) abandon(key string) []Write {
 	return []Write{
-		{Key: objectKey(key), Op: Set, Attrs: Attrs{attrState: stateDead}},
-		r.sessionReview(key, r.sessionEnd()),
+		{Key: objectKey(key), Op: Set, Attrs: encode(objectRow{State: objectDead})},
+		r.expiryWrite(key, r.sessionEnd()),
 	}
 }
 
@@ -89,24 +84,24 @@ func (r *Registry) abandon(key string) []Write {
 func (r *Registry) relink(ctx context.Context, d oci.Digest, key string) error {
 	q := Query{PK: blobPartition(d), Prefix: linkPrefix, Limit: MaxTransact - 1}
 	for contended := 0; contended < maxContended; {
-		page, err := r.query(ctx, q)
+		page, err := r.meta.Query(ctx, q)
 		if err != nil {
 			return fmt.Errorf("read links: %w", err)
 		}
 		writes := []Write{{Key: blobKey(d), Op: Check, If: Equal(attrKey, key)}}
-		for _, link := range page.Rows {
-			if stale := link.Attrs.text(attrKey); stale != key {
-				writes = append(writes, Write{Key: link.Key, Op: Set, If: Equal(attrKey, stale), Attrs: Attrs{attrKey: key}})
+		for _, row := range page.Rows {
+			if replaced := decode[linkRow](row.Attrs).Key; replaced != key {
+				writes = append(writes, Write{Key: row.Key, Op: Set, If: Equal(attrKey, replaced), Attrs: encode(linkRow{Key: key})})
 			}
 		}
 		if len(writes) > 1 {
-			err = r.transact(ctx, writes...)
+			err = r.meta.Transact(ctx, "", writes...)
 		}
-		var conflict *Conflict
+		conflict := asConflict(err)
 		switch {
-		case errors.As(err, &conflict) && conflict.old(0) != nil:
+		case conflict != nil && conflict.found(0) != nil:
 			return nil
-		case errors.As(err, &conflict):
+		case conflict != nil:
 			contended++ // a link was deleted or pushed again: look again
 			continue
 		case err != nil:
@@ -117,22 +112,4 @@ func (r *Registry) relink(ctx context.Context, d oci.Digest, key string) error {
 		q.After = page.Rows[len(page.Rows)-1].Key.SK
 	}
 	return fmt.Errorf("relink: %w", ErrContended)
-}
-
-// checkRepeated decides what a last request that is repeated after its upload became a
-// blob is told: success while the repository has the blob and the store its content, else
-// that the upload is over.
-func (r *Registry) checkRepeated(ctx context.Context, repo string, ended *endedError) error {
-	b, err := r.FindBlob(ctx, repo, ended.digest, true)
-	if errors.Is(err, oci.NewError(oci.BlobUnknown, "")) {
-		return ended
-	}
-	if err != nil {
-		return err
-	}
-	sound, err := r.sound(ctx, b.key, b.Digest, b.Size)
-	if err == nil && !sound {
-		return ended
-	}
-	return err
 }

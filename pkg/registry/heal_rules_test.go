@@ -299,7 +299,7 @@ func healedBy(w *world, store simBlobs, d oci.Digest, key string) {
 	_ = store.write(key, []byte("content")) // it is free
 	set := func(k Key, attrs Attrs) { w.rows[k] = Write{Op: Set, Attrs: attrs}.Apply(w.rows[k]) }
 	set(objectKey(key), w.rows[objectKey(lost)])
-	set(objectKey(lost), Attrs{attrState: stateDead})
+	set(objectKey(lost), encode(objectRow{State: objectDead}))
 	for _, k := range []Key{blobKey(d), linkKey("p", d), linkKey("q", d), linkKey("r", d)} {
 		set(k, Attrs{attrKey: key})
 	}

@@ -37,7 +37,7 @@ func (w *world) lose(key string, how int) {
 // liveKeys lists the keys of blobs and manifests that are there.
 func (w *world) liveKeys() (keys []string) {
 	for key, row := range w.rows {
-		if key.SK == "K" && row.text(attrState) == stateLive {
+		if key.SK == "K" && row.text(attrState) == string(objectLive) {
 			keys = append(keys, key.PK[2:])
 		}
 	}
@@ -72,7 +72,7 @@ func finds(way, how int) int {
 
 func (v *vandal) loses(times, hows int) func(context.Context, *Registry) error {
 	return func(_ context.Context, r *Registry) error {
-		names, _ := r.meta.(simMetadata)
+		names, _ := r.meta.(retrying).Metadata.(simMetadata)
 		for range times {
 			_ = names.turn("lose", func() error {
 				keys := v.s.world.liveKeys()

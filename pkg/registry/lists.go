@@ -2,11 +2,7 @@ package registry
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"unicode/utf8"
 
 	"github.com/pierless/pierless/pkg/oci"
 )
@@ -17,14 +13,14 @@ type List struct {
 	More  bool // there are others after the last
 }
 
-// Tags lists at most n tags after last, which need not exist. An n above MaxPage
-// is cut to it. The error is NAME_UNKNOWN where nothing was ever pushed.
+// Tags lists at most n tags after last, which need not exist. An n above MaxPage is reduced
+// to it. The error is NAME_UNKNOWN if nothing was ever pushed to the repository.
 func (r *Registry) Tags(ctx context.Context, repo, last string, n int) (List, error) {
 	list, err := r.list(ctx, tagPartition(repo), last, n)
 	if err != nil || len(list.Names) > 0 {
 		return list, err
 	}
-	rows, err := r.get(ctx, repositoryKey(repo))
+	rows, err := r.meta.Get(ctx, repositoryKey(repo))
 	if err != nil {
 		return List{}, fmt.Errorf("read catalog row: %w", err)
 	}
@@ -34,8 +30,8 @@ func (r *Registry) Tags(ctx context.Context, repo, last string, n int) (List, er
 	return list, nil
 }
 
-// Repositories lists at most n repositories after last, which need not exist. An
-// n above MaxPage is cut to it.
+// Repositories lists at most n repositories after last, which need not exist. An n above
+// MaxPage is reduced to it.
 func (r *Registry) Repositories(ctx context.Context, last string, n int) (List, error) {
 	return r.list(ctx, catalogPartition, last, n)
 }
@@ -45,7 +41,7 @@ func (r *Registry) list(ctx context.Context, partition, last string, n int) (Lis
 	if n <= 0 {
 		return list, nil
 	}
-	page, err := r.query(ctx, Query{PK: partition, After: last, Limit: min(n, MaxPage)})
+	page, err := r.meta.Query(ctx, Query{PK: partition, After: last, Limit: min(n, MaxPage)})
 	if err != nil {
 		return List{}, fmt.Errorf("list: %w", err)
 	}
@@ -54,120 +50,4 @@ func (r *Registry) list(ctx context.Context, partition, last string, n int) (Lis
 	}
 	list.More = page.More
 	return list, nil
-}
-
-// Referrers is a page of the manifests that refer to a subject.
-type Referrers struct {
-	Index oci.Index
-	// Next is where the next page begins, opaque; empty on the last one.
-	Next string
-}
-
-const (
-	// referrersPage is the number of rows that one answer is made from.
-	referrersPage = 100
-	// maxDescriptor is the largest descriptor kept in a row, in bytes of JSON.
-	maxDescriptor = 32 << 10
-	// referrersBytes bounds the descriptors of one answer, in bytes of JSON: in base64,
-	// they still fit into the 6 MB that a Lambda function can answer.
-	referrersBytes = 4 << 20
-	// referrersRead bounds the manifests that one answer is made from, in bytes: a page
-	// of the largest ones would take longer than the gateway waits.
-	referrersRead = 16 << 20
-)
-
-// Referrers lists what refers to a subject, whether or not that exists, filtered
-// by artifact type unless that is empty, from where an earlier page's Next says.
-func (r *Registry) Referrers(ctx context.Context, repo string, subject oci.Digest, artifactType, from string) (Referrers, error) {
-	after, err := base64.RawURLEncoding.DecodeString(from)
-	if err != nil || len(after) > maxSortKey || !utf8.Valid(after) {
-		return Referrers{}, oci.NewError(oci.PaginationNumberInvalid, "this is no position in a list of referrers: follow the Link header")
-	}
-	q := Query{PK: referrerPartition(repo, subject), After: string(after), Limit: referrersPage}
-	if artifactType != "" {
-		q.Prefix = artifactTypePrefix(artifactType)
-	}
-	page, err := r.query(ctx, q)
-	if err != nil {
-		return Referrers{}, fmt.Errorf("list referrers: %w", err)
-	}
-	answer := Referrers{Index: oci.Index{SchemaVersion: 2, MediaType: oci.MediaTypeImageIndex, Manifests: []oci.Descriptor{}}}
-	size, read := 0, 0
-	for i, row := range page.Rows {
-		d, weight, n, err := r.referrer(ctx, repo, row)
-		if err != nil {
-			return Referrers{}, err
-		}
-		if size > 0 && size+weight > referrersBytes {
-			answer.Next = nextReferrer(page.Rows[i-1])
-			return answer, nil
-		}
-		if weight > 0 {
-			answer.Index.Manifests = append(answer.Index.Manifests, d)
-			size += weight
-		}
-		read += n
-		last := i == len(page.Rows)-1
-		if !last && read >= referrersRead || last && page.More {
-			answer.Next = nextReferrer(row)
-			return answer, nil
-		}
-	}
-	return answer, nil
-}
-
-func nextReferrer(last Row) string { return base64.RawURLEncoding.EncodeToString([]byte(last.Key.SK)) }
-
-// referrerWrite stores the descriptor that the referrers API shows, under the manifest's subject. One that is too
-// large for a row is made from the manifest on each request.
-func referrerWrite(p manifestPush) Write {
-	attrs := Attrs{attrDigest: string(p.digest)}
-	if _, packed, err := describe(p.manifest, p.digest, len(p.Content)); err == nil && len(packed) <= maxDescriptor {
-		attrs[attrBytes] = packed
-	}
-	key := referrerKey(p.repo, p.manifest.Subject, p.manifest.ArtifactType, p.digest)
-	return Write{Key: key, Op: Put, Attrs: attrs}
-}
-
-// describe returns the descriptor of a manifest, also as JSON. A descriptor that is too large for any answer comes
-// without annotations, and without an artifact type that is longer than media types can be.
-func describe(m oci.Manifest, digest oci.Digest, size int) (d oci.Descriptor, packed []byte, err error) {
-	d = oci.Descriptor{
-		MediaType: m.MediaType, Digest: digest, Size: int64(size),
-		ArtifactType: m.ArtifactType, Annotations: m.Annotations,
-	}
-	if packed, err = json.Marshal(d); err != nil || len(packed) < referrersBytes {
-		return d, packed, err
-	}
-	d.Annotations = nil
-	if len(d.ArtifactType) > maxArtifactTypeKey {
-		d.ArtifactType = ""
-	}
-	packed, err = json.Marshal(d)
-	return d, packed, err
-}
-
-// referrer returns the descriptor of a row, its weight, and the bytes of the manifest that it was made from. The weight
-// is the bytes that the descriptor takes in an answer, its comma included, or 0 if the manifest was deleted since the
-// list was read.
-func (r *Registry) referrer(ctx context.Context, repo string, row Row) (d oci.Descriptor, weight, read int, err error) {
-	if packed, found := row.Attrs[attrBytes].([]byte); found {
-		if err := json.Unmarshal(packed, &d); err != nil {
-			return d, 0, 0, fmt.Errorf("decode referrer: %w", err)
-		}
-		return d, len(packed) + 1, 0, nil
-	}
-	m, err := r.FindManifest(ctx, repo, oci.Reference{Digest: row.Attrs.digest(attrDigest)})
-	if errors.Is(err, oci.NewError(oci.ManifestUnknown, "")) {
-		return d, 0, 0, nil
-	}
-	if err != nil {
-		return d, 0, 0, err
-	}
-	parsed, err := oci.ParseManifest(m.MediaType, m.Content)
-	if err != nil {
-		parsed = oci.Manifest{MediaType: m.MediaType} // was accepted by an earlier version
-	}
-	d, packed, err := describe(parsed, m.Digest, len(m.Content))
-	return d, len(packed) + 1, len(m.Content), err
 }

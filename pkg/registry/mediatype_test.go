@@ -119,10 +119,10 @@ func (w *world) checkTypes(fault func(string, ...any), repo string, d oci.Digest
 	if content.text(attrMediaType) != mediaType {
 		fault("manifest %.16s has the types %q and %q", d, mediaType, content.text(attrMediaType))
 	}
-	if subject := thin.digest(attrSubject); subject != "" {
-		row := w.rows[Key{referrerPartition(repo, subject), thin.text(attrReferrer)}]
+	if subject := decode[manifestRow](thin).Subject; subject != "" {
+		row := decode[referrerRow](w.rows[Key{referrerPartition(repo, subject), decode[manifestRow](thin).Referrer}])
 		var shown oci.Descriptor
-		if err := json.Unmarshal(row.bytes(attrBytes), &shown); row.bytes(attrBytes) != nil && (err != nil || shown.MediaType != mediaType) {
+		if err := json.Unmarshal(row.Bytes, &shown); row.Bytes != nil && (err != nil || shown.MediaType != mediaType) {
 			fault("manifest %.16s has the type %q, its referrer row %q: %v", d, mediaType, shown.MediaType, err)
 		}
 	}

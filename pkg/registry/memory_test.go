@@ -213,7 +213,7 @@ func (b simBlobs) write(key string, content []byte) error {
 func (b simBlobs) Append(
 	ctx context.Context, key string, claim Claim, stored Stored, body io.Reader,
 ) (Stored, error) {
-	pieces, size := decode(stored), stored.Size
+	pieces, size := decodePieces(stored), stored.Size
 	next, end, total, taken := claim.First, claim.First+claim.Count, claim.Count, int64(0)
 	buffer := make([]byte, simPart)
 	if claim.Count == 1 {
@@ -258,7 +258,7 @@ func (b simBlobs) Append(
 	return out, nil
 }
 
-func decode(stored Stored) (pieces []piece) {
+func decodePieces(stored Stored) (pieces []piece) {
 	if stored.State != nil {
 		if err := json.Unmarshal(stored.State, &pieces); err != nil {
 			panic(err)
@@ -270,7 +270,7 @@ func decode(stored Stored) (pieces []piece) {
 func (b simBlobs) Complete(_ context.Context, key string, stored Stored) error {
 	return b.turn("complete", func() error {
 		content := []byte{}
-		for _, p := range decode(stored) {
+		for _, p := range decodePieces(stored) {
 			part, there := b.w.pieces[p.Name]
 			if !there {
 				return ErrTaken
@@ -283,7 +283,7 @@ func (b simBlobs) Complete(_ context.Context, key string, stored Stored) error {
 		if err := b.write(key, content); err != nil {
 			return err
 		}
-		for _, p := range decode(stored) {
+		for _, p := range decodePieces(stored) {
 			delete(b.w.pieces, p.Name)
 		}
 		return nil
@@ -292,8 +292,8 @@ func (b simBlobs) Complete(_ context.Context, key string, stored Stored) error {
 
 func (b simBlobs) Discard(_ context.Context, _ string, stored, keep Stored) error {
 	return b.turn("discard", func() error {
-		kept := decode(keep)
-		for _, p := range decode(stored) {
+		kept := decodePieces(keep)
+		for _, p := range decodePieces(stored) {
 			if !slices.Contains(kept, p) {
 				if b.w.pieces[p.Name].writer == p.Writer {
 					delete(b.w.pieces, p.Name)
@@ -325,7 +325,7 @@ func (b simBlobs) Presign(context.Context, string, string) (string, error) { ret
 
 func (b simBlobs) Delete(_ context.Context, key string) error {
 	return b.turn("delete", func() error {
-		if state := b.w.rows[objectKey(key)].text(attrState); state != stateDead {
+		if state := b.w.rows[objectKey(key)].text(attrState); state != string(objectDead) {
 			b.w.fault("key %.8s is deleted while its row is %q", key, state)
 		}
 		delete(b.w.content, key)

@@ -5,16 +5,11 @@ import (
 	"fmt"
 	"slices"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// touchers is how many links are touched at once.
-const touchers = 8
-
-// checkReferences reads, strongly, all that a manifest refers to, and names every
-// fault in one answer. Links that the sweep may want are touched.
+// checkReferences reads all references of a manifest strongly, and reports every fault in
+// one error. It renews the leases of links that the sweep may soon delete.
 func (r *Registry) checkReferences(ctx context.Context, p manifestPush) error {
 	wanted, keys := r.wanted(p)
 	_, known := r.known.Get(p.repo)
@@ -24,7 +19,7 @@ func (r *Registry) checkReferences(ctx context.Context, p manifestPush) error {
 	if len(keys) == 0 {
 		return nil
 	}
-	rows, err := r.get(ctx, keys...)
+	rows, err := r.meta.Get(ctx, keys...)
 	if err != nil {
 		return fmt.Errorf("read references: %w", err)
 	}
@@ -37,18 +32,18 @@ func (r *Registry) checkReferences(ctx context.Context, p manifestPush) error {
 	if faults := referenceFaults(wanted, rows); len(faults) > 0 {
 		return faults
 	}
-	return r.touchStale(ctx, wanted, rows)
+	return r.renewLeases(ctx, wanted, rows)
 }
 
-// reference is something that must be in the repository.
+// reference is a blob or manifest that must exist in the repository.
 type reference struct {
 	oci.Descriptor
 	blob  bool
 	sizes []int64 // announced by further descriptors of the same digest
 }
 
-// wanted lists what must be there, each digest once as a blob and once as a
-// manifest at the most, with the keys of their rows.
+// wanted lists the references that must exist, each digest once as a blob and once as a
+// manifest, with the keys of their rows.
 func (r *Registry) wanted(p manifestPush) ([]reference, []Key) {
 	var refs []reference
 	var keys []Key
@@ -75,16 +70,15 @@ func (r *Registry) wanted(p manifestPush) ([]reference, []Key) {
 	return refs, keys
 }
 
-// referenceFaults names what is missing, then what has another size.
+// referenceFaults lists the missing references, then those of another size.
 func referenceFaults(wanted []reference, rows []Row) oci.Errors {
 	var unknown, wrong oci.Errors
 	for i, ref := range wanted {
-		row := rows[i].Attrs
-		if row == nil || !ref.blob && row.text(attrState) != stateLive {
+		have, exists := referenceSize(ref, rows[i].Attrs)
+		if !exists {
 			unknown = append(unknown, unknownReference(ref))
 			continue
 		}
-		have := row.number(attrSize)
 		if at := slices.IndexFunc(ref.sizes, func(size int64) bool { return size != have }); at >= 0 {
 			e := oci.NewError(oci.SizeInvalid, "the manifest gives %s a size of %d bytes, it has %d", ref.Digest, ref.sizes[at], have)
 			e.Detail = map[string]any{"digest": ref.Digest, "size": have}
@@ -92,6 +86,15 @@ func referenceFaults(wanted []reference, rows []Row) oci.Errors {
 		}
 	}
 	return append(unknown, wrong...)
+}
+
+// referenceSize returns the size of a reference, and whether the repository has it.
+func referenceSize(ref reference, attrs Attrs) (size int64, exists bool) {
+	if ref.blob {
+		return decode[linkRow](attrs).Size, attrs != nil
+	}
+	row := decode[manifestRow](attrs)
+	return row.Size, row.State == manifestLive
 }
 
 func unknownReference(ref reference) *oci.Error {
@@ -104,42 +107,11 @@ func unknownReference(ref reference) *oci.Error {
 	return e
 }
 
-// touchStale renews the leases that are old or condemned. A link that goes at
-// this moment was never ours to rely on.
-func (r *Registry) touchStale(ctx context.Context, wanted []reference, rows []Row) error {
-	gone := make([]bool, len(wanted))
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(touchers)
-	for i, ref := range wanted {
-		if !ref.blob || !r.stale(rows[i].Attrs) {
-			continue
-		}
-		group.Go(func() error {
-			there, err := r.touch(groupCtx, rows[i].Key)
-			gone[i] = !there
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	var faults oci.Errors
-	for i, ref := range wanted {
-		if gone[i] {
-			faults = append(faults, unknownReference(ref))
-		}
-	}
-	if len(faults) > 0 {
-		return faults
-	}
-	return nil
-}
-
-// catalogue writes the repository's catalog row where it is missing. It stays out
-// of the manifest's transaction, in which it would meet every other push.
+// catalogue writes the repository's catalog row if it is missing. The row stays out of the
+// manifest's transaction, in which it would contend with every other push.
 func (r *Registry) catalogue(ctx context.Context, row Row) error {
 	if row.Attrs == nil {
-		if _, err := r.update(ctx, Write{Key: row.Key, Op: Set, Attrs: Attrs{attrTouched: r.now()}}); err != nil {
+		if _, err := r.meta.Update(ctx, Write{Key: row.Key, Op: Set, Attrs: encode(repositoryRow{Renewed: r.now()})}); err != nil {
 			return fmt.Errorf("write catalog row: %w", err)
 		}
 	}

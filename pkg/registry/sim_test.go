@@ -256,17 +256,17 @@ func (w *world) check(fault func(string, ...any)) {
 		case 'C': // a visible manifest
 			repo, d := splitKey(key.PK)
 			thin := w.rows[manifestKey(repo, d)]
-			if thin.text(attrState) != stateLive {
+			if thin.text(attrState) != string(objectLive) {
 				fault("manifest %.12s is visible, its row is %q", d, thin.text(attrState))
 			}
 			w.checkTypes(fault, repo, d, attrs, thin)
 			if !w.lost[attrs.text(attrKey)] && d.Algorithm().FromBytes(w.manifest(attrs)) != d {
 				fault("manifest %.16s has other bytes", d)
 			}
-			if key := attrs.text(attrKey); key != thin.text(attrKey) || key != "" && w.rows[objectKey(key)].text(attrState) != stateLive {
+			if key := attrs.text(attrKey); key != thin.text(attrKey) || key != "" && w.rows[objectKey(key)].text(attrState) != string(objectLive) {
 				fault("the bytes of manifest %.16s have no live key, or one that a delete will not end", d)
 			}
-			refs, err := unpackDigests(thin.bytes(attrRefs))
+			refs, err := unpackDigests(decode[manifestRow](thin).Refs)
 			if err != nil {
 				fault("%v", err)
 			}
@@ -279,13 +279,13 @@ func (w *world) check(fault func(string, ...any)) {
 				if key := attrs.text(attrKey); w.rows[blobKey(d)].text(attrKey) != key && !w.lost[key] {
 					fault("a link of %.16s names another key than the blob", d)
 				}
-			} else if w.rows[objectKey(attrs.text(attrKey))].text(attrState) != stateLive {
+			} else if w.rows[objectKey(attrs.text(attrKey))].text(attrState) != string(objectLive) {
 				fault("blob %.16s has a key that is not live", key.PK)
 			} else if _, named := splitKey("B##" + key.PK[2:]); !w.lost[attrs.text(attrKey)] && named.Algorithm().FromBytes(w.content[attrs.text(attrKey)]) != named {
 				fault("blob %.16s holds other bytes", key.PK)
 			}
 		case 'K':
-			if attrs.text(attrState) == stateLive && !w.named(key.PK[2:], attrs) {
+			if attrs.text(attrState) == string(objectLive) && !w.named(key.PK[2:], attrs) {
 				fault("the key %.8s is live, and nothing names it", key.PK[2:])
 			}
 			w.checkParts(fault, attrs)
@@ -309,10 +309,10 @@ func (w *world) named(key string, row Attrs) bool {
 
 // checkParts holds that the parts an open upload names are those that it recorded.
 func (w *world) checkParts(fault func(string, ...any), row Attrs) {
-	if row.text(attrState) != stateOpen {
+	if row.text(attrState) != string(objectOpen) {
 		return
 	}
-	for _, p := range decode(Stored{State: row.bytes(attrStored)}) {
+	for _, p := range decodePieces(Stored{State: row.bytes(attrStored)}) {
 		if part, there := w.pieces[p.Name]; there && part.writer != p.Writer {
 			fault("part %.8s...%s was recorded by claim %.8s, and overwritten by %.8s",
 				p.Name, p.Name[64:], p.Writer, part.writer)
@@ -325,7 +325,7 @@ func (w *world) manifest(row Attrs) []byte {
 	if key := row.text(attrKey); key != "" {
 		return w.content[key]
 	}
-	return row.bytes(attrBytes)
+	return decode[contentRow](row).Bytes
 }
 
 func splitKey(pk string) (repo string, d oci.Digest) {

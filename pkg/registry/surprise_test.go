@@ -118,7 +118,7 @@ func TestSurprisingDigestMeetsOthers(t *testing.T) {
 				return lives
 			}
 			wantCode(t, "wrong digest", finishWith(ctx, r, u, sha512Of("other"), -1, ""), oci.DigestInvalid)
-			if row := store.w.rows[key]; row.text(attrWrite) != "another" {
+			if row := store.w.rows[key]; row.text(attrVersion) != "another" {
 				t.Errorf("the upload was taken back: %v", row)
 			}
 		})

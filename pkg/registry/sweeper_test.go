@@ -24,7 +24,7 @@ func (sw sweeper) sweep(ctx context.Context, r *Registry) error {
 func (sw sweeper) pass(ctx context.Context, r *Registry) error {
 	for _, name := range sw.blobs {
 		d := oci.SHA256.FromBytes([]byte(name))
-		page, err := r.query(ctx, Query{PK: blobPartition(d), Limit: MaxPage})
+		page, err := r.meta.Query(ctx, Query{PK: blobPartition(d), Limit: MaxPage})
 		if err != nil {
 			return err
 		}
@@ -39,16 +39,15 @@ func (sw sweeper) pass(ctx context.Context, r *Registry) error {
 
 // candidate condemns, looks, and then deletes or restores.
 func (sw sweeper) candidate(ctx context.Context, r *Registry, d oci.Digest, row Row) error {
-	old := All(Equal(attrState, stateLive), Less(attrTouched, r.now()-simGrace.Milliseconds()))
-	condemned, err := r.update(ctx, Write{Key: row.Key, Op: Set, If: old, Attrs: Attrs{attrState: stateCondemned}})
-	var conflict *Conflict
-	if errors.As(err, &conflict) {
+	old := All(inState(blobLive), Less(attrRenewed, r.now()-simGrace.Milliseconds()))
+	condemned, err := r.meta.Update(ctx, Write{Key: row.Key, Op: Set, If: old, Attrs: encode(blobRow{State: blobCondemned})})
+	if asConflict(err) != nil {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	mine := All(Equal(attrState, stateCondemned), Equal(attrWrite, condemned.Attrs.text(attrWrite)))
+	mine := All(inState(blobCondemned), unchanged(condemned.Attrs.text(attrVersion)))
 	if row.Key.SK == "B" {
 		return sw.blob(ctx, r, d, row, mine)
 	}
@@ -58,20 +57,21 @@ func (sw sweeper) candidate(ctx context.Context, r *Registry, d oci.Digest, row 
 	}
 	w := Write{Key: row.Key, Op: Delete, If: mine}
 	if needed {
-		w = Write{Key: row.Key, Op: Set, If: mine, Attrs: Attrs{attrState: stateLive}}
+		w = Write{Key: row.Key, Op: Set, If: mine, Attrs: encode(blobRow{State: blobLive})}
 	}
-	_, err = r.update(ctx, w)
+	_, err = r.meta.Update(ctx, w)
 	return ignoreConflict(err)
 }
 
 // needed asks the manifests of a repository; pending ones count while fresh.
 func (sw sweeper) needed(ctx context.Context, r *Registry, repo string, d oci.Digest) (bool, error) {
-	page, err := r.query(ctx, Query{PK: manifestKey(repo, d).PK, Limit: MaxPage})
+	page, err := r.meta.Query(ctx, Query{PK: manifestKey(repo, d).PK, Limit: MaxPage})
 	if err != nil {
 		return false, err
 	}
 	for _, row := range page.Rows {
-		refs, err := unpackDigests(row.Attrs.bytes(attrRefs))
+		manifest := decode[manifestRow](row.Attrs)
+		refs, err := unpackDigests(manifest.Refs)
 		if err != nil {
 			return false, err
 		}
@@ -79,11 +79,11 @@ func (sw sweeper) needed(ctx context.Context, r *Registry, repo string, d oci.Di
 			if ref != d {
 				continue
 			}
-			stale := row.Attrs.text(attrState) == statePending && row.Attrs.number(attrTouched) < r.now()-simGrace.Milliseconds()
+			stale := manifest.State == manifestPending && manifest.Renewed < r.now()-simGrace.Milliseconds()
 			if !stale {
 				return true, nil
 			}
-			_, err := r.update(ctx, Write{Key: row.Key, Op: Delete, If: Equal(attrWrite, row.Attrs.text(attrWrite))})
+			_, err := r.meta.Update(ctx, Write{Key: row.Key, Op: Delete, If: unchanged(manifest.Version)})
 			if err != nil {
 				return true, ignoreConflict(err) // not dropped: it counts
 			}
@@ -93,18 +93,18 @@ func (sw sweeper) needed(ctx context.Context, r *Registry, repo string, d oci.Di
 }
 
 func (sw sweeper) blob(ctx context.Context, r *Registry, d oci.Digest, row Row, mine Cond) error {
-	links, err := r.query(ctx, Query{PK: row.Key.PK, Prefix: linkPrefix, Limit: 1})
+	links, err := r.meta.Query(ctx, Query{PK: row.Key.PK, Prefix: linkPrefix, Limit: 1})
 	if err != nil {
 		return err
 	}
 	if len(links.Rows) > 0 {
-		_, err := r.update(ctx, Write{Key: row.Key, Op: Set, If: mine, Attrs: Attrs{attrState: stateLive}})
+		_, err := r.meta.Update(ctx, Write{Key: row.Key, Op: Set, If: mine, Attrs: encode(blobRow{State: blobLive})})
 		return ignoreConflict(err)
 	}
 	key := row.Attrs.text(attrKey)
-	err = r.transact(ctx,
+	err = r.meta.Transact(ctx, "",
 		Write{Key: row.Key, Op: Delete, If: All(mine, Equal(attrKey, key))},
-		Write{Key: objectKey(key), Op: Put, Attrs: Attrs{attrState: stateDead}})
+		Write{Key: objectKey(key), Op: Put, Attrs: encode(objectRow{State: objectDead})})
 	if err != nil {
 		return ignoreConflict(err)
 	}
@@ -112,8 +112,7 @@ func (sw sweeper) blob(ctx context.Context, r *Registry, d oci.Digest, row Row, 
 }
 
 func ignoreConflict(err error) error {
-	var conflict *Conflict
-	if errors.As(err, &conflict) {
+	if asConflict(err) != nil {
 		return nil
 	}
 	return err

@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// Upload is where an upload session stands.
+// Upload describes an upload session.
 type Upload struct {
 	ID     string
 	Offset int64 // bytes that are stored
@@ -17,109 +18,70 @@ type Upload struct {
 
 // Chunk is the body of one request of an upload.
 type Chunk struct {
-	// Offset is where the client says that the body begins; below 0 it does not
-	// say, and the body is appended.
+	// Offset of the body in the blob as stated by the client; if negative, the client states
+	// none and the body is appended.
 	Offset int64
-	// Length of the body in bytes; below 0 it is not known before the body ends.
+	// Length of the body in bytes; negative if it is unknown until the body ends.
 	Length int64
 	// Body may be nil when Length is 0.
 	Body io.Reader
 }
 
-// OffsetError says that a chunk does not begin where the upload stands. It
-// carries the code RANGE_INVALID.
-type OffsetError struct{ Upload Upload }
-
-// Error names the offset.
-func (e *OffsetError) Error() string { return e.Unwrap().Error() }
-
-// Unwrap returns the *oci.Error for the client.
-func (e *OffsetError) Unwrap() error {
-	return oci.NewError(oci.RangeInvalid, "the next chunk must begin at byte %d", e.Upload.Offset)
-}
-
-// StartUpload opens a session. An algorithm other than sha256 that is announced
-// here is computed while the bytes arrive; an empty one means sha256.
+// StartUpload opens a session. Its digest is computed by sha256 while the bytes arrive, and
+// by algorithm if that is another one.
 func (r *Registry) StartUpload(ctx context.Context, repo string, algorithm oci.Algorithm) (Upload, error) {
 	id, key := r.newUpload()
-	attrs := r.openRow(repo)
-	attrs[attrOffset], attrs[attrNext] = int64(0), int64(0)
+	row := r.openRow(repo)
+	attrs := encode(row)
+	attrs[attrHashed] = int64(0) // claims compare it with the offset of their chunk
 	if err := newHashes(algorithm).save(attrs); err != nil {
 		return Upload{}, err
 	}
-	if err := r.transact(ctx, r.opening(key, attrs)...); err != nil {
+	if err := r.meta.Transact(ctx, "", r.openWrites(key, attrs, row.Expires)...); err != nil {
 		return Upload{}, fmt.Errorf("open upload session: %w", err)
 	}
 	return Upload{ID: id}, nil
 }
 
-// sessionEnd is when an upload expires that is used now.
-func (r *Registry) sessionEnd() int64 { return r.now() + sessionLife.Milliseconds() }
-
-// openRow is what the rows of all uploads have in common while they are open.
-func (r *Registry) openRow(repo string) Attrs {
-	return Attrs{attrState: stateOpen, attrRepo: repo, attrExpires: r.sessionEnd()}
-}
-
-// opening writes the row of a new upload, and puts it on the list of those that expire.
-func (r *Registry) opening(key string, row Attrs) []Write {
-	return []Write{
-		{Key: objectKey(key), Op: Put, If: Absent(), Attrs: row},
-		r.sessionReview(key, row.number(attrExpires)),
-	}
-}
-
-// UploadStatus says how far an upload has come. The error is BLOB_UPLOAD_UNKNOWN.
+// UploadStatus returns the current state of an upload. The error is BLOB_UPLOAD_UNKNOWN.
 func (r *Registry) UploadStatus(ctx context.Context, repo, id string) (Upload, error) {
-	rows, err := r.get(ctx, objectKey(uploadKey(id)))
+	rows, err := r.meta.Get(ctx, objectKey(uploadKey(id)))
 	if err != nil {
 		return Upload{}, fmt.Errorf("read upload session: %w", err)
 	}
-	if err := r.checkOpen(rows[0].Attrs, repo); err != nil {
+	row := decode[objectRow](rows[0].Attrs)
+	if err := r.checkOpen(row, repo); err != nil {
 		return Upload{}, err
 	}
-	return Upload{ID: id, Offset: rows[0].Attrs.number(attrOffset)}, nil
+	return Upload{ID: id, Offset: row.Hashed}, nil
 }
 
-// checkOpen says why a session cannot be used, in one answer for all reasons: a
-// stranger learns nothing of other repositories' uploads.
-func (r *Registry) checkOpen(attrs Attrs, repo string) error {
-	if attrs.text(attrState) != stateOpen || attrs.text(attrRepo) != repo || attrs.number(attrExpires) <= r.now() {
-		return oci.NewError(oci.BlobUploadUnknown, "this upload was not started in this repository, has ended, or has expired: start a new one")
-	}
-	return nil
-}
-
-// AppendUpload stores a chunk behind what the upload has. Nothing of the chunk
-// counts unless all of it arrived. Errors: BLOB_UPLOAD_UNKNOWN, an *OffsetError,
-// BLOB_UPLOAD_INVALID where the body broke off or another request took over,
-// SIZE_INVALID.
+// AppendUpload stores a chunk at the end of the upload, all of it or, on error, nothing.
+// Errors: BLOB_UPLOAD_UNKNOWN, an *OffsetError, BLOB_UPLOAD_INVALID if the body breaks off
+// or another request takes over, SIZE_INVALID.
 func (r *Registry) AppendUpload(ctx context.Context, repo, id string, c Chunk) (Upload, error) {
 	s, err := r.claim(ctx, repo, id, c)
 	if err != nil {
 		return Upload{}, err
 	}
-	if s.kept() {
+	if s.Complete {
 		return Upload{}, errKept()
 	}
 	stored, err := r.store(ctx, &s, c)
 	if err != nil {
 		return Upload{}, err
 	}
-	attrs := Attrs{
-		attrOffset: stored.Size, attrStored: stored.State, attrExpires: r.sessionEnd(),
-	}
+	attrs := Attrs{attrHashed: stored.Size, attrStored: stored.State, attrExpires: r.sessionEnd()}
 	if err := s.hashes.save(attrs); err != nil {
 		return Upload{}, err
 	}
-	// The offset keeps out a repetition of this write that arrives after one of the
-	// claim's: later chunks would be lost.
-	_, err = r.update(ctx, Write{
-		Key: objectKey(s.key), Op: Set, If: All(Equal(attrWrite, s.nonce), Equal(attrOffset, s.before.Size)),
-		Attrs: attrs, Add: map[string]int64{attrNext: -stored.Unused},
+	// The condition on the offset rejects a late repetition of this write after one of the
+	// claim's write, which restores the version: later chunks would be lost.
+	_, err = r.meta.Update(ctx, Write{
+		Key: objectKey(s.key), Op: Set, If: All(unchanged(s.Version), Equal(attrHashed, s.before.Size)),
+		Attrs: attrs, Add: map[string]int64{attrNextPart: -stored.Unused},
 	})
-	var conflict *Conflict
-	if errors.As(err, &conflict) {
+	if conflict := asConflict(err); conflict != nil {
 		r.cleanUp("chunk that lost its upload", s.key, r.blobs.Discard(ctx, s.key, stored, s.before))
 		return Upload{}, r.lostClaim(conflict, repo)
 	}
@@ -129,85 +91,13 @@ func (r *Registry) AppendUpload(ctx context.Context, repo, id string, c Chunk) (
 	return Upload{ID: id, Offset: stored.Size}, nil
 }
 
-// session is a claimed upload.
-type session struct {
-	key    string
-	nonce  string // of the claim's last write: the row's generation
-	row    Attrs
-	before Stored
-	claim  Claim
-	hashes hashes
-}
-
-// claim takes an upload over: whoever claimed it before can no longer record
-// anything, and gets no part numbers in common with this claim. So a request
-// that hangs, or was given up by its client, blocks nobody.
-func (r *Registry) claim(ctx context.Context, repo, id string, c Chunk) (session, error) {
-	s := session{key: uploadKey(id), nonce: r.nonce()}
-	parts := partsFor(c.Length)
-	conds := []Cond{Equal(attrState, stateOpen), Equal(attrRepo, repo), Greater(attrExpires, r.now())}
-	if c.Offset >= 0 {
-		conds = append(conds, Equal(attrOffset, c.Offset))
-	}
-	row, err := r.updateAs(ctx, s.nonce, Write{
-		Key: objectKey(s.key), Op: Set, If: All(conds...), Add: map[string]int64{attrNext: parts},
-		Attrs: Attrs{attrExpires: r.sessionEnd()}, // it may take long from here
-	})
-	var conflict *Conflict
-	if errors.As(err, &conflict) {
-		return session{}, r.refuseClaim(conflict, repo, id)
-	}
-	if err != nil {
-		return session{}, fmt.Errorf("claim upload session: %w", err)
-	}
-	s.row = row.Attrs
-	s.before = Stored{Size: row.Attrs.number(attrOffset), State: row.Attrs.bytes(attrStored)}
-	s.claim = Claim{Nonce: s.nonce, First: row.Attrs.number(attrNext) - parts, Count: parts}
-	s.hashes, err = loadHashes(row.Attrs)
-	return s, err
-}
-
-// endedError is a refused claim on a session that was completed before. It
-// carries what the client may be asking for again.
-type endedError struct {
-	digest oci.Digest
-	error
-}
-
-func (e *endedError) Unwrap() error { return e.error }
-
-func (r *Registry) refuseClaim(conflict *Conflict, repo, id string) error {
-	old := conflict.old(0).Attrs
-	if err := r.checkOpen(old, repo); err != nil {
-		if done := old.digest(attrDigest); done != "" && old.text(attrRepo) == repo {
-			return &endedError{digest: done, error: err}
-		}
-		return err
-	}
-	return &OffsetError{Upload{ID: id, Offset: old.number(attrOffset)}}
-}
-
-// lostClaim says what became of a session while this request held a claim on it.
-func (r *Registry) lostClaim(conflict *Conflict, repo string) error {
-	if old := conflict.old(0); old != nil {
-		if err := r.checkOpen(old.Attrs, repo); err != nil {
-			return err
-		}
-	}
-	return errTakenOver()
-}
-
-func errTakenOver() error {
-	return oci.NewError(oci.BlobUploadInvalid, "another request on this upload came later and took it over: ask for its status")
-}
-
-// store appends the chunk's body and hashes it. After an error nothing of it is
-// left to be recorded, and the claim is given up.
+// store appends the chunk's body and hashes it. On error it gives the claim up, and the
+// caller must not record anything.
 func (r *Registry) store(ctx context.Context, s *session, c Chunk) (Stored, error) {
 	if c.Length == 0 || c.Body == nil {
-		unchanged := s.before
-		unchanged.Unused = s.claim.Count
-		return unchanged, nil
+		stored := s.before
+		stored.Unused = s.claim.Count
+		return stored, nil
 	}
 	stored, err := r.appendBody(ctx, s, c)
 	if err != nil {
@@ -216,7 +106,7 @@ func (r *Registry) store(ctx context.Context, s *session, c Chunk) (Stored, erro
 	return stored, err
 }
 
-// appendBody is store's; beside an error only Unused counts.
+// appendBody does the work of store; with an error, only Unused is valid.
 func (r *Registry) appendBody(ctx context.Context, s *session, c Chunk) (Stored, error) {
 	claim := s.claim
 	claim.More = func(ctx context.Context) (first, count int64, err error) { return r.extend(ctx, s) }
@@ -244,19 +134,8 @@ func (r *Registry) appendBody(ctx context.Context, s *session, c Chunk) (Stored,
 	return stored, nil
 }
 
-// errBroken is a body that ended with an error after n bytes; the cause is for the
-// log.
-func errBroken(n int64, cause error) error {
-	return fmt.Errorf("%w (cause: %w)",
-		oci.NewError(oci.BlobUploadInvalid, "the body broke off after %d bytes; none of them counts", n), cause)
-}
-
-func errLength(got, want int64) error {
-	return oci.NewError(oci.SizeInvalid, "the body has %d bytes, %d were announced", got, want)
-}
-
-// bodyReader hashes what is read and remembers why reading ended, so that the
-// client's faults are told from the store's.
+// bodyReader hashes a body and remembers its read error, to distinguish faults of the
+// client from those of the store.
 type bodyReader struct {
 	r      io.Reader
 	hashes hashes
@@ -275,33 +154,89 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// CancelUpload ends a session and drops its bytes. The error is
-// BLOB_UPLOAD_UNKNOWN; a completion that was faster is not undone.
+// CancelUpload ends a session and drops its bytes. It does not undo a completion that was
+// faster. The error is BLOB_UPLOAD_UNKNOWN.
 func (r *Registry) CancelUpload(ctx context.Context, repo, id string) error {
 	key := uploadKey(id)
 	ended, err := r.cancel(ctx, repo, key)
 	if err != nil {
 		return err
 	}
-	drop := r.discard
-	if (session{row: ended}).kept() {
-		drop = r.drop
+	if ended.Complete {
+		err = r.drop(ctx, key, ended)
+	} else {
+		err = r.blobs.Discard(ctx, key, ended.stored(), Stored{})
 	}
-	r.cleanUp("cancelled upload", key, drop(ctx, key, ended))
+	r.cleanUp("cancelled upload", key, err)
 	return nil
 }
 
-// cancel ends a session that is open, and returns what it was.
-func (r *Registry) cancel(ctx context.Context, repo, key string) (ended Attrs, err error) {
-	rows, err := r.get(ctx, objectKey(key))
-	if err != nil {
-		return nil, fmt.Errorf("read upload session: %w", err)
+// PushBlob stores a whole blob from one request. A negative length means that it is
+// unknown. Errors: DIGEST_INVALID, SIZE_INVALID, BLOB_UPLOAD_INVALID.
+func (r *Registry) PushBlob(ctx context.Context, repo string, want oci.Digest, length int64, body io.Reader) error {
+	if length < 0 || length > smallBlob {
+		u, err := r.StartUpload(ctx, repo, want.Algorithm())
+		if err != nil {
+			return err
+		}
+		return r.CompleteUpload(ctx, repo, u.ID, Finish{Digest: want, Size: length, Chunk: Chunk{Offset: 0, Length: length, Body: body}})
 	}
-	return r.endSession(ctx, key, rows[0].Attrs, func(row Attrs) error { return r.checkOpen(row, repo) })
+	content, err := readSmall(Chunk{Length: length, Body: body})
+	if err != nil {
+		return err
+	}
+	if got := want.Algorithm().FromBytes(content); got != want {
+		return errDigest(got, want)
+	}
+	return r.pushSmall(ctx, repo, want, content)
 }
 
-// discard drops what an ended session had stored and not completed.
-func (r *Registry) discard(ctx context.Context, key string, ended Attrs) error {
-	stored := Stored{Size: ended.number(attrOffset), State: ended.bytes(attrStored)}
-	return r.blobs.Discard(ctx, key, stored, Stored{})
+// pushSmall opens a session before it stores anything, so that after a crash the queue of
+// uploads leads to the content. The same transaction checks whether the blob exists.
+func (r *Registry) pushSmall(ctx context.Context, repo string, d oci.Digest, content []byte) error {
+	look := []Write{{Key: blobKey(d), Op: Check, If: Absent()}}
+	for range maxContended {
+		_, key := r.newUpload()
+		nonce := r.nonce()
+		b := newBlob{repo: repo, digest: d, size: int64(len(content)), key: key, version: nonce}
+		row := r.openRow(repo)
+		err := r.meta.Transact(ctx, nonce, slices.Concat(look, r.openWrites(key, encode(row), row.Expires))...)
+		conflict := asConflict(err)
+		switch {
+		case err == nil:
+			if err := r.retry(ctx, func() error { return r.putOnce(ctx, key, content) }); err != nil {
+				return fmt.Errorf("store blob: %w", err)
+			}
+			return r.commit(ctx, b)
+		case conflict == nil:
+			return fmt.Errorf("open upload session: %w", err)
+		case look == nil || conflict.found(0) == nil:
+			continue // the key is an earlier try's, whose answer was lost
+		}
+		existing := decode[blobRow](conflict.found(0).Attrs).Key
+		intact, err := r.intact(ctx, existing, d, b.size, checkSum)
+		if err != nil {
+			return err
+		}
+		if !intact {
+			look = nil // store the content: its commit heals the blob
+			continue
+		}
+		// The blob exists. If it is deleted before it is linked, it is stored after all.
+		b.version = ""
+		done, err := r.linkExisting(ctx, b, existing)
+		if done || err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("push blob: %w", ErrContended)
+}
+
+// putOnce stores content under a fresh key, which only this request knows: if the key is
+// taken, an earlier try of this request stored the content and its answer was lost.
+func (r *Registry) putOnce(ctx context.Context, key string, content []byte) error {
+	if err := r.blobs.Put(ctx, key, content); err != nil && !errors.Is(err, ErrTaken) {
+		return err
+	}
+	return nil
 }

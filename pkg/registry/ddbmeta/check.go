@@ -12,8 +12,8 @@ import (
 	"github.com/pierless/pierless/pkg/registry"
 )
 
-// Check reads a row that is not there, with the permission that every request needs. The
-// error is for the operator: it says what to set. It costs one call.
+// Check reads a row that does not exist, with the permission that every request needs. The
+// error tells the operator which setting to change. It costs one call.
 func (n *Metadata) Check(ctx context.Context) error {
 	_, err := n.getOne(ctx, registry.Key{PK: "check", SK: "check"})
 	var missing *types.ResourceNotFoundException

@@ -1,7 +1,6 @@
-// Package ddbmeta is registry.Metadata on one DynamoDB table with the string keys
-// pk and sk. It turns conditions and writes into expressions, and what DynamoDB
-// reports into *registry.Conflict and registry.ErrContended.
+// Package ddbmeta implements registry.Metadata on one DynamoDB table with the string keys
+// pk and sk. It renders conditions and writes as expressions, and maps DynamoDB's failures
+// to *registry.Conflict and registry.ErrContended.
 //
-// It must not know what the rows mean, where its client comes from, or that S3
-// and HTTP servers exist.
+// It must not know the meaning of rows, the source of its client, S3 or HTTP servers.
 package ddbmeta

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
@@ -15,12 +14,6 @@ import (
 const (
 	attrPK = "pk"
 	attrSK = "sk"
-	// attrTouch is set by an update that sets nothing else: DynamoDB does not
-	// create a row for an update that only removes, and a transaction refuses an
-	// update without an expression. Readers never see it.
-	attrTouch = "_"
-	// escape stands before the names of attributes that would be taken for those above.
-	escape = "_"
 )
 
 var errNotUTF8 = errors.New("ddbmeta: a string is not UTF-8")
@@ -35,8 +28,8 @@ func encodeKey(key registry.Key) (map[string]types.AttributeValue, error) {
 	}, nil
 }
 
-// encode refuses what would not come back as it was: the SDK's JSON replaces bytes
-// that are not UTF-8 without a word.
+// encode rejects values that would not survive: the SDK's JSON silently replaces bytes that
+// are not UTF-8.
 func encode(value any) (types.AttributeValue, error) {
 	switch v := value.(type) {
 	case string:
@@ -70,29 +63,24 @@ func decode(value types.AttributeValue) (any, error) {
 	return nil, fmt.Errorf("ddbmeta: an attribute is %T, not S, N or B", value)
 }
 
-// stored is the name in the table of the attribute that rows call name.
-func stored(name string) string {
-	if name == attrPK || name == attrSK || strings.HasPrefix(name, escape) {
-		return escape + name
-	}
-	return name
-}
-
-// encodeRow makes the item of a whole row.
+// encodeRow returns the item of a whole row.
 func encodeRow(key registry.Key, attrs registry.Attrs) (map[string]types.AttributeValue, error) {
 	item, err := encodeKey(key)
 	if err != nil {
 		return nil, err
 	}
 	for name, value := range attrs {
-		if item[stored(name)], err = encode(value); err != nil {
+		if name == attrPK || name == attrSK {
+			return nil, fmt.Errorf("ddbmeta: an attribute has the name of a key, %s", name)
+		}
+		if item[name], err = encode(value); err != nil {
 			return nil, err
 		}
 	}
 	return item, nil
 }
 
-// decodeRow reads an item that is there; its key is its own.
+// decodeRow reads an existing item with its key.
 func decodeRow(item map[string]types.AttributeValue) (registry.Row, error) {
 	row := registry.Row{Attrs: make(registry.Attrs, len(item))}
 	for name, encoded := range item {
@@ -105,15 +93,14 @@ func decodeRow(item map[string]types.AttributeValue) (registry.Row, error) {
 			row.Key.PK, _ = value.(string)
 		case attrSK:
 			row.Key.SK, _ = value.(string)
-		case attrTouch:
 		default:
-			row.Attrs[strings.TrimPrefix(name, escape)] = value
+			row.Attrs[name] = value
 		}
 	}
 	return row, nil
 }
 
-// decodeFound reads an item that may not be there, which is an empty map.
+// decodeFound reads an item that is empty if the row does not exist.
 func decodeFound(key registry.Key, item map[string]types.AttributeValue) (registry.Row, error) {
 	if len(item) == 0 {
 		return registry.Row{Key: key}, nil

@@ -11,8 +11,8 @@ import (
 	"github.com/pierless/pierless/pkg/registry"
 )
 
-// failure turns what asks for another try into ErrContended and leaves everything
-// else as it is.
+// failure maps errors that call for another try to ErrContended, and returns all others
+// unchanged.
 func failure(err error) error {
 	var api smithy.APIError
 	if errors.As(err, &api) && contended(api.ErrorCode()) {
@@ -21,7 +21,7 @@ func failure(err error) error {
 	return err
 }
 
-// contended knows the codes of exceptions and of a transaction's reasons.
+// contended knows the error codes of requests and of a transaction's cancellation reasons.
 func contended(code string) bool {
 	switch code {
 	case "TransactionConflictException", "TransactionInProgressException",
@@ -32,7 +32,7 @@ func contended(code string) bool {
 	return false
 }
 
-// conflictOf reads the failure of a single write.
+// conflictOf maps the failure of a single write.
 func conflictOf(key registry.Key, err error) error {
 	var failed *types.ConditionalCheckFailedException
 	if !errors.As(err, &failed) {
@@ -45,9 +45,8 @@ func conflictOf(key registry.Key, err error) error {
 	return &registry.Conflict{Old: []*registry.Row{&old}}
 }
 
-// cancellation reads the failure of a transaction. Where one reason asks for
-// another try that is the answer: what the other reasons found may have changed
-// by then.
+// cancellation maps the failure of a transaction. If one reason calls for another try, that
+// is the result: the rows in the other reasons may have changed by then.
 func cancellation(writes []registry.Write, err error) error {
 	var canceled *types.TransactionCanceledException
 	if !errors.As(err, &canceled) {

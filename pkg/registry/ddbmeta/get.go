@@ -23,7 +23,8 @@ const (
 	batchTries = 8
 )
 
-// Get reads rows by key, each strongly. More than one key is one request per 100.
+// Get reads rows by key, each strongly. It takes one request for one key, and one per 100
+// keys for several.
 func (n *Metadata) Get(ctx context.Context, keys ...registry.Key) ([]registry.Row, error) {
 	rows := make([]registry.Row, len(keys))
 	switch len(keys) {
@@ -57,9 +58,8 @@ func (n *Metadata) getOne(ctx context.Context, key registry.Key) (registry.Row, 
 	return decodeFound(key, out.Item)
 }
 
-// getBatch reads at most batchSize rows. DynamoDB hands keys back that it did not
-// read: because 16 MB were full, or because it is overloaded; the latter is met
-// with a growing pause.
+// getBatch reads at most batchSize rows. DynamoDB leaves keys unprocessed because 16 MB
+// were full, or because it is overloaded; the latter is met with a growing pause.
 func (n *Metadata) getBatch(ctx context.Context, keys []registry.Key, rows []registry.Row) error {
 	index := make(map[registry.Key]int, len(keys))
 	left := make([]map[string]types.AttributeValue, len(keys))
@@ -79,7 +79,7 @@ func (n *Metadata) getBatch(ctx context.Context, keys []registry.Key, rows []reg
 		if err != nil {
 			return failure(err)
 		}
-		// The map has one entry, whose name may be an ARN where the table's is.
+		// The map has one entry, under the table's name or, if that is an ARN, possibly its name.
 		for _, items := range out.Responses {
 			for _, item := range items {
 				row, err := decodeRow(item)

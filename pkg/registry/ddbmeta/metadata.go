@@ -22,7 +22,7 @@ type Metadata struct {
 
 var _ registry.Metadata = (*Metadata)(nil)
 
-// New returns the names in a table that CreateTable or a template made.
+// New returns the rows of a table that CreateTable or a template has created.
 func New(client *dynamodb.Client, table string) *Metadata {
 	client = dynamodb.New(client.Options(), func(o *dynamodb.Options) {
 		o.APIOptions = append(o.APIOptions, awsclient.MarkUnavailable(registry.ErrUnavailable))
@@ -30,8 +30,8 @@ func New(client *dynamodb.Client, table string) *Metadata {
 	return &Metadata{client: client, table: aws.String(table)}
 }
 
-// Query reads one page. It asks for one row more than the limit, so that More is
-// exact unless DynamoDB's own page of 1 MB ends first.
+// Query reads one page. It requests one row more than the limit, so that More is exact
+// unless DynamoDB's own page of 1 MB ends first.
 func (n *Metadata) Query(ctx context.Context, q registry.Query) (registry.Page, error) {
 	input, nothing, err := n.queryInput(q)
 	if err != nil || nothing {
@@ -63,8 +63,8 @@ func (n *Metadata) Query(ctx context.Context, q registry.Query) (registry.Page, 
 	return page, nil
 }
 
-// queryInput renders a query. DynamoDB refuses a start key outside of what the
-// prefix selects: before it, none is needed; behind it, there is nothing to read.
+// queryInput renders a query. DynamoDB rejects a start key outside of the prefix: before
+// the prefix none is needed; after it there is nothing to read.
 func (n *Metadata) queryInput(q registry.Query) (input *dynamodb.QueryInput, nothing bool, err error) {
 	if q.Limit < 1 || q.Limit > registry.MaxPage {
 		return nil, false, errors.New("ddbmeta: the limit of a query is out of range")
@@ -93,9 +93,8 @@ func (n *Metadata) queryInput(q registry.Query) (input *dynamodb.QueryInput, not
 	return input, false, e.err
 }
 
-// Update applies one write. A write that DynamoDB applied while its answer got
-// lost is sent again by the SDK and then meets its own effect: a *Conflict whose
-// Old holds the write's own values.
+// Update applies one write. If DynamoDB's answer is lost, the SDK repeats the write, which
+// then meets its own effect: a *Conflict whose Old holds the write's own values.
 func (n *Metadata) Update(ctx context.Context, w registry.Write) (registry.Row, error) {
 	r, err := render(w)
 	if err != nil {
@@ -140,33 +139,24 @@ func (n *Metadata) update(ctx context.Context, w registry.Write, r rendered) (re
 	return registry.Row{}, errors.New("ddbmeta: a check needs a transaction")
 }
 
-// retrying turns the SDK's retries off for a write that would count twice if its
-// first answer got lost: nobody would notice. The caller gets the error instead,
-// which says that the write may have been applied.
+// retrying disables the SDK's retries for a write that would count twice if its first
+// answer were lost. The caller gets the error instead, which says that the write may have
+// been applied.
 func retrying(w registry.Write) func(*dynamodb.Options) {
 	return func(o *dynamodb.Options) {
-		if len(w.Add) > 0 && !excludesItself(w) {
+		if len(w.Add) > 0 && !excludes(w, w.If) {
 			o.Retryer = aws.NopRetryer{}
 		}
 	}
 }
 
-// excludesItself says that the condition of a write cannot hold on the row that
-// the write leaves: applied twice in a row, the second time is a conflict.
-func excludesItself(w registry.Write) bool {
-	return excludes(w, w.If)
-}
-
+// excludes reports whether a condition cannot hold on the row that the write leaves: if
+// the write is applied twice in a row, the second time is a conflict.
 func excludes(w registry.Write, c registry.Cond) bool {
 	switch c.Op {
 	case registry.RowAbsent:
 		return true
 	case registry.AttrEqual:
-		for _, name := range w.Remove {
-			if name == c.Attr {
-				return true
-			}
-		}
 		if _, set := w.Attrs[c.Attr]; set {
 			return !c.Holds(w.Apply(nil))
 		}
@@ -177,14 +167,14 @@ func excludes(w registry.Write, c registry.Cond) bool {
 				return true
 			}
 		}
-	case registry.Always, registry.RowExists, registry.AttrLess, registry.AttrGreater, registry.AnyOf:
+	case registry.Always, registry.RowExists, registry.AttrLess, registry.AttrGreater:
 	}
 	return false
 }
 
-// Transact applies all writes or none. The token is DynamoDB's ClientRequestToken:
-// with the same token the writes must be the same, else DynamoDB's
-// IdempotentParameterMismatchException is returned as it is.
+// Transact applies all writes or none. The token is DynamoDB's ClientRequestToken: with the
+// same token the writes must be the same, else it returns DynamoDB's
+// IdempotentParameterMismatchException unchanged.
 func (n *Metadata) Transact(ctx context.Context, token string, writes ...registry.Write) error {
 	if len(writes) > registry.MaxTransact {
 		return fmt.Errorf("ddbmeta: %d writes in one transaction, %d are the limit", len(writes), registry.MaxTransact)

@@ -10,12 +10,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 )
 
-// ttlAttr holds seconds since 1970; DynamoDB removes a row some time after them.
+// ttlAttr holds seconds since 1970; DynamoDB deletes a row some time after them.
 const ttlAttr = "ttl"
 
-// CreateTable makes the table, paid per request, with the expiry of rows by their
-// attribute ttl, and waits until it can be used. A table that is there already is
-// taken as it is if its keys are right, else an error says what is wrong.
+// CreateTable creates the table, paid per request, with time to live by the attribute ttl,
+// and waits until it is active. It accepts an existing table if its keys are right, else
+// the error says which is wrong.
 func CreateTable(ctx context.Context, client *dynamodb.Client, table string) error {
 	_, err := client.CreateTable(ctx, &dynamodb.CreateTableInput{
 		TableName:   aws.String(table),
@@ -66,7 +66,7 @@ func waitActive(ctx context.Context, client *dynamodb.Client, table string) (*ty
 	}
 }
 
-// checkKeys says in words what is wrong with a table that somebody else made.
+// checkKeys reports a table with other keys.
 func checkKeys(table *types.TableDescription) error {
 	kinds := make(map[string]types.ScalarAttributeType)
 	for _, attr := range table.AttributeDefinitions {

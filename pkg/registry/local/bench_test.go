@@ -38,7 +38,7 @@ func BenchmarkUpdate(b *testing.B) {
 func swap(b *testing.B, meta registry.Metadata, key registry.Key) {
 	b.Helper()
 	_, err := meta.Update(b.Context(), registry.Write{
-		Key: key, If: registry.Any(registry.Absent(), registry.Exists()),
+		Key:   key,
 		Attrs: registry.Attrs{"w": rand.Text(), "s": "live"}, Add: map[string]int64{"n": 1},
 	})
 	if err != nil {

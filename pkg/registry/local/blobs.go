@@ -17,9 +17,9 @@ import (
 // copyBuffer is the memory that one Append takes, in bytes.
 const copyBuffer = 1 << 20
 
-// blobs is registry.Blobs on files. A file is written under uploads/, synced, and
-// only then linked to its name under blobs/: link refuses a name that is taken,
-// so of many writers one wins, and no reader ever sees half a file.
+// blobs is registry.Blobs on files. A file is written under uploads/, synced, and only then
+// linked to its name under blobs/: link fails if the name exists, so of many writers one
+// succeeds, and no reader ever sees half a file.
 type blobs struct {
 	noDirect
 	content string
@@ -33,9 +33,9 @@ func newBlobs(content, uploads string) *blobs {
 	}}
 }
 
-// createFolders makes a folder for each first byte of a key, so that no folder
-// grows without bound and none has to be made durable in the middle of a push.
-func (b *blobs) createFolders() error {
+// createDirs creates a directory for each first byte of a key, so that no directory grows
+// without bound and none has to be made durable in the middle of a push.
+func (b *blobs) createDirs() error {
 	for i := range 256 {
 		if err := os.MkdirAll(filepath.Join(b.content, fmt.Sprintf("%02x", i)), 0o700); err != nil {
 			return err
@@ -44,8 +44,8 @@ func (b *blobs) createFolders() error {
 	return syncDir(b.content)
 }
 
-// path returns the file of a key's content. Because anything else than 64 lower
-// case hexadecimal digits is refused, no key leads out of the folder.
+// path returns the file of a key's content. It rejects anything but 64 lower case
+// hexadecimal digits, so no key leads out of the directory.
 func (b *blobs) path(key string) (string, error) {
 	if len(key) != 64 {
 		return "", fmt.Errorf("%w: content key of %d bytes", errInvalid, len(key))
@@ -58,7 +58,7 @@ func (b *blobs) path(key string) (string, error) {
 	return filepath.Join(b.content, key[:2], key), nil
 }
 
-// enter is what each method begins with.
+// enter checks the context and the key of each method.
 func (b *blobs) enter(ctx context.Context, key string) (path string, err error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
@@ -78,19 +78,19 @@ func (b *blobs) Put(ctx context.Context, key string, content []byte) error {
 	})
 }
 
-// create publishes a file that fill writes, and leaves no trace of it elsewhere.
+// create publishes a file that fill writes, and removes its staged name.
 func (b *blobs) create(key, path string, fill func(*os.File) error) error {
 	id, err := b.write(key, fill)
 	if err != nil {
 		return err
 	}
 	staged := id.path(b.uploads, key)
-	defer os.Remove(staged) //nolint:errcheck // what stays is removed by a later Open
+	defer os.Remove(staged) //nolint:errcheck // a later Open removes it
 	return publish(staged, path)
 }
 
-// write makes a durable file of its own under uploads/. If fill or the disk fails,
-// nothing stays behind and the error comes back: as it is, or ErrFull.
+// write creates a durable file under uploads/. If fill or the disk fails, it removes the
+// file and returns the error unchanged, or ErrFull.
 func (b *blobs) write(key string, fill func(*os.File) error) (fileID, error) {
 	id := newFileID()
 	path := id.path(b.uploads, key)
@@ -109,13 +109,13 @@ func (b *blobs) write(key string, fill func(*os.File) error) (fileID, error) {
 		err = syncDir(b.uploads)
 	}
 	if err != nil {
-		os.Remove(path) //nolint:errcheck // what stays is removed by a later Open
+		os.Remove(path) //nolint:errcheck // a later Open removes it
 	}
 	return id, full(err)
 }
 
-// publish gives a staged file its name as content, durably, if that is free.
-// ErrTaken, too, where the staged file is gone: another Complete was here.
+// publish links a staged file to its name as content, durably. It returns ErrTaken if the
+// name exists, or if the staged file is gone because another Complete has used it.
 func publish(staged, path string) error {
 	err := os.Link(staged, path)
 	if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
@@ -127,8 +127,8 @@ func publish(staged, path string) error {
 	return full(syncDir(filepath.Dir(path)))
 }
 
-// Open implements registry.Blobs. What it returns hands its file to the kernel
-// when io.Copy sends it to a TCP connection.
+// Open implements registry.Blobs. io.Copy to a TCP connection passes the file to the
+// kernel.
 func (b *blobs) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
 	path, err := b.enter(ctx, key)
 	if err != nil {
@@ -150,8 +150,8 @@ func (b *blobs) Open(ctx context.Context, key string, offset, length int64) (io.
 	return &section{LimitedReader: io.LimitedReader{R: f, N: length}, Closer: f}, nil
 }
 
-// Stat implements registry.Blobs. For the sum it reads the whole file: a disk may give back
-// other bytes than it was given.
+// Stat implements registry.Blobs. For the sum it reads the whole file, because a disk may
+// return wrong bytes.
 func (b *blobs) Stat(ctx context.Context, key string, sum bool) (int64, oci.Digest, error) {
 	path, err := b.enter(ctx, key)
 	if err != nil {
@@ -183,15 +183,14 @@ type section struct {
 	io.Closer
 }
 
-// WriteTo shows w the file itself, which a wrapper would hide from sendfile.
+// WriteTo passes the file itself to w, because a wrapper would prevent sendfile.
 func (s *section) WriteTo(w io.Writer) (int64, error) { return io.Copy(w, &s.LimitedReader) }
 
 // Presign implements registry.Blobs: files have no URLs.
 func (b *blobs) Presign(context.Context, string, string) (string, error) { return "", nil }
 
-// Delete implements registry.Blobs. It does not wait for the disk, which can take
-// long over a big file: after a power cut the content may be back, under a key
-// that is dead.
+// Delete implements registry.Blobs. It does not sync, which can take long for a big file:
+// after a power failure the content may exist again, under a key that is dead.
 func (b *blobs) Delete(ctx context.Context, key string) error {
 	path, err := b.enter(ctx, key)
 	if err != nil {

@@ -15,9 +15,9 @@ import (
 // one bbolt transaction.
 const maxBatch = 512
 
-// committer applies writes. All calls that arrive while one commit is being
-// written to disk go into the next one together: a single writer waits for no
-// timer, and a thousand writers do not pay a thousand times for the disk.
+// committer applies writes. All calls that arrive while one commit is being written to disk
+// share the next one: a single writer waits for no timer, and a thousand writers do not
+// sync a thousand times.
 type committer struct {
 	db     *bbolt.DB
 	tokens tokens // only run uses it
@@ -39,7 +39,7 @@ type commit struct {
 
 func newCommitter(db *bbolt.DB) *committer { return &committer{db: db} }
 
-// commit returns the rows as they are after the writes, once that is durable.
+// commit returns the resulting rows once they are durable.
 func (c *committer) commit(token string, writes []registry.Write) ([]registry.Row, error) {
 	call := &commit{token: token, writes: writes, done: make(chan struct{})}
 	c.mu.Lock()
@@ -53,7 +53,7 @@ func (c *committer) commit(token string, writes []registry.Write) ([]registry.Ro
 	return call.rows, call.err
 }
 
-// run commits until nothing is pending. At most one run is alive.
+// run commits until nothing is pending. At most one run is active.
 func (c *committer) run() {
 	for {
 		c.mu.Lock()
@@ -73,8 +73,8 @@ func (c *committer) run() {
 // errUnchanged rolls back a commit that has nothing to write, to spare the disk.
 var errUnchanged = errors.New("nothing to commit")
 
-// flush commits a batch and answers its calls. Nobody is answered earlier, for
-// even a conflict may have been read from a call of the same batch.
+// flush commits a batch and answers its calls. Even a conflict is answered only after the
+// commit, because it may have read a row of another call of the batch.
 func (c *committer) flush(batch []*commit) {
 	now := time.Now()
 	var applied []string
@@ -96,8 +96,8 @@ func (c *committer) flush(batch []*commit) {
 	}
 }
 
-// apply does the calls one after the other, each on what the earlier ones left,
-// and returns the tokens of those that changed something.
+// apply executes the calls in order, each on the rows that the earlier ones left, and
+// returns the tokens of those that changed something.
 func (c *committer) apply(rows *bbolt.Bucket, batch []*commit, now time.Time) (applied []string, err error) {
 	changed := false
 	for _, call := range batch {
@@ -124,8 +124,8 @@ func (c *committer) apply(rows *bbolt.Bucket, batch []*commit, now time.Time) (a
 	return applied, nil
 }
 
-// prepare checks the conditions and encodes what the writes leave, nil for no
-// row. It changes nothing.
+// prepare checks the conditions and encodes the resulting rows, nil for none. It changes
+// nothing.
 func (call *commit) prepare(rows *bbolt.Bucket) ([][]byte, error) {
 	data := make([][]byte, len(call.writes))
 	after := make([]registry.Row, len(call.writes))
@@ -156,7 +156,7 @@ func (call *commit) prepare(rows *bbolt.Bucket) ([][]byte, error) {
 	return data, nil
 }
 
-// store writes what prepare encoded.
+// store writes a row that prepare has encoded.
 func store(rows *bbolt.Bucket, w registry.Write, data []byte) (wrote bool, err error) {
 	switch w.Op {
 	case registry.Check:

@@ -8,8 +8,7 @@ import (
 	"github.com/pierless/pierless/pkg/registry"
 )
 
-// noDirect is registry.Direct of a store whose content is files: nobody can be sent
-// there.
+// noDirect implements registry.Direct for a store of files, which have no URLs.
 type noDirect struct{}
 
 var _ registry.Direct = noDirect{}

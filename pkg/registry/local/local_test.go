@@ -237,8 +237,6 @@ func TestRefused(t *testing.T) {
 		{Key: key, Attrs: registry.Attrs{"n": 1}},
 		{Key: key, Attrs: registry.Attrs{"n": nil}},
 		{Key: key, Attrs: registry.Attrs{"n": int64(1)}, Add: map[string]int64{"n": 1}},
-		{Key: key, Attrs: registry.Attrs{"n": int64(1)}, Remove: []string{"n"}},
-		{Key: key, Add: map[string]int64{"n": 1}, Remove: []string{"n"}},
 	} {
 		if _, err := meta.Update(ctx, w); !errors.Is(err, errInvalid) {
 			t.Errorf("write %d: %v", i, err)

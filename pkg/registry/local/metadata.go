@@ -10,8 +10,8 @@ import (
 	"github.com/pierless/pierless/pkg/registry"
 )
 
-// pageBytes ends a page of a Query early, as DynamoDB does: whoever forgets that
-// pages may be short learns it here.
+// pageBytes ends a page of a Query early, as DynamoDB does, so that tests find callers that
+// expect full pages.
 const pageBytes = 1 << 20
 
 // rowsBucket holds all rows, by rowKey.
@@ -32,7 +32,7 @@ func (n *metadata) createBucket() error {
 	})
 }
 
-// view runs a read on the rows. What it reads must not leave it uncopied.
+// view runs a read on the rows, which must copy its results.
 func (n *metadata) view(ctx context.Context, read func(rows *bbolt.Bucket) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -40,7 +40,7 @@ func (n *metadata) view(ctx context.Context, read func(rows *bbolt.Bucket) error
 	return n.db.View(func(tx *bbolt.Tx) error { return read(tx.Bucket([]byte(rowsBucket))) })
 }
 
-// Get implements registry.Metadata. Here the set is a snapshot, too.
+// Get implements registry.Metadata. Here the set is even a snapshot.
 func (n *metadata) Get(ctx context.Context, keys ...registry.Key) ([]registry.Row, error) {
 	for _, key := range keys {
 		if err := checkKey(key); err != nil {
@@ -100,8 +100,8 @@ func readPage(c *bbolt.Cursor, q registry.Query) (page registry.Page, err error)
 	return page, nil
 }
 
-// seekAfter moves to the first row that can belong to the answer: the first one
-// with the prefix, or, where After lies behind that, the one that follows After.
+// seekAfter moves to the first row that can be in the answer: the first one with the prefix
+// or, if After is behind that, the one that follows After.
 func seekAfter(c *bbolt.Cursor, q registry.Query) (key, data []byte) {
 	if q.After < q.Prefix || q.After == "" {
 		return c.Seek([]byte(q.PK + separator + q.Prefix))
@@ -126,8 +126,8 @@ func (n *metadata) Update(ctx context.Context, w registry.Write) (registry.Row, 
 	return rows[0], nil
 }
 
-// Transact implements registry.Metadata. Tokens are remembered in memory: an answer
-// can only be lost together with the process, and whoever waits for it.
+// Transact implements registry.Metadata. Tokens are remembered in memory: an answer can
+// only be lost together with the process, and its caller.
 func (n *metadata) Transact(ctx context.Context, token string, writes ...registry.Write) error {
 	if len(writes) == 0 || len(writes) > registry.MaxTransact || len(token) > maxToken {
 		return fmt.Errorf("%w: %d writes with a token of %d bytes, at most %d and %d",
@@ -137,8 +137,8 @@ func (n *metadata) Transact(ctx context.Context, token string, writes ...registr
 	return err
 }
 
-// write checks what needs no rows and has the rest committed. It waits for the
-// answer even where ctx ends: the writes are being read until then.
+// write checks everything that needs no rows and passes the rest to the committer. It waits
+// for the answer even if ctx ends, because the committer reads the writes until then.
 func (n *metadata) write(ctx context.Context, token string, writes ...registry.Write) ([]registry.Row, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -156,27 +156,16 @@ func (n *metadata) write(ctx context.Context, token string, writes ...registry.W
 	return n.committer.commit(token, writes)
 }
 
-// checkWrite refuses what DynamoDB would refuse whatever the row is. The size is
-// checked where the row is known.
+// checkWrite rejects writes that DynamoDB would reject for any row. The committer, which
+// knows the row, checks its size.
 func checkWrite(w registry.Write) error {
 	if w.Op < registry.Set || w.Op > registry.Check {
 		return fmt.Errorf("%w: operation %d", errInvalid, w.Op)
 	}
-	touched := make(map[string]bool, len(w.Attrs)+len(w.Add)+len(w.Remove))
-	for name := range w.Attrs {
-		touched[name] = true
-	}
 	for name := range w.Add {
-		if touched[name] {
+		if _, set := w.Attrs[name]; set {
 			return fmt.Errorf("%w: attribute %q is changed twice", errInvalid, name)
 		}
-		touched[name] = true
-	}
-	for _, name := range w.Remove {
-		if touched[name] {
-			return fmt.Errorf("%w: attribute %q is changed twice", errInvalid, name)
-		}
-		touched[name] = true
 	}
 	return checkKey(w.Key)
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/pierless/pierless/pkg/registry"
 )
 
-// Limits of rows, which are those of DynamoDB: what works here works there.
+// Limits of rows, equal to those of DynamoDB.
 const (
 	maxPK    = 2048
 	maxSK    = 1024
@@ -39,7 +39,7 @@ var (
 
 func rowKey(k registry.Key) []byte { return []byte(k.PK + separator + k.SK) }
 
-// sortKey is what stands behind the partition in a row's key.
+// sortKey returns the sort key in a row's key.
 func sortKey(pk string, rowKey []byte) string { return string(rowKey[len(pk)+len(separator):]) }
 
 func checkPK(pk string) error {
@@ -74,8 +74,8 @@ func rowSize(k registry.Key, attrs registry.Attrs) int {
 	return size
 }
 
-// encodeRow is the inverse of decodeRow: the format byte, then for each attribute
-// its name, the kind and the value, with lengths before what has one.
+// encodeRow is the inverse of decodeRow: the format byte, then for each attribute its name,
+// kind and value, with lengths before names, strings and bytes.
 func encodeRow(k registry.Key, attrs registry.Attrs) ([]byte, error) {
 	size := rowSize(k, attrs)
 	if size > maxRow {
@@ -102,7 +102,7 @@ func appendText[T string | []byte](data []byte, text T) []byte {
 	return append(binary.AppendUvarint(data, uint64(len(text))), text...)
 }
 
-// decodeRow reads an encoded row into memory of its own; nil is no row.
+// decodeRow copies an encoded row; nil is no row.
 func decodeRow(data []byte) (registry.Attrs, error) {
 	if data == nil {
 		return nil, nil //nolint:nilnil // no row is an answer, not a fault

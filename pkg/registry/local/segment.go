@@ -12,15 +12,14 @@ import (
 	"github.com/pierless/pierless/pkg/registry"
 )
 
-// maxSegments of one upload, as many as S3 takes parts. It keeps the state, and
-// with it the row that holds it, under 200 KB.
+// maxSegments of one upload, as many as S3 takes parts. The limit keeps the state, and with
+// it the row, under 200 KB.
 const maxSegments = 10_000
 
 var errState = errors.New("malformed state of an upload")
 
-// fileID tells the files in uploads/ apart that belong to one key. It is random,
-// not derived from the claim: no two calls ever write to the same file, even if
-// a claim were used twice.
+// fileID distinguishes the files of one key in uploads/. It is random, not derived from the
+// claim: no two calls ever write to the same file, even if a claim were used twice.
 type fileID [12]byte
 
 func newFileID() (id fileID) {
@@ -28,25 +27,25 @@ func newFileID() (id fileID) {
 	return id
 }
 
-// segment is what one Append has stored.
+// segment is the content of one Append.
 type segment struct {
 	id   fileID
 	size int64
 }
 
-// path returns where in the folder of uploads a file of the key is.
+// path returns the path of a file of the key in the uploads directory.
 func (id fileID) path(uploads, key string) string {
 	return filepath.Join(uploads, key+"."+hex.EncodeToString(id[:]))
 }
 
-// addSegment returns stored with one more segment. It shares no memory with it.
+// addSegment returns stored with one more segment. The two share no memory.
 func addSegment(stored registry.Stored, s segment) registry.Stored {
 	state := append(slices.Clone(stored.State), s.id[:]...)
 	return registry.Stored{Size: stored.Size + s.size, State: binary.AppendUvarint(state, uint64(s.size))}
 }
 
-// segmentsOf reads the state of an upload. The sizes of the segments sum up to
-// that of the upload, or it is an error.
+// segmentsOf reads the state of an upload. It fails unless the sizes of the segments add up
+// to that of the upload.
 func segmentsOf(stored registry.Stored) ([]segment, error) {
 	var segments []segment
 	size := stored.Size

@@ -5,20 +5,20 @@ import "time"
 const (
 	// tokenLife is how long the token of an applied transaction is remembered.
 	tokenLife = 10 * time.Minute
-	// maxTokens bounds the memory of one generation of tokens, about 10 MB. At
-	// over 200 transactions a second a token is forgotten earlier; it then still
-	// outlives the retries of its transaction by minutes.
+	// maxTokens bounds the memory of one generation of tokens, about 10 MB. At over 200
+	// transactions a second a token is forgotten earlier, but still minutes after the
+	// retries of its transaction.
 	maxTokens = 1 << 17
 )
 
-// tokens are those of the transactions that were applied, in two generations:
-// when the young one is full of years, it takes the place of the old one.
+// tokens are those of applied transactions, in two generations: when the young one is full
+// or old enough, it replaces the old one.
 type tokens struct {
 	young, old map[string]struct{}
 	born       time.Time
 }
 
-// has says whether a token was added. The empty token is none.
+// has reports whether a token was added. The empty token never is.
 func (t *tokens) has(token string) bool {
 	_, young := t.young[token]
 	_, old := t.old[token]
@@ -35,7 +35,7 @@ func (t *tokens) add(token string, now time.Time) {
 	t.young[token] = struct{}{}
 }
 
-// forget takes back what a commit that failed has added.
+// forget removes the tokens of a failed commit.
 func (t *tokens) forget(added []string) {
 	for _, token := range added {
 		delete(t.young, token)

@@ -11,9 +11,9 @@ import (
 	"github.com/pierless/pierless/pkg/registry"
 )
 
-// Append implements registry.Blobs: each call writes one segment, a file of its
-// own that nobody changes afterwards. So it needs nothing of the claim. After
-// maxSegments appends the content is ErrTooLarge.
+// Append implements registry.Blobs: each call writes one segment, a separate file that
+// never changes afterwards, so it needs no part numbers. After maxSegments appends the
+// error is ErrTooLarge.
 func (b *blobs) Append(
 	ctx context.Context, key string, _ registry.Claim, stored registry.Stored, body io.Reader,
 ) (registry.Stored, error) {
@@ -41,16 +41,16 @@ func (b *blobs) Append(
 	return addSegment(stored, segment{id, size}), nil
 }
 
-// copy writes a body in pieces of copyBuffer. The writer is wrapped because
-// os.File's own ReadFrom would take a buffer of 32 KiB instead.
+// copy writes a body in pieces of copyBuffer. The writer is wrapped because os.File's
+// ReadFrom would take a buffer of 32 KiB instead.
 func (b *blobs) copy(f *os.File, body io.Reader) (int64, error) {
 	buffer, _ := b.buffers.Get().(*[copyBuffer]byte)
 	defer b.buffers.Put(buffer)
 	return io.CopyBuffer(struct{ io.Writer }{f}, body, buffer[:])
 }
 
-// Complete implements registry.Blobs. A single segment becomes the content as it
-// is; only several are copied, by the kernel.
+// Complete implements registry.Blobs. A single segment becomes the content without a copy;
+// the kernel copies several.
 func (b *blobs) Complete(ctx context.Context, key string, stored registry.Stored) error {
 	path, err := b.enter(ctx, key)
 	if err != nil {
@@ -64,7 +64,7 @@ func (b *blobs) Complete(ctx context.Context, key string, stored registry.Stored
 		return err
 	}
 	for _, s := range segments {
-		os.Remove(s.id.path(b.uploads, key)) //nolint:errcheck // what stays is removed by a later Open
+		os.Remove(s.id.path(b.uploads, key)) //nolint:errcheck // a later Open removes it
 	}
 	return nil
 }
@@ -90,8 +90,8 @@ func (b *blobs) publishSegments(key, path string, segments []segment) error {
 	})
 }
 
-// openSegment opens a segment, provided that it is whole. ErrTaken where it is
-// gone, which is what a Complete leaves behind.
+// openSegment opens a segment and checks its size. The error is ErrTaken if the file is
+// gone, as it is after a Complete.
 func (b *blobs) openSegment(key string, s segment) (*os.File, error) {
 	f, err := os.Open(s.id.path(b.uploads, key))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -76,13 +76,13 @@ func (tb table) put(key registry.Key, attrs registry.Attrs) {
 	}
 }
 
-// putAll stores rows with one attribute "sk", by transactions of MaxTransact.
+// putAll stores rows with one attribute "name", by transactions of MaxTransact.
 func (tb table) putAll(pk string, sortKeys []string) {
 	tb.t.Helper()
 	var writes []registry.Write
 	for i, sk := range sortKeys {
 		writes = append(writes, registry.Write{
-			Key: registry.Key{PK: pk, SK: sk}, Op: registry.Put, Attrs: registry.Attrs{"sk": sk},
+			Key: registry.Key{PK: pk, SK: sk}, Op: registry.Put, Attrs: registry.Attrs{"name": sk},
 		})
 		if len(writes) < registry.MaxTransact && i < len(sortKeys)-1 {
 			continue

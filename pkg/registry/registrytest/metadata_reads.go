@@ -41,7 +41,7 @@ func (tb table) lists(q registry.Query, want []string) {
 	have := []string{}
 	for _, row := range tb.list(q) {
 		have = append(have, row.Key.SK)
-		if row.Attrs["sk"] != row.Key.SK {
+		if row.Attrs["name"] != row.Key.SK {
 			tb.t.Errorf("row %q has the attributes of another: %s", row.Key, show(row.Attrs))
 		}
 	}
@@ -78,7 +78,7 @@ func testGet(tb table) {
 		tb.t.Fatalf("%d rows, %v", len(rows), err)
 	}
 	for i, row := range rows {
-		want := registry.Attrs{"sk": keys[i].SK}
+		want := registry.Attrs{"name": keys[i].SK}
 		if !slices.Contains(there, keys[i].SK) {
 			want = nil
 		}
@@ -209,7 +209,7 @@ func testBigRows(tb table) {
 	var keys []string
 	for i := range 25 {
 		sk := fmt.Sprintf("%02d", i)
-		tb.put(registry.Key{PK: pk, SK: sk}, registry.Attrs{"sk": sk, "fill": make([]byte, 40_000+i*10_000)})
+		tb.put(registry.Key{PK: pk, SK: sk}, registry.Attrs{"name": sk, "fill": make([]byte, 40_000+i*10_000)})
 		keys = append(keys, sk)
 	}
 	for _, limit := range []int{1, 7, 1000} {

@@ -16,16 +16,14 @@ func testSet(tb table) {
 	}{
 		{registry.Write{Attrs: registry.Attrs{"a": "1", "b": "2"}}, registry.Attrs{"a": "1", "b": "2"}},
 		{registry.Write{Attrs: registry.Attrs{"b": "3", "c": int64(4)}}, registry.Attrs{"a": "1", "b": "3", "c": int64(4)}},
-		{registry.Write{Remove: []string{"a", "never there"}}, registry.Attrs{"b": "3", "c": int64(4)}},
 		{
 			registry.Write{Add: map[string]int64{"c": 6, "n": -2}},
-			registry.Attrs{"b": "3", "c": int64(10), "n": int64(-2)},
+			registry.Attrs{"a": "1", "b": "3", "c": int64(10), "n": int64(-2)},
 		},
 		{
-			registry.Write{Attrs: registry.Attrs{"b": []byte("x")}, Add: map[string]int64{"c": -10}, Remove: []string{"n"}},
-			registry.Attrs{"b": []byte("x"), "c": int64(0)},
+			registry.Write{Attrs: registry.Attrs{"b": []byte("x")}, Add: map[string]int64{"c": -10}},
+			registry.Attrs{"a": "1", "b": []byte("x"), "c": int64(0), "n": int64(-2)},
 		},
-		{registry.Write{Remove: []string{"b", "c"}}, registry.Attrs{}},
 	}
 	for i, step := range steps {
 		step.write.Key = key
@@ -39,7 +37,7 @@ func testSet(tb table) {
 		tb.wants(key, step.want)
 	}
 	created := randomRow()
-	row, err := tb.update(registry.Write{Key: created, Add: map[string]int64{"n": 3}, Remove: []string{"x"}})
+	row, err := tb.update(registry.Write{Key: created, Add: map[string]int64{"n": 3}})
 	if err != nil || !same(row.Attrs, registry.Attrs{"n": int64(3)}) {
 		tb.t.Errorf("adding to no row returned %s, %v", show(row.Attrs), err)
 	}
@@ -121,9 +119,7 @@ func testTransact(tb table) {
 		}
 		was := registry.Equal("n", int64(1))
 		err := tb.transact(token,
-			registry.Write{
-				Key: key("set"), If: was, Attrs: registry.Attrs{"a": "b"}, Add: map[string]int64{"n": 4}, Remove: []string{"s"},
-			},
+			registry.Write{Key: key("set"), If: was, Attrs: registry.Attrs{"a": "b"}, Add: map[string]int64{"n": 4}},
 			registry.Write{Key: key("put"), Op: registry.Put, If: was, Attrs: registry.Attrs{"p": []byte{}}},
 			registry.Write{Key: key("delete"), Op: registry.Delete, If: was},
 			registry.Write{Key: key("check"), Op: registry.Check, If: was},
@@ -132,7 +128,7 @@ func testTransact(tb table) {
 		if err != nil {
 			tb.t.Fatal(err)
 		}
-		tb.wants(key("set"), registry.Attrs{"n": int64(5), "a": "b"})
+		tb.wants(key("set"), registry.Attrs{"n": int64(5), "s": "old", "a": "b"})
 		tb.wants(key("put"), registry.Attrs{"p": []byte{}})
 		tb.wants(key("delete"), nil)
 		tb.wants(key("check"), registry.Attrs{"n": int64(1), "s": "old"})

@@ -3,7 +3,7 @@ package s3blobs
 import (
 	"bytes"
 	"context"
-	"crypto/md5" // guards against accidents, not against people
+	"crypto/md5" // detects accidents, not attacks
 	"encoding/base64"
 	"errors"
 	"io"
@@ -19,22 +19,22 @@ import (
 )
 
 const (
-	// cleanupTime is how long a failed Append may take to remove what it wrote.
+	// cleanupTime limits the removal of the objects and parts of a failed Append.
 	cleanupTime = 10 * time.Second
-	// settleTime is how long the parts in flight may take to arrive after an Append has
-	// failed. Those that S3 answers cost no part numbers.
+	// settleTime is how long a failed Append waits for its parts in flight. The numbers of
+	// parts that S3 acknowledges in time are given back.
 	settleTime = 5 * time.Second
-	// firstRead is how much of a part is read before it takes a buffer, in bytes: a
-	// client that stalls before has no buffer.
+	// firstRead is the number of bytes of a part that are read before it takes a buffer: a
+	// client that stalls earlier occupies none.
 	firstRead = 64 << 10
 )
 
-// Append stores body behind what stored holds: first the tail that stored has, then
-// body, cut into parts that are uploaded while the next one is read. What is left
-// at the end becomes a part if it is long enough, else the new tail. It holds one
-// buffer of 10 MiB (40 MiB past part 5,000) besides those of the uploads in flight.
+// Append stores body after the bytes in stored: first stored's tail, then body, cut into
+// parts that are uploaded while the next one is read. The rest becomes a part if it is long
+// enough, else the new tail. It holds one buffer of 10 MiB (40 MiB past part 5,000) besides
+// those of the uploads in flight.
 //
-// It ends with body, also when an upload failed while body blocks.
+// It returns only once body ends, even if an upload failed while body blocks.
 func (b *Blobs) Append(
 	ctx context.Context, key string, claim registry.Claim, stored registry.Stored, body io.Reader,
 ) (registry.Stored, error) {
@@ -58,7 +58,7 @@ func (b *Blobs) Append(
 	return after, nil
 }
 
-// appending is one Append under way. Only its own goroutine touches the fields; the
+// appending is the state of one Append. Only its own goroutine touches the fields; the
 // goroutines that send parts fill in the results, which are read after the last one ended.
 type appending struct {
 	blobs   *Blobs
@@ -73,13 +73,13 @@ type appending struct {
 	sent   []*sentPart
 	tail   tail
 	size   int64  // bytes of body
-	done   func() // gives the buffer back that tail and part share, if there is one
+	done   func() // releases the buffer that tail and part share; nil without one
 }
 
 // sentPart is a part that may have reached S3.
 type sentPart struct {
 	taken   int64 // how many slots had been taken with it
-	settled bool  // S3 took it at the first attempt: nothing of it is still on its way
+	settled bool  // S3 acknowledged it at the first attempt: no copy of it is in flight
 }
 
 // made says that this Append created the multipart upload.
@@ -97,7 +97,7 @@ func (a *appending) after() state {
 	return s
 }
 
-// unsettled is how many of the slots that were taken must be kept after a failure.
+// unsettled returns how many of the taken slots must be kept after a failure.
 func (a *appending) unsettled() (kept int64) {
 	for _, p := range a.sent {
 		if !p.settled {
@@ -107,13 +107,13 @@ func (a *appending) unsettled() (kept int64) {
 	return kept
 }
 
-// run reads body until ctx ends. What is being sent may end later, as it must be known
-// what becomes of it.
+// run reads body until ctx ends. Parts in flight may end later, because their outcome
+// decides which part numbers can be given back.
 func (a *appending) run(ctx context.Context, body io.Reader) error {
 	sending, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	giveUp := func() {
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) { // there is no time left
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) { // no time left to wait
 			cancel()
 			return
 		}
@@ -126,8 +126,7 @@ func (a *appending) run(ctx context.Context, body io.Reader) error {
 	if err != nil {
 		giveUp()
 	}
-	// Nothing may be on its way any more when cleanup removes it, or another Append takes
-	// its buffer.
+	// No part may be in flight when cleanup removes it, or another Append takes its buffer.
 	if failed := a.group.Wait(); err == nil {
 		err = failed
 	}
@@ -137,8 +136,7 @@ func (a *appending) run(ctx context.Context, body io.Reader) error {
 	return err
 }
 
-// read cuts body into pieces. The buffer of a piece is free again once the piece is
-// stored.
+// read cuts body into pieces. The buffer of a piece is released once the piece is stored.
 func (a *appending) read(ctx, sending context.Context, body io.Reader) error {
 	head := a.before.tail.size
 	for {
@@ -158,8 +156,8 @@ func (a *appending) read(ctx, sending context.Context, body io.Reader) error {
 	}
 }
 
-// piece reads the next part of body, behind the tail of head bytes that is stored; end
-// says that body has ended. done gives the memory back.
+// piece reads the next part of body, after the stored tail of head bytes; end reports that
+// body has ended. done returns the memory.
 func (a *appending) piece(
 	ctx context.Context, head int, body io.Reader,
 ) (content []byte, end bool, done func(), err error) {
@@ -185,9 +183,9 @@ func (a *appending) piece(
 	return buffer[:n], end, done, err
 }
 
-// fill reads until buffer is full or body ends. Unlike io.ReadFull it tells the end
-// of body from an error that body reports as io.ErrUnexpectedEOF, which is what
-// net/http says of a client that went away.
+// fill reads until buffer is full or body ends. Unlike io.ReadFull it distinguishes the end
+// of body from an io.ErrUnexpectedEOF of body, which net/http returns if a client
+// disconnects.
 func fill(ctx context.Context, body io.Reader, buffer []byte) (n int, end bool, err error) {
 	for idle := 0; n < len(buffer); idle++ {
 		if ctx.Err() != nil {
@@ -195,7 +193,7 @@ func fill(ctx context.Context, body io.Reader, buffer []byte) (n int, end bool, 
 		}
 		m, err := body.Read(buffer[n:])
 		n += m
-		if err == io.EOF { // a wrapped io.EOF would be no end, but a cause
+		if err == io.EOF { // a wrapped io.EOF would be an error
 			return n, true, nil
 		}
 		if err != nil {
@@ -211,8 +209,8 @@ func fill(ctx context.Context, body io.Reader, buffer []byte) (n int, end bool, 
 	return n, false, nil
 }
 
-// storePart uploads content as the next part, without waiting for it. It waits for
-// its turn, and for the multipart upload if it is the first part of one.
+// storePart starts the upload of content as the next part. It waits for a free slot, and
+// for the creation of the multipart upload if it is the first part.
 func (a *appending) storePart(ctx, sending context.Context, content []byte, done func()) error {
 	number, err := a.numbers.take(ctx)
 	if err != nil {
@@ -224,9 +222,9 @@ func (a *appending) storePart(ctx, sending context.Context, content []byte, done
 	return a.uploadPart(ctx, sending, p, content, done)
 }
 
-// storeTail stores content as the tail. With speculate, and where there is a
-// multipart upload, it becomes a part as well: if this was the last of the content,
-// Complete needs nothing more; if not, nobody will ever name that part.
+// storeTail stores content as the tail. With speculate, and if there is a multipart upload,
+// content becomes a part as well: if it was the end of the blob, Complete needs no further
+// part; if not, no later state refers to that part.
 func (a *appending) storeTail(ctx, sending context.Context, content []byte, speculate bool) error {
 	a.tail = tail{nonce: a.claim.Nonce, size: len(content)}
 	a.group.Go(func() error { return a.blobs.putObject(sending, tailKey(a.key, a.claim.Nonce), content, nil) })
@@ -244,7 +242,7 @@ func (a *appending) storeTail(ctx, sending context.Context, content []byte, spec
 func (a *appending) uploadPart(ctx, sending context.Context, p *part, content []byte, done func()) error {
 	if a.upload == "" {
 		// Without a checksum algorithm: with one, S3 takes only part numbers without
-		// gaps, and claims that were given up leave gaps.
+		// gaps, and abandoned claims leave gaps.
 		id, err := a.blobs.createUpload(ctx, a.key, "")
 		if err != nil {
 			done()
@@ -270,8 +268,8 @@ func (a *appending) uploadPart(ctx, sending context.Context, p *part, content []
 	return nil
 }
 
-// cleanup removes what a failed Append wrote. What it cannot remove, a lifecycle
-// rule of the bucket does.
+// cleanup removes the objects and parts of a failed Append. A lifecycle rule of the bucket
+// removes the rest.
 func (a *appending) cleanup(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
 	defer cancel()
@@ -283,8 +281,8 @@ func (a *appending) cleanup(ctx context.Context) {
 	}
 }
 
-// createUpload creates a multipart upload; every part must then have a checksum of
-// the algorithm, unless that is "".
+// createUpload creates a multipart upload; every part must then have a checksum of the
+// algorithm, unless that is "".
 func (b *Blobs) createUpload(ctx context.Context, key string, algorithm types.ChecksumAlgorithm) (string, error) {
 	encryption, kmsKey, bucketKey := b.encryption()
 	out, err := b.client.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{
@@ -296,14 +294,13 @@ func (b *Blobs) createUpload(ctx context.Context, key string, algorithm types.Ch
 	}
 	id := aws.ToString(out.UploadId)
 	if id == "" || len(id) > maxText {
-		return "", errors.New("s3blobs: S3 named the multipart upload in no usable way")
+		return "", errors.New("s3blobs: S3 returned an unusable id of a multipart upload")
 	}
 	return id, nil
 }
 
-// sendPart uploads a part. Its integrity is S3's to check by Content-MD5, which
-// unlike the newer checksums has no say in how parts are numbered. attempts is how often
-// the SDK sent it.
+// sendPart uploads a part. S3 checks its integrity by Content-MD5, which unlike the newer
+// checksums puts no constraint on part numbers. attempts is how often the SDK sent it.
 func (b *Blobs) sendPart(
 	ctx context.Context, key, upload string, number int, content []byte,
 ) (etag string, attempts int, err error) {
@@ -318,7 +315,7 @@ func (b *Blobs) sendPart(
 	}
 	etag = aws.ToString(out.ETag)
 	if etag == "" || len(etag) > maxText {
-		return "", 0, errors.New("s3blobs: S3 gave a part no usable ETag")
+		return "", 0, errors.New("s3blobs: S3 returned an unusable ETag of a part")
 	}
 	results, _ := retry.GetAttemptResults(out.ResultMetadata)
 	return etag, len(results.Results), nil

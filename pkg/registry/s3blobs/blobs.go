@@ -22,16 +22,16 @@ const (
 	tailPrefix    = "tails/"
 )
 
-// Options are what a Blobs can be told. The zero Options are usable.
+// Options configure a Blobs. The zero Options are usable.
 type Options struct {
-	// PresignExpiry is how long a presigned URL is good for, 20 minutes by default
-	// and at most 7 days. It ends earlier where the credentials that sign it do.
+	// PresignExpiry is the lifetime of a presigned URL, 20 minutes by default and at most 7
+	// days. It ends earlier if the signing credentials expire earlier.
 	PresignExpiry time.Duration
-	// UploadExpiry is how long a presigned request that stores bytes is good for:
-	// MaxUploadExpiry by default and at most. It ends earlier where the credentials
-	// that sign it do.
+	// UploadExpiry is the lifetime of a presigned request that stores bytes: MaxUploadExpiry
+	// by default, which is also the maximum. It ends earlier if the signing credentials
+	// expire earlier.
 	UploadExpiry time.Duration
-	// Now is the clock by which those requests are signed, time.Now by default.
+	// Now is the clock for signing those requests, time.Now by default.
 	Now func() time.Time
 	// SSE is the encryption at rest that each object asks for: "" leaves it to the
 	// bucket, else AES256 or aws:kms.
@@ -62,7 +62,7 @@ type Blobs struct {
 
 var _ registry.Blobs = (*Blobs)(nil)
 
-// New returns the content of a bucket that CreateBucket or a template made.
+// New returns the content of a bucket that CreateBucket or a template has created.
 func New(client *s3.Client, bucket string, opts Options) *Blobs {
 	if opts.PresignExpiry <= 0 {
 		opts.PresignExpiry = 20 * time.Minute
@@ -97,10 +97,10 @@ func contentKey(key string) *string { return aws.String(contentPrefix + key) }
 
 func tailKey(key, nonce string) *string { return aws.String(tailPrefix + key + "/" + nonce) }
 
-// Put stores small content. An answer that gets lost makes the SDK try again,
-// which then finds its own content: ErrTaken.
+// Put stores small content. If an answer is lost, the SDK tries again and finds its own
+// content: ErrTaken.
 func (b *Blobs) Put(ctx context.Context, key string, content []byte) error {
-	return meant(b.putObject(ctx, contentKey(key), content, aws.String("*")))
+	return portError(b.putObject(ctx, contentKey(key), content, aws.String("*")))
 }
 
 // Delete removes the content of a key.
@@ -125,8 +125,8 @@ func (b *Blobs) deleteObject(ctx context.Context, object *string) error {
 	return err
 }
 
-// encryption is what each new object asks for. A bucket key spares a call of KMS
-// per object.
+// encryption returns the encryption parameters of each new object. A bucket key saves a KMS
+// call per object.
 func (b *Blobs) encryption() (sse types.ServerSideEncryption, kmsKey *string, bucketKey *bool) {
 	sse = types.ServerSideEncryption(b.options.SSE)
 	if sse == types.ServerSideEncryptionAwsKms {
@@ -138,8 +138,8 @@ func (b *Blobs) encryption() (sse types.ServerSideEncryption, kmsKey *string, bu
 	return sse, kmsKey, bucketKey
 }
 
-// unsigned keeps the SDK from reading the payload twice to sign its SHA-256, and
-// from adding a checksum to the one that the call brings along.
+// unsigned keeps the SDK from reading the payload twice to sign its SHA-256, and from
+// adding a checksum to the one that the call sets.
 func unsigned(o *s3.Options) {
 	o.APIOptions = append(o.APIOptions, v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware)
 	o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired

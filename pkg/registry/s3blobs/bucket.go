@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// garbageDays is how long what nobody ended stays: longer than any upload lasts.
+	// garbageDays is how long unfinished uploads and tails stay: longer than any session.
 	garbageDays = 7
 	// noConstraint is the one region that S3 wants left out.
 	noConstraint = "us-east-1"
@@ -21,9 +21,9 @@ const (
 	ruleUploads  = "pierless-uploads"
 )
 
-// CreateBucket makes the bucket, closes it to the public and lets S3 remove what
-// crashed uploads leave behind. All of it may be repeated; rules that somebody else
-// set stay. Warnings name what the server, not being AWS, does not know.
+// CreateBucket creates the bucket, blocks public access and adds lifecycle rules that
+// remove the garbage of crashed uploads. It may be repeated, and keeps rules of others.
+// Warnings name the features that the server, if it is not AWS, does not implement.
 func CreateBucket(ctx context.Context, client *s3.Client, bucket, region string) (warnings []string, err error) {
 	input := &s3.CreateBucketInput{Bucket: aws.String(bucket)}
 	if region != noConstraint && region != "" {

@@ -10,10 +10,9 @@ import (
 	"github.com/pierless/pierless/pkg/registry"
 )
 
-// buffers are the memory for parts: those that are being filled, and those that are
-// being sent. An Append never waits for a buffer while it fills another, and buffers
-// that are being sent wait for S3 alone: so who waits for a buffer gets one in the end,
-// unless clients stop sending.
+// buffers bounds the memory for parts that are being filled or sent. An Append never waits
+// for a buffer while it fills another, and buffers that are being sent wait for S3 alone,
+// so every waiting Append gets a buffer eventually, unless clients stop sending.
 type buffers struct {
 	bytes *semaphore.Weighted // that are in use
 	wait  time.Duration
@@ -34,8 +33,8 @@ func newBuffer(size int) *[]byte {
 	return &buffer
 }
 
-// take returns a buffer of a size, smallPart or largePart, and the function that gives it
-// back. ErrBusy when there was none in time.
+// take returns a buffer of smallPart or largePart bytes, and the function that returns it.
+// The error is ErrBusy if no memory became free in time.
 func (b *buffers) take(ctx context.Context, size int) (buffer []byte, done func(), err error) {
 	waiting, cancel := context.WithTimeoutCause(ctx, b.wait, registry.ErrBusy)
 	defer cancel()

@@ -10,11 +10,11 @@ import (
 	"github.com/pierless/pierless/pkg/registry"
 )
 
-// codeNoBucket is the code of S3's answer if there is no bucket.
+// codeNoBucket is S3's error code for a bucket that does not exist.
 const codeNoBucket = "NoSuchBucket"
 
-// Check reads an object that is not there, with the permissions that every pull needs. The
-// error is for the operator: it says what to set. It costs one call.
+// Check reads an object that does not exist, with the permissions that every pull needs.
+// The error tells the operator which setting to change. It costs one call.
 func (b *Blobs) Check(ctx context.Context) error {
 	content, err := b.Open(ctx, strings.Repeat("0", 64), 0, 1)
 	switch {

@@ -2,7 +2,7 @@ package s3blobs
 
 import (
 	"context"
-	"crypto/md5" // what S3 makes ETags of
+	"crypto/md5" // S3 computes ETags with it
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -15,9 +15,9 @@ import (
 	"github.com/pierless/pierless/pkg/registry"
 )
 
-// Complete makes content of what was appended: one call where the last Append left
-// no tail, or a tail that is a part as well. The tail object stays behind for
-// Discard or the lifecycle rule.
+// Complete makes the appended bytes the content of key: one call if the last Append left no
+// tail, or a tail that is a part as well. Discard or the lifecycle rule removes the tail
+// object.
 func (b *Blobs) Complete(ctx context.Context, key string, stored registry.Stored) error {
 	s, err := decodeState(stored.State)
 	if err != nil {
@@ -28,10 +28,10 @@ func (b *Blobs) Complete(ctx context.Context, key string, stored registry.Stored
 	} else {
 		err = b.completeTail(ctx, key, s.tail)
 	}
-	return meant(err)
+	return portError(err)
 }
 
-// completeTail makes content of a tail alone, or of nothing.
+// completeTail makes a tail alone, or no bytes at all, the content.
 func (b *Blobs) completeTail(ctx context.Context, key string, t tail) error {
 	content := make([]byte, t.size)
 	if t.size > 0 {
@@ -60,27 +60,26 @@ func (b *Blobs) completeUpload(ctx context.Context, key string, s state) error {
 	return b.finishUpload(ctx, key, s.upload, completed)
 }
 
-// finishUpload makes content of these parts.
+// finishUpload makes these parts the content.
 func (b *Blobs) finishUpload(ctx context.Context, key, upload string, parts []types.CompletedPart) error {
 	out, err := b.client.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
 		Bucket: b.bucket, Key: contentKey(key), UploadId: aws.String(upload), IfNoneMatch: aws.String("*"),
 		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
 	})
 	if code(err) == codePrecondition {
-		// The key is another upload's, or was completed by a call whose answer got
-		// lost; this upload is of no use any more. Failing to say so costs nothing.
+		// Another upload has the key, or a call whose answer was lost completed it: this
+		// multipart upload is obsolete. If the abort fails, a lifecycle rule removes it.
 		_ = b.abort(ctx, key, upload)
 	}
 	if err == nil && !madeOf(parts, out) {
-		return fmt.Errorf("%w: S3 completed it with other parts", registry.ErrTaken)
+		return fmt.Errorf("%w: S3 completed the upload with other parts", registry.ErrTaken)
 	}
 	return err
 }
 
-// madeOf reports whether the object that S3 speaks of can be the one that these
-// parts make. S3 may answer the completion of an upload that was completed before,
-// with other parts, as if it had done it again. ETags of parts and object hang
-// together, except where KMS encrypts them.
+// madeOf reports whether the completed object can consist of these parts: S3 may answer
+// with success for an upload that was completed earlier with other parts. The object's ETag
+// is computed from the part ETags, except with SSE-KMS.
 func madeOf(parts []types.CompletedPart, out *s3.CompleteMultipartUploadOutput) bool {
 	switch out.ServerSideEncryption {
 	case types.ServerSideEncryptionAwsKms, types.ServerSideEncryptionAwsKmsDsse:
@@ -98,9 +97,9 @@ func madeOf(parts []types.CompletedPart, out *s3.CompleteMultipartUploadOutput) 
 	return strings.Trim(aws.ToString(out.ETag), `"`) == want
 }
 
-// partOfTail is the last part: the one that Append made of the tail, else one made
-// here. Two Completes that race send the same bytes under the same number, and S3
-// refuses an ETag that is not the part's.
+// partOfTail returns the last part: the one that Append made of the tail, else one that it
+// uploads now. Two concurrent Completes send the same bytes under the same number, and S3
+// rejects an ETag that does not match the part.
 func (b *Blobs) partOfTail(ctx context.Context, key string, s state) (part, error) {
 	if s.tail.part != nil {
 		return *s.tail.part, nil
@@ -113,8 +112,8 @@ func (b *Blobs) partOfTail(ctx context.Context, key string, s state) (part, erro
 	return part{number: lastNumber, etag: etag}, err
 }
 
-// Discard drops the multipart upload and the tail of stored, unless keep has the
-// same. Parts that only stored names go when their upload ends.
+// Discard drops the multipart upload and the tail of stored, unless keep has the same. S3
+// drops single parts only together with their upload.
 func (b *Blobs) Discard(ctx context.Context, key string, stored, keep registry.Stored) error {
 	old, err := decodeState(stored.State)
 	if err != nil {
@@ -134,7 +133,7 @@ func (b *Blobs) Discard(ctx context.Context, key string, stored, keep registry.S
 	return errors.Join(failed...)
 }
 
-// abort ends a multipart upload; one that is gone is as good.
+// abort ends a multipart upload, if it still exists.
 func (b *Blobs) abort(ctx context.Context, key, upload string) error {
 	_, err := b.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{
 		Bucket: b.bucket, Key: contentKey(key), UploadId: aws.String(upload),

@@ -19,12 +19,12 @@ import (
 	"github.com/pierless/pierless/pkg/registry"
 )
 
-// MaxUploadExpiry is how long a presigned request that stores bytes can be good for.
+// MaxUploadExpiry is the longest lifetime of a presigned request that stores bytes.
 const MaxUploadExpiry = 15 * time.Minute
 
-// PresignPut signs a PUT of the content of a key. All that S3 must check is a signed
-// header: the length, the SHA-256, and that the key has no content yet. The signer
-// cannot sign a length of 0; there the SHA-256 alone keeps other bytes out.
+// PresignPut signs a PUT of the content of a key. S3 checks the signed headers: the length,
+// the SHA-256, and that the key has no content yet. The signer cannot sign a length of 0;
+// then the SHA-256 alone excludes other bytes.
 func (b *Blobs) PresignPut(ctx context.Context, key string, d oci.Digest, size int64) (direct.Request, error) {
 	if size > direct.MaxPut {
 		return direct.Request{}, registry.ErrTooLarge
@@ -53,7 +53,7 @@ func (b *Blobs) PresignPart(ctx context.Context, key string, stored registry.Sto
 		return direct.Request{}, err
 	}
 	if part.Number < 1 || part.Number > direct.MaxParts {
-		return direct.Request{}, fmt.Errorf("s3blobs: no upload has a part %d", part.Number)
+		return direct.Request{}, fmt.Errorf("s3blobs: part number %d is out of range", part.Number)
 	}
 	sum, err := checksum(part.Digest)
 	if err != nil {
@@ -71,7 +71,7 @@ func (b *Blobs) PresignPart(ctx context.Context, key string, stored registry.Sto
 	return s.request(signed), nil
 }
 
-// checksum is a digest as S3 writes it: the one kind that it can check.
+// checksum encodes a digest for S3, which can check sha256 only.
 func checksum(d oci.Digest) (*string, error) {
 	sum, err := hex.DecodeString(d.Encoded())
 	if err != nil || d.Algorithm() != oci.SHA256 {
@@ -80,9 +80,9 @@ func checksum(d oci.Digest) (*string, error) {
 	return aws.String(base64.StdEncoding.EncodeToString(sum)), nil
 }
 
-// signing is one request that is signed for others. It stands before the SDK's
-// signer, which would move headers that begin with x-amz- into the URL, where S3
-// does not look for all of them, and which has a clock of its own.
+// signing signs one request for a client. It wraps the SDK's signer, which would move
+// headers that begin with x-amz- into the URL, where S3 ignores some of them, and which
+// uses its own clock.
 type signing struct {
 	signer  *v4.Signer
 	size    int64
@@ -98,7 +98,7 @@ func (b *Blobs) sign(size int64) *signing {
 func (s *signing) options(o *s3.PresignOptions) {
 	o.Presigner = s
 	o.Expires = s.expires.Sub(s.at)
-	// No checksum besides ours: it would be that of an empty body.
+	// No second checksum: the SDK would add that of an empty body.
 	o.ClientOptions = append(o.ClientOptions, unsigned)
 }
 
@@ -114,7 +114,7 @@ func (s *signing) PresignHTTP(
 	return s.signer.PresignHTTP(ctx, credentials, r, payloadHash, service, region, s.at, options...)
 }
 
-// request is what a client sends: each signed header but Host, which is in the URL.
+// request returns the client's request: each signed header but Host, which is in the URL.
 func (s *signing) request(signed *v4.PresignedHTTPRequest) direct.Request {
 	headers := map[string]string{"Content-Length": strconv.FormatInt(s.size, 10)}
 	for name, values := range signed.SignedHeader {

@@ -16,10 +16,10 @@ import (
 	"github.com/pierless/pierless/pkg/registry"
 )
 
-var errNoUpload = errors.New("s3blobs: nothing was started that takes parts")
+var errNoUpload = errors.New("s3blobs: the upload was not started with parts")
 
-// StartParts creates a multipart upload whose parts have a SHA-256 each. Of the whole
-// S3 then knows no more than a checksum of those.
+// StartParts creates a multipart upload whose parts have a SHA-256 each. For the whole, S3
+// then computes only a checksum of those.
 func (b *Blobs) StartParts(ctx context.Context, key string) (registry.Stored, error) {
 	upload, err := b.createUpload(ctx, key, types.ChecksumAlgorithmSha256)
 	if err != nil {
@@ -28,7 +28,7 @@ func (b *Blobs) StartParts(ctx context.Context, key string) (registry.Stored, er
 	return registry.Stored{State: state{upload: upload}.encode()}, nil
 }
 
-// uploadOf is the multipart upload that StartParts created.
+// uploadOf returns the multipart upload that StartParts created.
 func uploadOf(stored registry.Stored) (string, error) {
 	s, err := decodeState(stored.State)
 	if err == nil && s.upload == "" {
@@ -37,7 +37,7 @@ func uploadOf(stored registry.Stored) (string, error) {
 	return s.upload, err
 }
 
-// ListParts lists the parts of a multipart upload, in one call for 1,000 of them.
+// ListParts lists the parts of a multipart upload, with one call per 1,000 parts.
 func (b *Blobs) ListParts(ctx context.Context, key string, stored registry.Stored) ([]direct.Part, error) {
 	upload, err := uploadOf(stored)
 	if err != nil {
@@ -72,15 +72,15 @@ func partsOf(listed []types.Part) ([]direct.Part, error) {
 	for i, p := range listed {
 		d, ok := digestOf(p.ChecksumSHA256)
 		if !ok {
-			return nil, fmt.Errorf("s3blobs: S3 names no SHA-256 of part %d", aws.ToInt32(p.PartNumber))
+			return nil, fmt.Errorf("s3blobs: S3 returned no SHA-256 of part %d", aws.ToInt32(p.PartNumber))
 		}
 		parts[i] = direct.Part{Number: int(aws.ToInt32(p.PartNumber)), Size: aws.ToInt64(p.Size), Digest: d}
 	}
 	return parts, nil
 }
 
-// digestOf is false for what is no SHA-256, such as the checksum of checksums that an
-// object made of parts has.
+// digestOf returns the digest of a SHA-256 checksum, and false for anything else, such as
+// the checksum of checksums of an object made of parts.
 func digestOf(sum *string) (oci.Digest, bool) {
 	raw, err := base64.StdEncoding.DecodeString(aws.ToString(sum))
 	if err != nil {
@@ -90,8 +90,8 @@ func digestOf(sum *string) (oci.Digest, bool) {
 	return d, err == nil
 }
 
-// CompleteParts makes content of the parts that it has shown to check, and of no
-// others: S3 refuses a part that was stored again with other bytes in the meantime.
+// CompleteParts makes exactly the parts that it has passed to check the content: S3 rejects
+// a part that was replaced in the meantime.
 func (b *Blobs) CompleteParts(
 	ctx context.Context, key string, stored registry.Stored, check func([]direct.Part) error,
 ) error {
@@ -101,7 +101,7 @@ func (b *Blobs) CompleteParts(
 	}
 	listed, err := b.listParts(ctx, key, upload)
 	if err != nil {
-		return meant(err)
+		return portError(err)
 	}
 	parts, err := partsOf(listed)
 	if err != nil {
@@ -114,5 +114,5 @@ func (b *Blobs) CompleteParts(
 	for i, p := range listed {
 		completed[i] = types.CompletedPart{ETag: p.ETag, PartNumber: p.PartNumber, ChecksumSHA256: p.ChecksumSHA256}
 	}
-	return meant(b.finishUpload(ctx, key, upload, completed))
+	return portError(b.finishUpload(ctx, key, upload, completed))
 }

@@ -1,11 +1,11 @@
-// Package s3blobs is registry.Blobs on an S3 bucket. Content lies under
-// blobs/<key>, where it is written once and never copied; the ends of unfinished
-// uploads, too short to be a part of one, lie under tails/<key>/<nonce>. The two
-// prefixes let a lifecycle rule expire tails and nothing else.
+// Package s3blobs implements registry.Blobs on an S3 bucket. Content is stored under
+// blobs/<key>, where it is written once and never copied. The ends of unfinished uploads,
+// too short for an S3 part, are stored under tails/<key>/<nonce>. The two prefixes let a
+// lifecycle rule expire tails and nothing else.
 //
-// Others may store content by requests that are signed here, of which S3 checks each
-// byte: direct.go. A digest is nothing more here than the checksum for that.
+// Clients may store content with presigned requests, of which S3 checks each byte:
+// direct.go. The checksum for that is the only digest in this package.
 //
-// It must not know what the content is, what rows are, where its client comes from, or
-// that DynamoDB and HTTP servers exist.
+// It must not know the meaning of content or rows, the source of its client, DynamoDB or
+// HTTP servers.
 package s3blobs

@@ -9,20 +9,20 @@ import (
 	"github.com/pierless/pierless/pkg/registry"
 )
 
-// Codes that S3 answers with and that mean something here.
+// Error codes of S3 that the adapter handles.
 const (
 	codePrecondition = "PreconditionFailed"
 	codeConflict     = "ConditionalRequestConflict"
 	codeNoKey        = "NoSuchKey"
 	codeNoUpload     = "NoSuchUpload"
 	codeRange        = "InvalidRange"
-	codeNotFound     = "NotFound" // of a HEAD, which has no body to say what
+	codeNotFound     = "NotFound" // of a HEAD, whose answer has no body with a code
 )
 
-// meant wraps an error of S3 into the one of registry that it means: the key has content,
-// what should become its content is gone, or another write to the key is under way. S3 may
-// drop a multipart upload whose completion met another write; completing it again tells.
-func meant(err error) error {
+// portError maps an error of S3 to the one of the port: the key has content, the upload is
+// gone, or another write to the key is under way. S3 may drop a multipart upload whose
+// completion met another write; repeating the completion shows the outcome.
+func portError(err error) error {
 	switch code(err) {
 	case codePrecondition, codeNoUpload, codeNoKey:
 		return fmt.Errorf("%w: %w", registry.ErrTaken, err)
@@ -32,7 +32,7 @@ func meant(err error) error {
 	return err
 }
 
-// code is the code of S3's error in err, "" where there is none.
+// code returns S3's error code, "" if err is not an error of S3.
 func code(err error) string {
 	var api smithy.APIError
 	if errors.As(err, &api) {

@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	minPart   = 5 << 20  // what S3 demands of every part but the last
+	minPart   = 5 << 20  // required by S3 of every part but the last
 	smallPart = 10 << 20 // up to part number 5,000: 50 GB
 	largePart = 40 << 20 // from there on: 250 GB in all
 	manyParts = 5000
@@ -18,18 +18,18 @@ const (
 	lastNumber = 10000
 )
 
-var errOldClaim = errors.New("s3blobs: the claim is older than the upload that it continues")
+var errOldClaim = errors.New("s3blobs: the claim is older than its upload")
 
 // numbers hands out the part numbers that one Append may use.
 //
 // A part number that two Appends of one multipart upload use is lost data: the
 // second overwrites the first, and the second may be a zombie, whose claim was
-// given up long ago. S3's ETags would not save us: they are MD5 sums, of which a
-// client can make two alike. So: no two Appends of one upload ever write under the same
+// given up long ago. S3's ETags do not prevent it: they are MD5 sums, and a client
+// can produce two equal ones. So: no two Appends of one upload ever write under the same
 // number, unless all writes of the first were answered before the second began.
 //
-// An upload U is made by one Append, with a claim whose first slot is First. Nobody
-// else knows U until that Append has ended and its State is recorded, so within it the
+// An upload U is created by one Append C, with a claim whose first slot is First. No other
+// Append knows U until C has ended and its State is recorded, so within C the
 // numbers 1, 2, ... base are its own, and it uses none of its slots: all of them go back.
 // The State records base and slot = First, and both are handed on unchanged to every
 // later State of U. A later Append uses for its slot s the number
@@ -39,14 +39,14 @@ var errOldClaim = errors.New("s3blobs: the claim is older than the upload that i
 // Claims that continue U were given out after C's Append was recorded. Slots of a key
 // are given out in increasing order, but for those that an Append gives back when it has
 // ended, and C gave back none below First: so s >= slot, and the number is above base,
-// apart from those of the Append that made U. The mapping is one to one, so two Appends
+// apart from those of C. The mapping is one to one, so two Appends
 // share a number only if they share a slot: one that the first gave back.
 //
 // An Append gives back the slots behind the last one that it must keep. If it
 // succeeded, those are all that it took: its State names the parts, and the speculative
-// one of its tail. If it failed, nobody will name its parts, and what matters is that
-// none of them can arrive any more and overwrite another's. A part that S3 took at the
-// first attempt cannot: the answer came, and nothing was sent twice. All others are
+// one of its tail. If it failed, no State will name its parts, and it is enough that none
+// of them can still arrive and overwrite another's. A part that S3 acknowledged at the
+// first attempt cannot: no second copy was sent. All others are
 // kept: a part that failed, was cancelled or was repeated may still be on its way. A
 // process that dies gives nothing back.
 //
@@ -64,8 +64,8 @@ type numbers struct {
 	last      int   // the number that was taken last
 }
 
-// numbersFor are the numbers of an Append that continues an upload, or of one that
-// may make its own.
+// numbersFor returns the numbers of an Append that continues an upload, or of one that may
+// create its own.
 func numbersFor(s state, claim registry.Claim) (numbers, error) {
 	n := numbers{
 		own: s.upload == "", base: s.base, slot: s.slot, claim: claim,
@@ -77,7 +77,7 @@ func numbersFor(s state, claim registry.Claim) (numbers, error) {
 	return n, nil
 }
 
-// upcoming is the number that would be taken next, lastNumber or more where there is none.
+// upcoming returns the next number, or lastNumber and more if there is none.
 func (n *numbers) upcoming() int64 {
 	if n.own {
 		return int64(n.last) + 1
@@ -93,8 +93,8 @@ func (n *numbers) spare() bool {
 	return n.upcoming() < lastNumber && (n.own || n.next < n.end)
 }
 
-// take returns the next number. ErrTooLarge when they are used up; any other error says
-// that the claim was lost.
+// take returns the next number. The error is ErrTooLarge if all numbers are used; any other
+// error means that the claim was lost.
 func (n *numbers) take(ctx context.Context) (int, error) {
 	if !n.spare() && n.upcoming() < lastNumber {
 		if err := n.more(ctx); err != nil {
@@ -127,11 +127,11 @@ func (n *numbers) more(ctx context.Context) error {
 	return nil
 }
 
-// unused is how many slots go back where the first kept of those that were taken do not.
+// unused returns how many slots go back if the first kept slots of the claim must be kept.
 func (n *numbers) unused(kept int64) int64 { return n.claimed - kept }
 
-// size is how long the next part should be. Parts grow late, so that a function
-// with little memory never meets the large ones.
+// size returns the length of the next part. Only late parts are large, so a function with
+// little memory never handles one.
 func (n *numbers) size() int {
 	if n.upcoming() > manyParts {
 		return largePart

@@ -17,10 +17,9 @@ import (
 	"github.com/pierless/pierless/pkg/registry"
 )
 
-// Open reads a key's content. An offset at or behind the end reads nothing. A read that S3
-// breaks off goes on; it ends with ctx. Without
-// the permission s3:ListBucket, S3 answers a missing key with AccessDenied instead
-// of what becomes ErrNoContent.
+// Open reads a key's content. An offset at or after the end reads nothing. The reader
+// resumes if S3 breaks off; it ends with ctx. Without the permission s3:ListBucket, S3
+// answers a missing key with AccessDenied instead of the code for ErrNoContent.
 func (b *Blobs) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
 	if offset < 0 {
 		return nil, errors.New("s3blobs: a negative offset")
@@ -29,7 +28,7 @@ func (b *Blobs) Open(ctx context.Context, key string, offset, length int64) (io.
 	switch {
 	case length > 0:
 		input.Range = aws.String(fmt.Sprintf("bytes=%d-%d", offset, offset+length-1))
-	case length == 0: // S3 has no empty ranges; whether the key is there is still asked
+	case length == 0: // S3 has no empty ranges, but the key must exist
 		input.Range = aws.String("bytes=0-0")
 	case offset > 0:
 		input.Range = aws.String("bytes=" + strconv.FormatInt(offset, 10) + "-")
@@ -52,10 +51,10 @@ func (b *Blobs) Open(ctx context.Context, key string, offset, length int64) (io.
 	return b.resumable(ctx, input, out, offset), nil
 }
 
-// Stat asks S3 for the SHA-256 that it computed when it took the content: it has that
-// of what came in one PUT of PresignPut. With a key of KMS, to be told it takes the
-// permission to decrypt. S3 keeps a Content-Encoding that nobody signed and gives it to
-// whoever pulls; containerd, for one, then decodes the blob.
+// Stat returns the SHA-256 that S3 computed on upload: it has one for content that came
+// with one PUT of PresignPut. With SSE-KMS, reading it takes the permission to decrypt. S3
+// keeps a Content-Encoding header that was not signed and sends it to every reader; some,
+// such as containerd, then decode the blob.
 func (b *Blobs) Stat(ctx context.Context, key string, sum bool) (size int64, d oci.Digest, err error) {
 	input := &s3.HeadObjectInput{Bucket: b.bucket, Key: contentKey(key)}
 	if sum {
@@ -74,12 +73,12 @@ func (b *Blobs) Stat(ctx context.Context, key string, sum bool) (size int64, d o
 	return aws.ToInt64(out.ContentLength), wholeDigest(out), nil
 }
 
-// wholeDigest is the SHA-256 of an object, "" where S3 has none, or only that of
-// its parts' checksums.
+// wholeDigest returns the SHA-256 of an object, "" if S3 has none or only a checksum of its
+// parts' checksums.
 func wholeDigest(out *s3.HeadObjectOutput) oci.Digest {
 	switch out.ChecksumType {
 	case types.ChecksumTypeFullObject:
-	case "": // a server that does not say; an ETag with a dash is one of parts
+	case "": // not reported by this server; an ETag with a dash is one of parts
 		if strings.Contains(aws.ToString(out.ETag), "-") {
 			return ""
 		}
@@ -90,7 +89,7 @@ func wholeDigest(out *s3.HeadObjectOutput) oci.Digest {
 	return d
 }
 
-// unverified leaves checking to the reader, who has the digest.
+// unverified turns the SDK's checksum validation off: the client verifies the digest.
 func unverified(o *s3.Options) {
 	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 }
@@ -105,12 +104,12 @@ const (
 	servedCaching = "private, max-age=31536000, immutable"
 )
 
-// Presign returns a URL for GET or HEAD; any other method is an error. S3 signs the
-// method too: the URL of one is refused for the other.
+// Presign returns a URL for GET or HEAD; any other method is an error. S3 signs the method
+// too: it rejects the URL of one for the other.
 func (b *Blobs) Presign(ctx context.Context, method, key string) (string, error) {
 	options := func(o *s3.PresignOptions) {
 		o.Expires = b.options.PresignExpiry
-		// A checksum that is asked for would be a signed header, which nobody sends.
+		// Checksum validation would sign a header that clients do not send.
 		o.ClientOptions = append(o.ClientOptions, unverified)
 	}
 	switch strings.ToUpper(method) {

@@ -12,9 +12,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
+// resumeTries is how often in a row an interrupted read is resumed; after resumeProgress
+// bytes the count restarts.
 const (
-	// resumeTries is how often in a row a read goes on that broke off, resumeProgress
-	// the bytes after which it counts from 0 again.
 	resumeTries    = 4
 	resumeProgress = 1 << 20
 )
@@ -32,10 +32,10 @@ func pause(ctx context.Context, try int) error {
 	return context.Cause(ctx)
 }
 
-// resuming reads an object. Where S3 breaks off, which it does at times, it goes on from
-// there, on the same object.
+// resuming reads an object. If S3 breaks off, which happens, it continues from there, on
+// the same version of the object.
 type resuming struct {
-	ctx    context.Context // of Open, whose calls go on here
+	ctx    context.Context // of Open, whose work continues in Read
 	client *s3.Client
 	input  s3.GetObjectInput
 	body   io.ReadCloser
@@ -45,8 +45,8 @@ type resuming struct {
 	since  int64 // bytes since the last resumption
 }
 
-// resumable is body unless S3 does not say which object that is, and how long. The
-// first byte of it is at offset.
+// resumable wraps the body of out, which begins at offset, unless S3 reports no ETag or
+// no length.
 func (b *Blobs) resumable(
 	ctx context.Context, input *s3.GetObjectInput, out *s3.GetObjectOutput, offset int64,
 ) io.ReadCloser {
@@ -81,7 +81,7 @@ func (r *resuming) Read(p []byte) (int, error) {
 	}
 }
 
-// resume asks for the bytes that did not come because of err.
+// resume requests the bytes that were missing because of err.
 func (r *resuming) resume(err error) error {
 	if r.since >= resumeProgress {
 		r.tries = 0
@@ -89,7 +89,7 @@ func (r *resuming) resume(err error) error {
 	r.since = 0
 	_ = r.body.Close()
 	if r.tries == resumeTries {
-		return fmt.Errorf("s3blobs: broke off at byte %d: %w", r.offset, err)
+		return fmt.Errorf("s3blobs: the answer ended at byte %d: %w", r.offset, err)
 	}
 	r.tries++
 	if e := pause(r.ctx, r.tries); e != nil {
@@ -99,11 +99,11 @@ func (r *resuming) resume(err error) error {
 	input.Range = aws.String("bytes=" + strconv.FormatInt(r.offset, 10) + "-" + strconv.FormatInt(r.offset+r.left-1, 10))
 	out, e := r.client.GetObject(r.ctx, &input, unverified)
 	if e != nil {
-		return fmt.Errorf("s3blobs: going on at byte %d after %w: %w", r.offset, err, e)
+		return fmt.Errorf("s3blobs: resuming at byte %d after %w: %w", r.offset, err, e)
 	}
 	r.body = out.Body
 	if length := aws.ToInt64(out.ContentLength); length != r.left {
-		return fmt.Errorf("s3blobs: going on at byte %d after %w: S3 sends %d bytes of %d", r.offset, err, length, r.left)
+		return fmt.Errorf("s3blobs: resuming at byte %d after %w: S3 sends %d bytes of %d", r.offset, err, length, r.left)
 	}
 	return nil
 }

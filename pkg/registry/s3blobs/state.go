@@ -7,7 +7,7 @@ import (
 	"fmt"
 )
 
-// state is what an Append leaves for the next one and for Complete.
+// state is the input of the next Append and of Complete.
 type state struct {
 	upload string // id of the multipart upload; "" without one
 	slot   int64  // see numbers
@@ -38,7 +38,7 @@ const (
 
 var errState = errors.New("s3blobs: the recorded state of an upload cannot be read")
 
-// encode is empty for the zero state. It takes 16 bytes for a part: 160 KB for the
+// encode returns nothing for the zero state. It takes 16 bytes for a part: 160 KB for the
 // 10,000 parts that an upload can have.
 //
 //	version, upload; with an upload: slot, base, parts; nonce; with a nonce: size, parts (0 or 1)
@@ -98,7 +98,7 @@ func appendParts(out []byte, parts []part) []byte {
 	return out
 }
 
-// isRaw says that an ETag comes back the same from its 16 bytes.
+// isRaw reports whether an ETag can be restored from its 16 bytes.
 func isRaw(etag string) bool {
 	if len(etag) != 2*rawTag+2 || etag[0] != '"' || etag[len(etag)-1] != '"' {
 		return false
@@ -111,8 +111,8 @@ func isRaw(etag string) bool {
 	return true
 }
 
-// decodeState reads what encode wrote. Anything else is an error, never a panic
-// and never more than lastNumber parts.
+// decodeState is the inverse of encode. Any other input is an error, never a panic and
+// never more than lastNumber parts.
 func decodeState(encoded []byte) (state, error) {
 	if len(encoded) == 0 {
 		return state{}, nil

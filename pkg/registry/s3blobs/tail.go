@@ -9,8 +9,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// tailTries is how often a tail is read whose answer breaks off. It is short, and read
-// again as a whole: S3 has a checksum of all of it, and of no range.
+// tailTries is how often an interrupted read of a tail is tried. A tail is short, and read
+// again as a whole: S3 has a checksum of the whole only.
 const tailTries = 4
 
 // readTail reads a tail into buffer, which is as long as the tail must be.

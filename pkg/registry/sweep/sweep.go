@@ -1,9 +1,9 @@
-// Package sweep drops what nobody needs any more, in small batches, until there is
-// nothing left or the time is up. A scheduled function, a server in the background and
-// a command run it; any number of them at once, beside all other requests.
+// Package sweep deletes garbage in small batches, until there is none left or the time is
+// up. A scheduled function, a server in the background and a command run it; any number of
+// sweeps may run at once, beside all other requests.
 //
-// What may go, pkg/registry decides. It must not know when it is run, or who looks at
-// what it reports.
+// pkg/registry decides what is garbage. This package must not know its schedule or the
+// readers of its reports.
 package sweep
 
 import (
@@ -16,37 +16,37 @@ import (
 	"github.com/pierless/pierless/pkg/registry"
 )
 
-// batch is the number of uploads that one step goes through: a few seconds' work.
+// batch is the number of uploads per step, which takes a few seconds.
 const batch = 50
 
-// reserve is the time that a step needs, amply: none begins with less.
+// reserve is ample time for a step: none begins with less.
 const reserve = 20 * time.Second
 
-// Registry is what is swept.
+// Registry is the part of *registry.Registry that a sweep calls.
 type Registry interface {
 	ExpireUploads(ctx context.Context, limit int) (registry.Expired, error)
 }
 
-// Report is what a run did so far.
+// Report is the progress of a run.
 type Report struct {
 	Uploads Uploads `json:"uploads"`
-	// Complete says that there was nothing left to do.
+	// Complete is true if there was nothing left to do.
 	Complete bool `json:"complete"`
 }
 
-// Uploads counts uploads that nobody completed in time.
+// Uploads counts uploads that were not completed in time.
 type Uploads struct {
-	Ended int `json:"ended"` // with the bytes that they had stored
-	Kept  int `json:"kept"`  // that had gone on meanwhile
-	Done  int `json:"done"`  // that were completed or cancelled before
-	// Failed is how many could not be ended in the last step; they are tried again.
+	Ended int `json:"ended"` // whose bytes were dropped
+	Kept  int `json:"kept"`  // that were used meanwhile
+	Done  int `json:"done"`  // that had been completed or cancelled
+	// Failed counts uploads that the last step could not end; they are tried again.
 	Failed int `json:"failed"`
 }
 
-// Run sweeps until there is nothing left to do, or ctx's deadline is near: then the
-// report is not Complete, and the next run goes on. progress, unless it is nil, is told
-// after each step. What cannot be ended does not keep a run from the rest: it goes on as
-// long as a step does something, and returns the last error with all that was done.
+// Run sweeps until there is nothing left to do, or ctx's deadline is near: then the report
+// is not Complete, and the next run continues. progress, if non-nil, is called after each
+// step. An upload that cannot be ended does not stop a run, which continues as long as a
+// step ends any, and returns the last error with the full report.
 func Run(ctx context.Context, reg Registry, progress func(Report)) (Report, error) {
 	var r Report
 	var failed error
@@ -79,7 +79,7 @@ func timeLeft(ctx context.Context) bool {
 	return ctx.Err() == nil && (!bounded || time.Until(deadline) > reserve)
 }
 
-// Log writes what a run did: one line, louder where it failed.
+// Log writes the report of a run as one line, with a higher level if it failed.
 func Log(ctx context.Context, log *slog.Logger, r Report, took time.Duration, err error) {
 	level, attrs := slog.LevelInfo, []slog.Attr{
 		slog.Int("ended", r.Uploads.Ended), slog.Int("kept", r.Uploads.Kept), slog.Int("done", r.Uploads.Done), slog.Int("failed", r.Uploads.Failed), slog.Bool("complete", r.Complete), slog.Duration("took", took),

@@ -33,7 +33,7 @@ func (b stuckBlobs) Open(ctx context.Context, _ string, offset, length int64) (i
 
 // TestReadBack: a call ends in time whatever the store does, and keeps what it read.
 func TestReadBack(t *testing.T) {
-	const size = 3 * readLength
+	const size = 3 * windowSize
 	for name, test := range map[string]struct {
 		store stuckBlobs
 		n     int64
@@ -42,16 +42,16 @@ func TestReadBack(t *testing.T) {
 	}{
 		"all":                    {stuckBlobs{from: size}, size, nil, 0},
 		"the store is stuck":     {stuckBlobs{}, 0, &oci.Error{Code: oci.Unavailable}, 20 * time.Second},
-		"it gets stuck":          {stuckBlobs{from: readLength}, readLength, nil, 15 * time.Second},
+		"it gets stuck":          {stuckBlobs{from: windowSize}, windowSize, nil, 15 * time.Second},
 		"it fails":               {stuckBlobs{fault: errInjected}, 0, errInjected, time.Second},
-		"it fails after a while": {stuckBlobs{from: 2 * readLength, fault: errInjected}, 2 * readLength, nil, time.Second},
+		"it fails after a while": {stuckBlobs{from: 2 * windowSize, fault: errInjected}, 2 * windowSize, nil, time.Second},
 		"the content is no more": {stuckBlobs{fault: ErrNoContent}, 0, &oci.Error{Code: oci.BlobUploadUnknown}, time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := New(nil, test.store, Options{})
 				began, hs := time.Now(), newHashes()
-				n, err := r.readBack(t.Context(), "key", 0, size, hs)
+				n, err := r.rehash(t.Context(), "key", 0, size, hs)
 				if n != test.n || !errors.Is(err, test.err) {
 					t.Errorf("%d bytes, %v", n, err)
 				}

@@ -1,0 +1,226 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/pierless/pierless/pkg/oci"
+)
+
+// Finish is the last request of an upload.
+type Finish struct {
+	Digest oci.Digest
+	// Size of the whole blob as announced by the client; negative if it announced none.
+	Size int64
+	// Chunk is the last piece; its Length is 0 if all bytes were sent before.
+	Chunk Chunk
+}
+
+// CompleteUpload turns an upload into a blob of the repository. Repeated after a lost
+// answer, it succeeds again. Errors: those of AppendUpload, DIGEST_INVALID and
+// SIZE_INVALID, which leave the upload unchanged.
+func (r *Registry) CompleteUpload(ctx context.Context, repo, id string, f Finish) error {
+	s, err := r.claim(ctx, repo, id, f.Chunk)
+	if ended, found := errors.AsType[*endedError](err); found && ended.digest == f.Digest {
+		if err := r.checkRepeated(ctx, repo, ended); err != nil {
+			return err
+		}
+		return r.drain(f.Chunk)
+	}
+	if err != nil {
+		return err
+	}
+	b := newBlob{repo: repo, digest: f.Digest, key: s.key, version: s.Version}
+	if s.Complete {
+		return r.completeAgain(ctx, s, f, b)
+	}
+	if s.before.Size == 0 {
+		s.hashes = newHashes(f.Digest.Algorithm())
+		if b.size = f.Chunk.Length; b.size >= 0 && b.size <= smallBlob {
+			return r.completeSmall(ctx, s, f, b)
+		}
+	}
+	stored, err := r.store(ctx, &s, f.Chunk)
+	if err != nil {
+		return err
+	}
+	b.size, b.version = stored.Size, s.Version // store may have extended the claim
+	computed, err := checkContent(s.hashes, stored.Size, f)
+	if err != nil {
+		r.cleanUp("refused last chunk", s.key, r.blobs.Discard(ctx, s.key, stored, s.before))
+		r.giveBack(ctx, &s, stored.Unused)
+		return err
+	}
+	err = r.retryContended(ctx, func() error { return r.blobs.Complete(ctx, s.key, stored) })
+	if err := r.checkCompleted(ctx, s, b, computed, err); err != nil {
+		r.giveBack(ctx, &s, stored.Unused)
+		return err
+	}
+	return r.commit(ctx, b)
+}
+
+// completeSmall stores a blob that came in one small chunk, without parts.
+func (r *Registry) completeSmall(ctx context.Context, s session, f Finish, b newBlob) error {
+	content, err := readSmall(f.Chunk)
+	if err != nil {
+		return err
+	}
+	s.hashes.add(content)
+	if _, err := checkContent(s.hashes, b.size, f); err != nil {
+		return err
+	}
+	done, err := r.linkIfExists(ctx, b)
+	if done || err != nil {
+		return err
+	}
+	err = r.retry(ctx, func() error { return r.blobs.Put(ctx, s.key, content) })
+	if err := r.checkCompleted(ctx, s, b, true, err); err != nil {
+		return err
+	}
+	return r.commit(ctx, b)
+}
+
+// checkCompleted checks the outcome of completing a key, err. If an earlier request had
+// completed it, or if the digest could not be computed, the content is read once.
+func (r *Registry) checkCompleted(ctx context.Context, s session, b newBlob, computed bool, err error) error {
+	taken := errors.Is(err, ErrTaken)
+	if err != nil && !taken {
+		return fmt.Errorf("complete upload: %w", err)
+	}
+	if !taken && computed {
+		return nil
+	}
+	hs, size, err := r.hashKey(ctx, s.key, 0, b.digest.Algorithm())
+	if err != nil {
+		return err
+	}
+	got, _ := hs.digest(b.digest.Algorithm())
+	switch {
+	case size == b.size && got == b.digest:
+		return nil
+	case size == b.size && hs.same(s.hashes):
+		// The bytes are this request's, only the digest is wrong.
+		if err := r.keep(ctx, s); err != nil {
+			return err
+		}
+		return errDigest(got, b.digest)
+	}
+	r.rejectContent(ctx, s.key, s.objectRow)
+	return oci.NewError(oci.BlobUploadInvalid, "an earlier request completed this upload with other content: start a new one")
+}
+
+// hashKey hashes the content of a key from offset on.
+func (r *Registry) hashKey(ctx context.Context, key string, offset int64, a oci.Algorithm) (hashes, int64, error) {
+	content, err := r.blobs.Open(ctx, key, offset, -1)
+	if errors.Is(err, ErrNoContent) {
+		return nil, 0, oci.NewError(oci.BlobUploadInvalid, "the upload's bytes are gone: start a new one")
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("read back upload: %w", err)
+	}
+	defer content.Close()
+	body := &bodyReader{r: content, hashes: newHashes(a)}
+	if _, err := io.Copy(io.Discard, body); err != nil {
+		return nil, 0, fmt.Errorf("read back upload: %w", err)
+	}
+	return body.hashes, body.n, nil
+}
+
+// keep records that the content of an upload is in place and only its digest was refused:
+// the client can repeat the last request with the right one. If another request has taken
+// the upload over, that request finds the content itself.
+func (r *Registry) keep(ctx context.Context, s session) error {
+	_, err := r.meta.Update(ctx, Write{
+		Key: objectKey(s.key), Op: Set, If: unchanged(s.Version),
+		Attrs: encode(objectRow{Complete: true, Expires: r.sessionEnd()}),
+	})
+	if asConflict(err) != nil {
+		return nil
+	}
+	return wrap("keep refused upload", err)
+}
+
+// completeAgain is the last request of an upload whose content is in place. If it brings
+// bytes again, they must equal the stored ones.
+func (r *Registry) completeAgain(ctx context.Context, s session, f Finish, b newBlob) error {
+	if f.Chunk.Body != nil && f.Chunk.Length != 0 {
+		if err := r.checkSame(ctx, s, f.Chunk); err != nil {
+			return err
+		}
+	}
+	hs, size, err := r.hashKey(ctx, s.key, 0, f.Digest.Algorithm())
+	if err != nil {
+		return err
+	}
+	if _, err := checkContent(hs, size, f); err != nil {
+		return err
+	}
+	b.size = size
+	return r.commit(ctx, b)
+}
+
+// checkSame compares a chunk with the stored content from the chunk's offset on.
+func (r *Registry) checkSame(ctx context.Context, s session, c Chunk) error {
+	body := &bodyReader{r: c.Body, hashes: newHashes()}
+	if _, err := io.Copy(io.Discard, body); err != nil {
+		return errBroken(body.n, err)
+	}
+	stored, _, err := r.hashKey(ctx, s.key, s.before.Size, "")
+	if err == nil && !stored.same(body.hashes) {
+		return errKept()
+	}
+	return err
+}
+
+// firstRead is the number of bytes of a body that must arrive before it gets memory for all
+// of it.
+const firstRead = 64 << 10
+
+// readSmall reads a body of known length into memory.
+func readSmall(c Chunk) ([]byte, error) {
+	if c.Body == nil {
+		return nil, nil
+	}
+	content := bytes.NewBuffer(make([]byte, 0, min(c.Length, firstRead)+bytes.MinRead))
+	_, err := io.CopyN(content, c.Body, firstRead)
+	if err == nil {
+		content.Grow(int(max(c.Length-firstRead, 0)) + bytes.MinRead) // at most smallBlob
+		_, err = content.ReadFrom(c.Body)
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, errBroken(int64(content.Len()), err)
+	}
+	if int64(content.Len()) != c.Length {
+		return nil, errLength(int64(content.Len()), c.Length)
+	}
+	return content.Bytes(), nil
+}
+
+// drain reads the body of a request whose answer is already known, so that the connection
+// can be reused.
+func (r *Registry) drain(c Chunk) error {
+	if c.Body == nil {
+		return nil
+	}
+	if n, err := io.Copy(io.Discard, c.Body); err != nil {
+		return errBroken(n, err)
+	}
+	return nil
+}
+
+// checkContent compares the content with the announced size and digest. computed is false
+// if no hash of the digest's algorithm is running, because the client did not announce it
+// at the start.
+func checkContent(hs hashes, size int64, f Finish) (computed bool, err error) {
+	if f.Size >= 0 && f.Size != size {
+		return false, oci.NewError(oci.SizeInvalid, "the blob has %d bytes, %d were announced", size, f.Size)
+	}
+	got, running := hs.digest(f.Digest.Algorithm())
+	if running && got != f.Digest {
+		return true, errDigest(got, f.Digest)
+	}
+	return running, nil
+}

@@ -1,0 +1,165 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"math/rand/v2"
+	"time"
+)
+
+// Tries of one call. With the pauses of pause, contention has about two seconds
+// to pass; another fault is the adapter's to retry first. If that took patience, the
+// store is not tried again: a client waits for the answer.
+const (
+	maxContended = 12
+	maxFaults    = 3
+	patience     = 2 * time.Second
+)
+
+// retrier repeats calls to the ports.
+type retrier struct {
+	clock func() time.Time
+	sleep func(context.Context, time.Duration) error
+}
+
+// retry repeats f while the store reports that another write is in the way, and a few
+// times after faults. f must be safe to repeat. A *Conflict is an answer and ends it.
+func (r retrier) retry(ctx context.Context, f func() error) error {
+	contended, faults := 0, 0
+	began := r.clock()
+	for {
+		err := f()
+		conflict := asConflict(err)
+		switch {
+		case err == nil, conflict != nil:
+			return err
+		case ctx.Err() != nil:
+			return errors.Join(context.Cause(ctx), err)
+		case errors.Is(err, ErrContended):
+			contended++
+		case errors.Is(err, ErrUnavailable) && r.clock().Sub(began) >= patience:
+			return err
+		default:
+			faults++
+		}
+		if contended >= maxContended || faults >= maxFaults {
+			return err
+		}
+		if err := r.pause(ctx, contended+faults); err != nil {
+			return err
+		}
+	}
+}
+
+// retryContended repeats f while another write is in its way, and after no other error.
+func (r retrier) retryContended(ctx context.Context, f func() error) error {
+	var last error
+	err := r.retry(ctx, func() error {
+		if last = f(); errors.Is(last, ErrContended) {
+			return last
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return last
+}
+
+// pause sleeps for a random time that grows with the number of tries, from at
+// most 10 ms to at most 640 ms.
+func (r retrier) pause(ctx context.Context, tries int) error {
+	return r.sleep(ctx, rand.N(5*time.Millisecond<<min(tries, 7)))
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// retrying is the Metadata that the rules use. It repeats calls, and makes writes safe
+// to repeat by giving each its nonce: a write that meets a row with its own nonce was
+// applied before, and only its answer was lost.
+type retrying struct {
+	Metadata
+	retrier
+	nonce func() string
+}
+
+// Get implements Metadata.
+func (m retrying) Get(ctx context.Context, keys ...Key) (rows []Row, err error) {
+	err = m.retry(ctx, func() (err error) {
+		rows, err = m.Metadata.Get(ctx, keys...)
+		return err
+	})
+	return rows, err
+}
+
+// Query implements Metadata.
+func (m retrying) Query(ctx context.Context, q Query) (page Page, err error) {
+	err = m.retry(ctx, func() (err error) {
+		page, err = m.Metadata.Query(ctx, q)
+		return err
+	})
+	return page, err
+}
+
+// Update implements Metadata. A caller that must know the nonce even after an error sets
+// attrVersion itself.
+func (m retrying) Update(ctx context.Context, w Write) (row Row, err error) {
+	if w.Attrs[attrVersion] == nil {
+		w = stamped(w, m.nonce())
+	}
+	err = m.retry(ctx, func() (err error) {
+		row, err = m.Metadata.Update(ctx, w)
+		if own := ownRow(err, w); own != nil {
+			row, err = *own, nil
+		}
+		return err
+	})
+	return row, err
+}
+
+// ownRow returns the row that a failed write met if the write itself left it there.
+func ownRow(err error, w Write) *Row {
+	conflict := asConflict(err)
+	if conflict == nil || w.Attrs[attrVersion] == nil {
+		return nil
+	}
+	if met := conflict.found(0); met != nil && met.Attrs[attrVersion] == w.Attrs[attrVersion] {
+		return met
+	}
+	return nil
+}
+
+// Transact implements Metadata. The token is also the nonce of every write; an empty
+// one is replaced by a fresh nonce.
+func (m retrying) Transact(ctx context.Context, token string, writes ...Write) error {
+	if token == "" {
+		token = m.nonce()
+	}
+	all := make([]Write, len(writes))
+	for i, w := range writes {
+		all[i] = stamped(w, token)
+	}
+	return m.retry(ctx, func() error { return m.Metadata.Transact(ctx, token, all...) })
+}
+
+// stamped gives a write that leaves attributes its nonce.
+func stamped(w Write, nonce string) Write {
+	if w.Op != Set && w.Op != Put {
+		return w
+	}
+	if w.Attrs = maps.Clone(w.Attrs); w.Attrs == nil {
+		w.Attrs = Attrs{}
+	}
+	w.Attrs[attrVersion] = nonce
+	return w
+}

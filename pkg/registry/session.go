@@ -1,0 +1,198 @@
+package registry
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/pierless/pierless/pkg/oci"
+)
+
+// session is an upload through the registry that this request has claimed.
+type session struct {
+	key       string
+	uploadRow // as the claim's last write left it
+	before    Stored
+	claim     Claim
+	hashes    hashes
+}
+
+// newUpload returns an upload id and the content key that belongs to it. Who
+// knows the id may write; the key, which presigned URLs show, does not betray it.
+func (r *Registry) newUpload() (id, key string) {
+	id = r.random(32)
+	return id, uploadKey(id)
+}
+
+func uploadKey(id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return hex.EncodeToString(sum[:])
+}
+
+// sessionEnd is when an upload expires that is used now.
+func (r *Registry) sessionEnd() int64 { return r.now() + sessionLife.Milliseconds() }
+
+// openRow is the row with which all uploads begin.
+func (r *Registry) openRow(repo string) objectRow {
+	return objectRow{State: objectOpen, Repo: repo, Expires: r.sessionEnd()}
+}
+
+// openWrites writes the row of a new upload, and lists it under the time that it expires.
+func (r *Registry) openWrites(key string, row Attrs, expires int64) []Write {
+	return []Write{
+		{Key: objectKey(key), Op: Put, If: Absent(), Attrs: row},
+		r.expiryWrite(key, expires),
+	}
+}
+
+// expiryWrite has ExpireUploads look at an upload once it expires.
+func (r *Registry) expiryWrite(key string, expires int64) Write {
+	return Write{Key: expiryKey(key, expires, r.nonce()), Op: Put, Attrs: encode(expiryRow{Key: key})}
+}
+
+// claim takes an upload over: an earlier claim can no longer record anything, and has no
+// part numbers in common with this one. So a request that hangs, or was given up by its
+// client, blocks no other.
+func (r *Registry) claim(ctx context.Context, repo, id string, c Chunk) (session, error) {
+	s := session{key: uploadKey(id)}
+	parts := partsFor(c.Length)
+	conds := []Cond{inState(objectOpen), Equal(attrRepo, repo), Greater(attrExpires, r.now())}
+	if c.Offset >= 0 {
+		conds = append(conds, Equal(attrHashed, c.Offset))
+	}
+	row, err := r.meta.Update(ctx, Write{
+		Key: objectKey(s.key), Op: Set, If: All(conds...), Add: map[string]int64{attrNextPart: parts},
+		Attrs: encode(objectRow{Expires: r.sessionEnd()}), // the body may take long from here
+	})
+	if conflict := asConflict(err); conflict != nil {
+		return session{}, r.refuseClaim(conflict, repo, id)
+	}
+	if err != nil {
+		return session{}, fmt.Errorf("claim upload session: %w", err)
+	}
+	s.uploadRow = decode[uploadRow](row.Attrs)
+	s.before = s.stored()
+	s.claim = Claim{Nonce: s.Version, First: s.NextPart - parts, Count: parts}
+	s.hashes, err = loadHashes(row.Attrs)
+	return s, err
+}
+
+func (r *Registry) refuseClaim(conflict *Conflict, repo, id string) error {
+	row := decode[objectRow](conflict.found(0).Attrs)
+	if err := r.checkOpen(row, repo); err != nil {
+		return err
+	}
+	return &OffsetError{Upload{ID: id, Offset: row.Hashed}}
+}
+
+// checkOpen refuses a session that cannot be used, in one answer for all reasons: a
+// stranger learns nothing of other repositories' uploads. For one that has become a blob
+// the error is an *endedError.
+func (r *Registry) checkOpen(row objectRow, repo string) error {
+	if row.State == objectOpen && row.Repo == repo && row.Expires > r.now() {
+		return nil
+	}
+	err := oci.NewError(oci.BlobUploadUnknown, "this upload was not started in this repository, has ended, or has expired: start a new one")
+	if row.Digest != "" && row.Repo == repo {
+		return &endedError{digest: row.Digest, error: err}
+	}
+	return err
+}
+
+// checkRepeated answers the repetition of a last request whose upload has become a blob:
+// success while the repository has the blob and the store its content, else ended.
+func (r *Registry) checkRepeated(ctx context.Context, repo string, ended *endedError) error {
+	b, err := r.FindBlob(ctx, repo, ended.digest, true)
+	if errors.Is(err, oci.NewError(oci.BlobUnknown, "")) {
+		return ended
+	}
+	if err != nil {
+		return err
+	}
+	intact, err := r.intact(ctx, b.key, b.Digest, b.Size, checkSum)
+	if err == nil && !intact {
+		return ended
+	}
+	return err
+}
+
+// lostClaim returns why a request can no longer write to the session that it has claimed.
+func (r *Registry) lostClaim(conflict *Conflict, repo string) error {
+	if found := conflict.found(0); found != nil {
+		if err := r.checkOpen(decode[objectRow](found.Attrs), repo); err != nil {
+			return err
+		}
+	}
+	return errTakenOver()
+}
+
+// cancel ends a session that is open, and returns its last row.
+func (r *Registry) cancel(ctx context.Context, repo, key string) (ended objectRow, err error) {
+	rows, err := r.meta.Get(ctx, objectKey(key))
+	if err != nil {
+		return objectRow{}, fmt.Errorf("read upload session: %w", err)
+	}
+	open := func(row objectRow) error { return r.checkOpen(row, repo) }
+	return r.endSession(ctx, key, decode[objectRow](rows[0].Attrs), open)
+}
+
+// endSession makes the row of a session dead if check allows it, and returns the row that
+// it replaced or, with the error of check, refused to.
+func (r *Registry) endSession(ctx context.Context, key string, row objectRow, check func(objectRow) error) (objectRow, error) {
+	for range maxContended {
+		if err := check(row); err != nil {
+			return row, err
+		}
+		_, err := r.meta.Update(ctx, Write{
+			Key: objectKey(key), Op: Put, If: unchanged(row.Version), Attrs: encode(deadSession(row)),
+		})
+		conflict := asConflict(err)
+		if conflict == nil {
+			return row, wrap("end upload", err)
+		}
+		row = decode[objectRow](conflict.found(0).Attrs)
+	}
+	return objectRow{}, fmt.Errorf("end upload: %w", ErrContended)
+}
+
+// deadSession keeps the attributes that are needed to drop the bytes again, should that
+// fail.
+func deadSession(row objectRow) objectRow {
+	return objectRow{State: objectDead, Repo: row.Repo, Stored: row.Stored, Hashed: row.Hashed}
+}
+
+// stored is the appended content of an upload through the registry.
+func (row objectRow) stored() Stored { return Stored{Size: row.Hashed, State: row.Stored} }
+
+// forget drops the bytes of a dead session for the last time.
+func (r *Registry) forget(ctx context.Context, key string, row objectRow) error {
+	if err := r.drop(ctx, key, row); err != nil || row.Stored == nil {
+		return err
+	}
+	_, err := r.meta.Update(ctx, Write{ // dead is final: the condition only says so
+		Key: objectKey(key), Op: Put, If: inState(objectDead),
+		Attrs: encode(objectRow{State: objectDead, Repo: row.Repo}),
+	})
+	return err
+}
+
+// drop removes all bytes of an ended session: parts, tails, and the content of a
+// completion that was never recorded.
+func (r *Registry) drop(ctx context.Context, key string, row objectRow) error {
+	return errors.Join(r.blobs.Discard(ctx, key, row.stored(), Stored{}), r.blobs.Delete(ctx, key))
+}
+
+// rejectContent ends a session whose key has content with another digest or size than
+// announced, if nothing else has written to the session.
+func (r *Registry) rejectContent(ctx context.Context, key string, row objectRow) {
+	_, err := r.meta.Update(ctx, Write{
+		Key: objectKey(key), Op: Put, If: unchanged(row.Version),
+		Attrs: encode(objectRow{State: objectDead, Repo: row.Repo}),
+	})
+	if err == nil {
+		err = r.blobs.Delete(ctx, key)
+	}
+	r.cleanUp("rejected upload", key, err)
+}

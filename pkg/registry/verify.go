@@ -1,0 +1,228 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/direct"
+)
+
+// VerifyDirect reads the bytes of an upload for Options.VerifyFor and saves its progress;
+// once all bytes are read and have the announced digest, they become a blob: done. While
+// another call verifies the upload, VerifyDirect only reports that call's progress. Errors:
+// BLOB_UPLOAD_UNKNOWN, BLOB_UPLOAD_INVALID if the upload is not complete yet,
+// DIGEST_INVALID, which ends the upload.
+func (r *Registry) VerifyDirect(ctx context.Context, repo, id string) (u direct.Upload, done bool, err error) {
+	s := directSession{id: id, key: directKey(id)}
+	hs, err := r.claimVerification(ctx, &s, repo)
+	if ended, found := errors.AsType[*endedError](err); found {
+		err = r.checkRepeated(ctx, repo, ended)
+		return direct.Upload{ID: id, Digest: ended.digest}, err == nil, err
+	}
+	if hs == nil || err != nil {
+		return s.upload(), false, err
+	}
+	n, err := r.rehash(ctx, s.key, s.Hashed, s.Size, hs)
+	if err != nil {
+		r.releaseVerification(ctx, s.key, s.Version)
+		return direct.Upload{}, false, err
+	}
+	if offset := s.Hashed + n; offset < s.Size {
+		// Even if the client has gone: the uploads of impatient ones must make progress too.
+		u, err = r.recordVerification(context.WithoutCancel(ctx), s, offset, hs)
+		return u, false, err
+	}
+	if got, _ := hs.digest(s.Offered.Algorithm()); got != s.Offered {
+		r.rejectContent(ctx, s.key, s.objectRow)
+		return direct.Upload{}, false, errDigest(got, s.Offered)
+	}
+	return s.upload(), true, r.commit(ctx, s.blob())
+}
+
+// recordComplete records that all bytes are in place, so that they can be verified.
+func (r *Registry) recordComplete(ctx context.Context, s directSession) (direct.Upload, error) {
+	attrs := Attrs{attrComplete: int64(1), attrHashed: int64(0), attrLease: int64(0), attrExpires: r.sessionEnd()}
+	if err := newHashes(s.Offered.Algorithm()).save(attrs); err != nil {
+		return direct.Upload{}, err
+	}
+	for range maxContended {
+		row, err := r.meta.Update(ctx, Write{Key: objectKey(s.key), Op: Set, If: unchanged(s.Version), Attrs: attrs})
+		conflict := asConflict(err)
+		if conflict == nil {
+			s.directRow = decode[directRow](row.Attrs)
+			return s.upload(), wrap("record completion", err)
+		}
+		// A concurrent repetition of this request recorded it, a request for parts renewed
+		// the upload, or the upload has ended.
+		s.directRow = decode[directRow](conflict.found(0).Attrs)
+		if err := r.checkOpen(s.objectRow, s.Repo); err != nil {
+			return direct.Upload{}, err
+		}
+		if s.Complete {
+			return s.upload(), nil
+		}
+	}
+	return direct.Upload{}, fmt.Errorf("record completion: %w", ErrContended)
+}
+
+// verifyLease keeps a second call from verifying the same upload. It is longer than a call
+// takes; after it, another call takes over from one that crashed.
+func (r *Registry) verifyLease() time.Duration { return max(r.opts.VerifyFor, 0) + 5*time.Second }
+
+// claimVerification reads the session and takes its lease. The hashes are nil if another
+// call has the lease.
+func (r *Registry) claimVerification(ctx context.Context, s *directSession, repo string) (hashes, error) {
+	nonce := r.nonce()
+	row, err := r.meta.Update(ctx, Write{
+		Key: objectKey(s.key), Op: Set,
+		If: All(inState(objectOpen), Equal(attrRepo, repo), Equal(attrComplete, int64(1)),
+			Greater(attrExpires, r.now()), Less(attrLease, r.now())), // only complete direct uploads have a lease
+		Attrs: Attrs{attrVersion: nonce, attrLease: r.now() + r.verifyLease().Milliseconds()},
+	})
+	conflict := asConflict(err)
+	switch {
+	case err == nil:
+		s.directRow = decode[directRow](row.Attrs)
+		return loadHashes(row.Attrs)
+	case conflict == nil: // the client may have gone after the lease was written
+		r.releaseVerification(ctx, s.key, nonce)
+		return nil, fmt.Errorf("claim verification: %w", err)
+	}
+	s.directRow = decode[directRow](conflict.found(0).Attrs)
+	if err := r.checkOpen(s.objectRow, repo); err != nil {
+		return nil, err
+	}
+	if !s.Complete {
+		return nil, oci.NewError(oci.BlobUploadInvalid, "this upload is not complete: there is nothing to verify yet")
+	}
+	return nil, nil
+}
+
+// releaseVerification ends the lease of a call that failed, so that the next one can begin
+// at once. version is that of the row with the lease.
+func (r *Registry) releaseVerification(ctx context.Context, key, version string) {
+	_, err := r.meta.Update(context.WithoutCancel(ctx), Write{
+		Key: objectKey(key), Op: Set, If: unchanged(version), Attrs: Attrs{attrLease: int64(0)},
+	})
+	if asConflict(err) == nil { // else another call has the lease, or this one never had it
+		r.cleanUp("lease of a verification", key, err)
+	}
+}
+
+// recordVerification saves how far the content is hashed, and ends the lease.
+func (r *Registry) recordVerification(ctx context.Context, s directSession, offset int64, hs hashes) (direct.Upload, error) {
+	attrs := Attrs{attrHashed: offset, attrLease: int64(0), attrExpires: r.sessionEnd()}
+	if err := hs.save(attrs); err != nil {
+		return direct.Upload{}, err
+	}
+	row, err := r.meta.Update(ctx, Write{Key: objectKey(s.key), Op: Set, If: unchanged(s.Version), Attrs: attrs})
+	if conflict := asConflict(err); conflict != nil {
+		return direct.Upload{}, r.lostClaim(conflict, s.Repo)
+	}
+	s.directRow = decode[directRow](row.Attrs)
+	return s.upload(), wrap("record verification", err)
+}
+
+const (
+	// windowSize is read in one request, in bytes. Concurrent requests are faster than one
+	// after the other.
+	windowSize = 16 << 20
+	// readAhead is how many windows are being read or waiting in memory.
+	readAhead = 4
+)
+
+// rehash hashes the content of a key from offset on, until size or for VerifyFor, and
+// returns the number of bytes: at least one window.
+func (r *Registry) rehash(ctx context.Context, key string, offset, size int64, hs hashes) (n int64, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	began := r.opts.Now()
+	var ahead []chan window
+	next := offset
+	for {
+		for ; len(ahead) < readAhead && next < size; next += windowSize {
+			ahead = append(ahead, r.readWindow(ctx, key, next, min(windowSize, size-next)))
+		}
+		if len(ahead) == 0 {
+			return n, nil
+		}
+		until := began.Add(r.opts.VerifyFor)
+		if n == 0 { // each call makes some progress
+			until = began.Add(r.verifyLease())
+		}
+		p, inTime := r.waitFor(ctx, ahead[0], until)
+		switch {
+		case !inTime && n == 0:
+			return 0, oci.NewError(oci.Unavailable, "the store does not hand out the bytes of this upload in time: try again")
+		case !inTime:
+			return n, nil
+		}
+		if p.err != nil && n > 0 {
+			return n, nil // what was read counts; the next call begins with the fault
+		}
+		if p.err != nil {
+			return 0, p.err
+		}
+		hs.add(p.content)
+		n += int64(len(p.content))
+		ahead = ahead[1:]
+	}
+}
+
+type window struct {
+	content []byte
+	err     error
+}
+
+// waitFor returns the next window, unless it is not read in time.
+func (r *Registry) waitFor(ctx context.Context, next chan window, until time.Time) (p window, inTime bool) {
+	left := until.Sub(r.opts.Now())
+	if left <= 0 {
+		return window{}, false
+	}
+	timer := time.NewTimer(left)
+	defer timer.Stop()
+	select {
+	case p := <-next:
+		return p, true
+	case <-timer.C:
+		return window{}, false
+	case <-ctx.Done():
+		return window{err: context.Cause(ctx)}, true
+	}
+}
+
+// readWindow starts a read. The channel has room for the result, so the read ends even if
+// nothing receives it.
+func (r *Registry) readWindow(ctx context.Context, key string, offset, length int64) chan window {
+	done := make(chan window, 1)
+	go func() {
+		var p window
+		p.err = r.retry(ctx, func() (err error) {
+			p.content, err = r.readOnce(ctx, key, offset, length)
+			return err
+		})
+		done <- p
+	}()
+	return done
+}
+
+func (r *Registry) readOnce(ctx context.Context, key string, offset, length int64) ([]byte, error) {
+	content, err := r.blobs.Open(ctx, key, offset, length)
+	if errors.Is(err, ErrNoContent) {
+		return nil, oci.NewError(oci.BlobUploadUnknown, "the upload was ended: start a new one")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read back upload: %w", err)
+	}
+	defer content.Close()
+	buffer := make([]byte, length)
+	if _, err := io.ReadFull(content, buffer); err != nil {
+		return nil, fmt.Errorf("read back upload: %w", err)
+	}
+	return buffer, nil
+}
