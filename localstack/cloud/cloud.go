@@ -146,15 +146,9 @@ func newFunction(c settings, f template.Function, awsEndpoint string, out io.Wri
 func routes(stack *template.Stack) []gateway.Route {
 	var all []gateway.Route
 	for _, r := range stack.Routes {
-		mapping := map[string][]gateway.Parameter{}
-		for status, list := range r.Mapping {
-			for _, p := range list {
-				mapping[status] = append(mapping[status], gateway.Parameter(p))
-			}
-		}
 		all = append(all, gateway.Route{
 			Key: r.Key, Function: r.Function, Timeout: time.Duration(r.TimeoutMillis) * time.Millisecond,
-			Permitted: r.Permitted, Mapping: mapping,
+			Permitted: r.Permitted, Mapping: r.Mapping,
 		})
 	}
 	return all

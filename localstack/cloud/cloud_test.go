@@ -202,7 +202,7 @@ func TestCloud(t *testing.T) {
 // TestTimeout: the gateway waits as long as the integration says.
 func TestTimeout(t *testing.T) {
 	c := testConfig(t)
-	c.template = edited(t, "TimeoutInMillis: 30000", "TimeoutInMillis: 50")
+	c.template = edited(t, "timeoutInMillis: 30000", "timeoutInMillis: 50")
 	cl, _ := startCloud(t, c)
 	if r, body := get(t, "http://"+cl.address+"/v2/a/blobs/x?do=sleep"); r.StatusCode != http.StatusServiceUnavailable || body != `{"message":"Service Unavailable"}` {
 		t.Errorf("%s: %s", r.Status, body)
@@ -215,6 +215,9 @@ func edited(t *testing.T, from, to string) (path string) {
 	fixture, err := os.ReadFile("testdata/template.yaml")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !strings.Contains(string(fixture), from) {
+		t.Fatalf("the template does not contain %q", from)
 	}
 	path = filepath.Join(t.TempDir(), "template.yaml")
 	if err := os.WriteFile(path, []byte(strings.Replace(string(fixture), from, to, 1)), 0o600); err != nil {

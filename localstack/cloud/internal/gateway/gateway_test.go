@@ -280,10 +280,10 @@ func TestFailures(t *testing.T) {
 
 func TestRenamedChallenge(t *testing.T) {
 	const challenge = `Basic realm="pierless"`
-	mapping := map[string][]Parameter{"401": {{"overwrite:header.www-authenticate", "$response.header.x-registry-challenge"}}}
+	mapping := map[string]map[string]string{"401": {"overwrite:header.www-authenticate": "$response.header.x-registry-challenge"}}
 	for name, c := range map[string]struct {
 		rename         bool
-		mapping        map[string][]Parameter
+		mapping        map[string]map[string]string
 		want, remapped string
 	}{
 		"passed":            {false, nil, challenge, ""},
@@ -336,8 +336,8 @@ func TestTrailingSlash(t *testing.T) {
 }
 
 func TestMappings(t *testing.T) {
-	parameters := map[string][]Parameter{"200": {
-		{"overwrite:header.a", "$response.header.b"}, {"append:header.c", "text"}, {"remove:header.d", "''"}, {"overwrite:header.e", "$response.header.none"},
+	parameters := map[string]map[string]string{"200": {
+		"overwrite:header.a": "$response.header.b", "append:header.c": "text", "remove:header.d": "''", "overwrite:header.e": "$response.header.none",
 	}}
 	a := newAPI(t, nil, Route{Key: "$default", Function: "F", Mapping: parameters})
 	a.function = func(map[string]any) (string, error) {
@@ -349,12 +349,12 @@ func TestMappings(t *testing.T) {
 			t.Errorf("%s is %q, want %q", header, got, want)
 		}
 	}
-	for _, bad := range []map[string][]Parameter{
-		{"401": {{"overwrite:header.connection", "x"}}},
-		{"401": {{"overwrite:header.x-amzn-remapped-www-authenticate", "x"}}},
-		{"401": {{"overwrite:statuscode", "200"}}},
-		{"401": {{"overwrite:header.a", "$context.requestId"}}},
-		{"4xx": {{"overwrite:header.a", "x"}}},
+	for _, bad := range []map[string]map[string]string{
+		{"401": {"overwrite:header.connection": "x"}},
+		{"401": {"overwrite:header.x-amzn-remapped-www-authenticate": "x"}},
+		{"401": {"overwrite:statuscode": "200"}},
+		{"401": {"overwrite:header.a": "$context.requestId"}},
+		{"4xx": {"overwrite:header.a": "x"}},
 	} {
 		if _, err := newRouter([]Route{{Key: "$default", Mapping: bad}}); err == nil {
 			t.Errorf("%v: no error", bad)

@@ -15,7 +15,9 @@ type Route struct {
 	Timeout  time.Duration
 	// Permitted: the API may invoke the function. If not, it answers 500.
 	Permitted bool
-	Mapping   map[string][]Parameter // by status
+	// Mapping has the response parameters: by status a source for each destination, for
+	// example overwrite:header.www-authenticate from $response.header.x-registry-challenge.
+	Mapping map[string]map[string]string
 }
 
 // Kinds of segments, from the most to the least specific.

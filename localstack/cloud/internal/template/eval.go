@@ -16,7 +16,6 @@ type noValue struct{}
 type evaluator struct {
 	parameters map[string]any
 	conditions map[string]any
-	mappings   map[string]any
 	resources  map[string]any
 	pseudo     map[string]string
 	names      map[string]string // physical names that the caller chose, by logical ID
@@ -96,10 +95,6 @@ func (e *evaluator) call(path, name string, argument any) (any, error) {
 	switch name {
 	case "Fn::Join":
 		return join(path, list)
-	case "Fn::Select":
-		return choose(path, list)
-	case "Fn::FindInMap":
-		return e.findInMap(path, list)
 	case "Fn::Equals":
 		if len(list) != 2 {
 			return nil, errorAt(path, "%s needs two values", name)
@@ -244,30 +239,4 @@ func join(path string, list []any) (any, error) {
 		}
 	}
 	return nil, errorAt(path, "Fn::Join needs a separator and a list")
-}
-
-func choose(path string, list []any) (any, error) {
-	if len(list) == 2 {
-		index, err := strconv.Atoi(fmt.Sprint(list[0]))
-		items, isList := list[1].([]any)
-		if err == nil && isList && index >= 0 && index < len(items) {
-			return items[index], nil
-		}
-	}
-	return nil, errorAt(path, "Fn::Select needs an index and a list that is long enough")
-}
-
-func (e *evaluator) findInMap(path string, list []any) (any, error) {
-	var value any = e.mappings
-	for _, key := range list {
-		m, ok := value.(map[string]any)
-		if !ok {
-			return nil, errorAt(path, "Fn::FindInMap %v: there is no such entry", list)
-		}
-		value = m[fmt.Sprint(key)]
-	}
-	if value == nil || len(list) != 3 {
-		return nil, errorAt(path, "Fn::FindInMap %v: there is no such entry", list)
-	}
-	return value, nil
 }

@@ -18,7 +18,9 @@ const (
 
 // Properties of a function that change what it may do or how it is called, and that
 // the local cloud cannot stand for.
-var unsupported = []string{"AutoPublishAlias", "PermissionsBoundary", "VpcConfig", "Layers", "Events", "ImageUri", "FileSystemConfigs", "DurableConfig"}
+var unsupported = []string{
+	"AutoPublishAlias", "Role", "PermissionsBoundary", "VpcConfig", "Layers", "Events", "ImageUri", "FileSystemConfigs", "DurableConfig",
+}
 
 func (l *loader) functions() error {
 	ids, err := l.of(typeFunction)
@@ -73,7 +75,7 @@ func (l *loader) function(id string) (Function, error) {
 	if f.Environment, err = environment(path, p["Environment"]); err != nil {
 		return Function{}, err
 	}
-	f.Statements, err = l.statements(path, p)
+	f.Statements, err = policies(path+".Policies", p["Policies"])
 	return f, err
 }
 
@@ -145,55 +147,7 @@ func reserved(name string) bool {
 // managed are policies of AWS's that grant nothing on S3 or DynamoDB.
 var managed = []string{"AWSLambdaBasicExecutionRole", "AWSXRayDaemonWriteAccess", "AWSXrayWriteOnlyAccess"}
 
-// statements collects what a function may do, from its inline policies or its role.
-func (l *loader) statements(path string, p map[string]any) ([]any, error) {
-	if p["Role"] == nil {
-		return policies(path+".Policies", p["Policies"])
-	}
-	if p["Policies"] != nil {
-		return nil, errorAt(path, "it has a Role and Policies: SAM ignores the policies then")
-	}
-	roles, err := l.of(typeRole)
-	if err != nil {
-		return nil, err
-	}
-	for _, id := range roles {
-		if l.arn(typeRole, id) == fmt.Sprint(p["Role"]) {
-			return l.roleStatements(id)
-		}
-	}
-	return nil, errorAt(path, "its role %v is not in this template", p["Role"])
-}
-
-func (l *loader) roleStatements(id string) ([]any, error) {
-	path := "Resources." + id
-	if boundary, err := l.property(id, "PermissionsBoundary"); err != nil || boundary != nil {
-		return nil, errorAt(path, "the local cloud does not know permissions boundaries")
-	}
-	inline, err := l.property(id, "Policies")
-	if err != nil {
-		return nil, err
-	}
-	arns, err := l.property(id, "ManagedPolicyArns")
-	if err != nil {
-		return nil, err
-	}
-	if _, err := policies(path+".ManagedPolicyArns", arns); err != nil {
-		return nil, err
-	}
-	var all []any
-	list, _ := inline.([]any)
-	for _, item := range list {
-		policy, _ := item.(map[string]any)
-		some, err := policies(path+".Policies", policy["PolicyDocument"])
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, some...)
-	}
-	return all, nil
-}
-
+// policies collects the statements of a function's inline policies.
 func policies(path string, value any) ([]any, error) {
 	switch v := value.(type) {
 	case nil:

@@ -4,14 +4,15 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 )
 
 // loader collects the resources into a Stack.
 type loader struct {
 	*evaluator
-	globals any
-	stack   Stack
+	globals    any
+	apiID      string // logical ID of the HTTP API
+	invocation string // beginning of the URIs that invoke functions
+	stack      Stack
 }
 
 func (l *loader) load() (*Stack, error) {
@@ -81,14 +82,14 @@ func (l *loader) api() error {
 	if len(ids) != 1 {
 		return errorAt("Resources", "%d resources are %s: the local cloud serves one", len(ids), typeAPI)
 	}
-	protocol, err := l.text(ids[0], "ProtocolType")
-	if err != nil {
+	l.apiID = ids[0]
+	l.invocation = "arn:aws:apigateway:" + l.pseudo["AWS::Region"] + ":lambda:path/2015-03-31/functions/"
+	resource, _ := l.resources[l.apiID].(map[string]any)
+	// API Gateway rejects other properties as redundant.
+	if _, err := object("Resources."+l.apiID+".Properties", resource["Properties"], "Body", "FailOnWarnings"); err != nil {
 		return err
 	}
-	if protocol != "HTTP" {
-		return errorAt("Resources."+ids[0], "its protocol is %q: the local cloud serves HTTP", protocol)
-	}
-	l.stack.APIID, err = l.physical("Resources."+ids[0], ids[0])
+	l.stack.APIID, err = l.physical("Resources."+l.apiID, l.apiID)
 	return err
 }
 
@@ -156,12 +157,10 @@ func number(path string, value any, otherwise int) (int, error) {
 	return n, nil
 }
 
-// functionOf finds the function behind a reference: its name, its ARN, or an ARN with
-// the function's inside, as in an integration's address.
+// functionOf returns the logical ID of the function that has this name or ARN.
 func (l *loader) functionOf(path, reference string) (string, error) {
 	for _, f := range l.stack.Functions {
-		if reference == f.Name || reference == f.ARN ||
-			strings.HasPrefix(reference, "arn:aws:apigateway:") && strings.HasSuffix(reference, "/functions/"+f.ARN+"/invocations") {
+		if reference == f.Name || reference == f.ARN {
 			return f.LogicalID, nil
 		}
 	}

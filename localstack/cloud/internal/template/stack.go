@@ -25,7 +25,7 @@ type Options struct {
 // Stack is what a deploy would make of the template, as far as the local cloud needs it.
 type Stack struct {
 	Functions []Function // sorted by logical ID
-	Routes    []Route    // sorted by logical ID
+	Routes    []Route    // sorted by path
 	Tables    []Table
 	APIID     string
 	Warnings  []string // deployable, but not as meant
@@ -43,19 +43,16 @@ type Function struct {
 	Statements []any
 }
 
-// Route is an AWS::ApiGatewayV2::Route with its integration.
+// Route is one operation of the API's OpenAPI document with its integration.
 type Route struct {
-	LogicalID, Key string
-	Function       string // logical ID
-	TimeoutMillis  int
-	// Mapping changes the response of the function by status, "401" for example.
-	Mapping map[string][]Parameter
+	Key           string // "ANY /a/{b}", or $default
+	Function      string // logical ID
+	TimeoutMillis int
+	// Mapping has the response parameters by status ("401") and destination.
+	Mapping map[string]map[string]string
 	// Permitted says that the API may invoke the function.
 	Permitted bool
 }
-
-// Parameter is one entry of a response parameter mapping.
-type Parameter struct{ Destination, Source string }
 
 // Table is an AWS::DynamoDB::Table.
 type Table struct{ LogicalID, Name, HashKey string }
@@ -102,7 +99,7 @@ func newEvaluator(root map[string]any, opts Options) (*evaluator, error) {
 		return nil, err
 	}
 	e := &evaluator{
-		parameters: parameters, conditions: section("Conditions"), mappings: section("Mappings"),
+		parameters: parameters, conditions: section("Conditions"),
 		resources: section("Resources"), names: maps.Clone(opts.Names), open: map[string]bool{},
 		pseudo: map[string]string{
 			"AWS::Region": opts.Region, "AWS::AccountId": opts.AccountID, "AWS::Partition": "aws",
