@@ -33,11 +33,11 @@ type recorder struct {
 	transactions []string // those of seen that are items of transactions
 }
 
-func (r *recorder) note(what ...string) {
+func (r *recorder) note(permissions ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, w := range what {
-		r.seen[w] = true
+	for _, p := range permissions {
+		r.seen[p] = true
 	}
 }
 
@@ -55,8 +55,8 @@ func partition(key registry.Key) string {
 	return key.PK
 }
 
-// names is a registry.Metadata that notes which call of DynamoDB each row needs, as
-// pkg/registry/ddbmeta makes it.
+// names is a registry.Metadata that notes the DynamoDB call that pkg/registry/ddbmeta
+// makes for each row.
 type names struct {
 	registry.Metadata
 	*recorder
@@ -98,11 +98,12 @@ func (n names) Transact(ctx context.Context, token string, writes ...registry.Wr
 	return n.Metadata.Transact(ctx, token, writes...)
 }
 
-// blobs is a registry.Blobs that notes all that a method of pkg/registry/s3blobs may call.
+// blobs is a registry.Blobs that notes every S3 call that a method of
+// pkg/registry/s3blobs may make.
 type blobs struct {
 	registry.Blobs
 	*recorder
-	inParts *sync.Map // keys whose bytes come in parts, past the registry: they have no tails
+	inParts *sync.Map // keys of direct uploads in parts, which have no tails
 }
 
 func (b blobs) Put(ctx context.Context, key string, content []byte) error {
@@ -145,7 +146,7 @@ func (b blobs) Delete(ctx context.Context, key string) error {
 	return b.Blobs.Delete(ctx, key)
 }
 
-// cloud is the functions over one store, each with a process of its own.
+// cloud has a registry for each function, all over one store.
 type cloud struct {
 	t       *testing.T
 	handler http.Handler
@@ -210,7 +211,7 @@ func (c *cloud) blob(repo, content string) oci.Digest {
 	return d
 }
 
-// manifest is one over a config, with more fields.
+// manifest returns an image manifest with a new config and with the given extra fields.
 func (c *cloud) manifest(repo string, more map[string]any) []byte {
 	c.t.Helper()
 	content := rand.Text()
@@ -233,7 +234,7 @@ func (c *cloud) put(repo, ref string, manifest []byte) {
 	c.do(http.StatusCreated, "PUT", "/v2/"+repo+"/manifests/"+ref, manifest)
 }
 
-// lose deletes the object that a row names, behind the registry's back.
+// lose deletes the object that a row names without telling the registry.
 func (c *cloud) lose(pk, sk string) {
 	c.t.Helper()
 	rows, err := c.rows.Get(c.t.Context(), registry.Key{PK: pk, SK: sk})
@@ -260,13 +261,13 @@ func (c *cloud) uploads() {
 	c.do(http.StatusNoContent, "GET", at, nil)
 	c.do(http.StatusCreated, "PUT", at+"?digest="+digest([]byte("two three")), []byte("three"))
 	at = start()
-	c.do(http.StatusAccepted, "PATCH", at, []byte("one")) // is there: the new object goes
+	c.do(http.StatusAccepted, "PATCH", at, []byte("one")) // exists: the new object is deleted
 	c.do(http.StatusCreated, "PUT", at+"?digest="+digest([]byte("one")), nil)
 	at = start()
 	c.do(http.StatusAccepted, "PATCH", at, []byte("gone"))
 	c.do(http.StatusNoContent, "DELETE", at, nil)
 	at = start()
-	c.do(http.StatusAccepted, "PATCH", at, []byte("surprise")) // read back, and wrong: spoilt
+	c.do(http.StatusAccepted, "PATCH", at, []byte("surprise")) // digest of the stored bytes is wrong: discarded
 	c.do(http.StatusBadRequest, "PUT", at+fmt.Sprintf("?digest=sha512:%x", sha512.Sum512(nil)), nil)
 	one := digest([]byte("one"))
 	c.do(http.StatusCreated, "POST", "/v2/b/blobs/uploads/?from=a&mount="+one, nil)
@@ -300,7 +301,7 @@ func (c *cloud) manifests() {
 	c.lose("C#a#"+digest(large), "C")
 	c.put("a", "large", large) // heals
 	c.late = 13 * time.Hour
-	c.put("a", "late", m) // alone to be checked, and its lease is old
+	c.put("a", "late", m) // checks one row only, and its lease has expired
 	c.late = 0
 	index := func(of ...[]byte) []byte {
 		list := []any{}
@@ -312,7 +313,7 @@ func (c *cloud) manifests() {
 	}
 	c.put("a", "index", index(m, large))
 	c.put("a", "single", index(m))
-	c.put("empty", "index", index()) // nothing to be checked but the catalog
+	c.put("empty", "index", index()) // checks the catalog only
 	subject := map[string]any{"mediaType": oci.MediaTypeImageManifest, "digest": digest(m), "size": len(m)}
 	signature := c.manifest("a", map[string]any{"subject": subject})
 	c.put("a", digest(signature), signature)
@@ -325,7 +326,7 @@ func (c *cloud) manifests() {
 	moved := c.manifest("a", nil)
 	c.put("a", "late", moved)
 	c.put("a", "latest", moved)
-	c.do(http.StatusAccepted, "DELETE", "/v2/a/manifests/"+digest(m), nil) // its edges point at tags that moved on
+	c.do(http.StatusAccepted, "DELETE", "/v2/a/manifests/"+digest(m), nil) // its back-references are of tags that have moved
 	many := c.manifest("a", nil)
 	for i := range 5 {
 		q := url.Values{}

@@ -44,12 +44,12 @@ func families() []route.Family {
 	}
 }
 
-// sweeper is a function like the others, but serves no family: a schedule calls it.
+// sweeper names the function that a schedule invokes. It serves no family.
 const sweeper route.Family = "sweep"
 
 func functions() []route.Family { return append(families(), sweeper) }
 
-// logical is the beginning of the logical ids of a family's resources.
+// logical returns the prefix of the logical IDs of a family's resources.
 func logical(f route.Family) string { return strings.ToUpper(string(f[:1])) + string(f[1:]) }
 
 // TestTemplateRoutes compares the generated part of the template with pkg/oci/route.
@@ -184,11 +184,10 @@ func TestTemplateRoutesReachTheirFunctions(t *testing.T) {
 	}
 }
 
-// TestTemplateSweeps: the schedule, and nothing else, calls the function that serves no
-// requests.
+// TestTemplateSweeps: only the schedule invokes the function that serves no requests.
 func TestTemplateSweeps(t *testing.T) {
 	root := loadTemplate(t)
-	checkBuild(t, root, sweeper, "300") // no gateway waits
+	checkBuild(t, root, sweeper, "300") // no integration timeout applies
 	for id, want := range map[string]template.Tree{
 		"SweepSchedule": {
 			"Description": template.Tree{"Fn::Sub": "${AWS::StackName}, sweep every hour"}, "ScheduleExpression": "rate(1 hour)",
@@ -205,7 +204,8 @@ func TestTemplateSweeps(t *testing.T) {
 	}
 }
 
-// TestTemplateAlarmsKnowEveryFunction: an alarm that sums the functions leaves none out.
+// TestTemplateAlarmsKnowEveryFunction: the alarms that sum over functions include each
+// of them once.
 func TestTemplateAlarmsKnowEveryFunction(t *testing.T) {
 	root := loadTemplate(t)
 	for _, alarm := range []string{"FunctionErrorsAlarm", "FunctionThrottlesAlarm"} {
@@ -216,13 +216,13 @@ func TestTemplateAlarmsKnowEveryFunction(t *testing.T) {
 			}
 		}
 		if len(metrics) > 1+10 {
-			t.Errorf("%s has %d metrics: CloudWatch takes ten in an expression", alarm, len(metrics)-1)
+			t.Errorf("%s has %d metrics: CloudWatch allows ten in an expression", alarm, len(metrics)-1)
 		}
 	}
 }
 
-// checkBuild: SAM makes a function of what "make build-<its logical id>" builds, so
-// that must be the family's folder.
+// checkBuild checks a function's build: SAM deploys the output of "make
+// build-<logical ID>", which must be the program in the family's directory.
 func checkBuild(t *testing.T, root template.Tree, f route.Family, timeout string) {
 	t.Helper()
 	id := logical(f) + "Function"
@@ -254,8 +254,8 @@ func checkBuild(t *testing.T, root template.Tree, f route.Family, timeout string
 	}
 }
 
-// TestTemplateHoldsNoSecret: the only thing that a stack is told of the token is its
-// hash, and nothing that a log or an output shows is one.
+// TestTemplateHoldsNoSecret: a stack knows only the hash of the token, and neither logs
+// nor outputs show a secret.
 func TestTemplateHoldsNoSecret(t *testing.T) {
 	root := loadTemplate(t)
 	token := root.Map("Parameters", "AdminTokenSha256")
@@ -272,6 +272,6 @@ func TestTemplateHoldsNoSecret(t *testing.T) {
 		}
 	}
 	if len(format) > 3<<10 {
-		t.Errorf("the format of the access log has %d bytes, 3 KB are the gateway's limit", len(format))
+		t.Errorf("the format of the access log has %d bytes; API Gateway's limit is 3 KB", len(format))
 	}
 }

@@ -3,6 +3,7 @@ package policyproxy
 import (
 	"encoding/json"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/pierless/pierless/localstack/cloud/internal/iam"
@@ -85,12 +86,27 @@ func (c *Config) dynamoCalls(target string, body []byte) ([]iam.Call, error) {
 		if len(calls) == 0 {
 			return nil, unknownCall("%s without items", operation)
 		}
-		return calls, nil
+		return append(calls, wholeTransaction(calls)...), nil
 	case "Scan", "DescribeTable":
 		// No leading keys: a condition on them does not stop a scan, on AWS neither.
 		return []iam.Call{{Action: "dynamodb:" + operation, Resource: c.tableARN(in.TableName)}}, nil
 	}
 	return nil, unknownCall("%s", operation)
+}
+
+// wholeTransaction returns the calls of a transaction's items with the keys of all of
+// them. AWS does not document whether dynamodb:LeadingKeys holds the key of the item or
+// these, so a policy must allow both.
+func wholeTransaction(calls []iam.Call) []iam.Call {
+	var keys []string
+	for _, call := range calls {
+		keys = append(keys, call.Context[iam.KeyLeadingKeys]...)
+	}
+	whole := slices.Clone(calls)
+	for i := range whole {
+		whole[i].Context = map[string][]string{iam.KeyLeadingKeys: keys}
+	}
+	return whole
 }
 
 func (c *Config) itemCalls(action string, o itemOperation) ([]iam.Call, error) {

@@ -318,6 +318,22 @@ func TestEveryItemCounts(t *testing.T) {
 	}
 }
 
+// TestTransactionsHoldUnderBothReadings: a policy that allows each item, but none of
+// whose statements allows the keys of the whole transaction, is not enough.
+func TestTransactionsHoldUnderBothReadings(t *testing.T) {
+	items := &dynamodb.TransactWriteItemsInput{TransactItems: []types.TransactWriteItem{
+		{Put: &types.Put{TableName: names, Item: item("T#a")}}, {Delete: &types.Delete{TableName: names, Key: item("M#b")}},
+	}}
+	w := newWorld(t, allow("dynamodb:PutItem", tableARN, "T#*"), allow("dynamodb:DeleteItem", tableARN, "M#*"))
+	if _, err := w.dynamo.TransactWriteItems(t.Context(), items); err == nil || w.seen != nil {
+		t.Errorf("one statement for each item: %v", err)
+	}
+	w = newWorld(t, allow("dynamodb:*", tableARN, "T#*", "M#*"))
+	if _, err := w.dynamo.TransactWriteItems(t.Context(), items); err != nil || w.seen == nil {
+		t.Errorf("one statement for all items: %v", err)
+	}
+}
+
 func TestMalformedCallsAreRefused(t *testing.T) {
 	c := Config{Region: "us-east-1", AccountID: "000000000000", HashKeys: map[string]string{"names": "pk"}}
 	for target, body := range map[string]string{
@@ -336,7 +352,8 @@ func TestMalformedCallsAreRefused(t *testing.T) {
 		}
 	}
 	calls, err := c.dynamoCalls("X.TransactGetItems", []byte(`{"TransactItems":[{"Get":{"TableName":"`+tableARN+`","Key":{"pk":{"B":"eA=="}}}}]}`))
-	want := []iam.Call{{Action: "dynamodb:GetItem", Resource: tableARN, Context: map[string][]string{iam.KeyLeadingKeys: {"eA=="}}}}
+	get := iam.Call{Action: "dynamodb:GetItem", Resource: tableARN, Context: map[string][]string{iam.KeyLeadingKeys: {"eA=="}}}
+	want := []iam.Call{get, get} // for the item and for the transaction
 	if diff := cmp.Diff(want, calls); err != nil || diff != "" {
 		t.Errorf("%v %s", err, diff)
 	}
