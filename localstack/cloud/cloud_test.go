@@ -270,8 +270,8 @@ func TestStartFails(t *testing.T) {
 	}{
 		"binary":     {func(c *settings) { c.functions = t.TempDir() }, [2]string{}, "BaseFunction has no binary"},
 		"parameter":  {func(c *settings) { c.parameters = nil }, [2]string{}, "AdminTokenSha256"},
-		"endpoint":   {func(c *settings) { c.upstream = "x" }, [2]string{}, "no address"},
-		"dynamodb":   {func(c *settings) { c.dynamodb = "x" }, [2]string{}, "no address"},
+		"endpoint":   {func(c *settings) { c.upstream = "x" }, [2]string{}, "not a URL"},
+		"dynamodb":   {func(c *settings) { c.dynamodb = "x" }, [2]string{}, "not a URL"},
 		"head":       {func(c *settings) { c.head = "x" }, [2]string{}, "head"},
 		"operator":   {nil, [2]string{"ForAllValues:StringLike", "ArnLike"}, "the policy of BlobsFunction: statement 2: the operator ArnLike"},
 		"key":        {nil, [2]string{"dynamodb:LeadingKeys", "dynamodb:Attributes"}, "dynamodb:Attributes"},

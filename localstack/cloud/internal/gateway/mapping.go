@@ -11,11 +11,11 @@ import (
 type mapping struct {
 	action string // overwrite, append, remove
 	header string
-	from   string // a header of the function's response, or "" for the text
+	from   string // name of a header of the function's response, or "" to use text
 	text   string
 }
 
-// reserved headers cannot be mapped.
+// Headers that API Gateway does not map.
 var (
 	reserved = []string{
 		"authorization", "connection", "content-encoding", "content-length", "content-location", "forwarded", "keep-alive",
@@ -28,7 +28,7 @@ func compileMappings(all map[string]map[string]string) (map[string][]mapping, er
 	out := make(map[string][]mapping, len(all))
 	for status, parameters := range all {
 		if n, err := strconv.Atoi(status); err != nil || n < 200 || n > 599 {
-			return nil, fmt.Errorf("parameters can be mapped for the statuses 200 to 599, not %q", status)
+			return nil, fmt.Errorf("response parameters are by status, 200 to 599, not %q", status)
 		}
 		for _, destination := range slices.Sorted(maps.Keys(parameters)) {
 			m, err := compileMapping(destination, parameters[destination])
@@ -61,8 +61,8 @@ func compileMapping(destination, source string) (mapping, error) {
 	return m, nil
 }
 
-// apply maps from the response as it was: one mapping does not see another's result.
-// A header that the response does not have changes nothing.
+// apply applies the mappings of the response's status. Each reads the function's
+// response, not the result of another mapping; one whose header is missing is skipped.
 func apply(all map[string][]mapping, out response) response {
 	list := all[strconv.Itoa(out.status)]
 	if len(list) == 0 {

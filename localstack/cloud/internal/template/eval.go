@@ -8,21 +8,21 @@ import (
 	"strings"
 )
 
-// noValue is what Ref AWS::NoValue gives: the property is left out.
+// noValue is the result of Ref AWS::NoValue, which removes the property.
 type noValue struct{}
 
-// evaluator resolves intrinsic functions. It evaluates what it is asked for only: the
-// rest of a template may use what the local cloud knows nothing of.
+// evaluator resolves intrinsic functions of single values: other parts of a template may
+// use functions that the local cloud does not know.
 type evaluator struct {
 	parameters map[string]any
 	conditions map[string]any
 	resources  map[string]any
 	pseudo     map[string]string
 	names      map[string]string // physical names that the caller chose, by logical ID
-	open       map[string]bool   // conditions under evaluation
+	open       map[string]bool   // conditions that are being evaluated
 }
 
-// eval returns the value without intrinsics in it.
+// eval returns the value with all intrinsic functions resolved.
 func (e *evaluator) eval(path string, value any) (any, error) {
 	switch v := value.(type) {
 	case map[string]any:
@@ -56,8 +56,8 @@ func (e *evaluator) eval(path string, value any) (any, error) {
 	return value, nil
 }
 
-// intrinsic recognises a call. "Condition" is one only where it stands alone with a
-// name: a statement of a policy has a key of that name too.
+// intrinsic recognizes an intrinsic function. "Condition" is one only if it is the sole
+// key and has a name: policy statements have a key of that name too.
 func intrinsic(m map[string]any) (name string, argument any, ok bool) {
 	if len(m) != 1 {
 		return "", nil, false
@@ -121,7 +121,7 @@ func booleans(path string, list []any) ([]bool, error) {
 	for _, item := range list {
 		b, ok := item.(bool)
 		if !ok {
-			return nil, errorAt(path, "%v is no condition", item)
+			return nil, errorAt(path, "%v is not a condition", item)
 		}
 		out = append(out, b)
 	}
@@ -161,7 +161,7 @@ func (e *evaluator) condition(path string, argument any) (any, error) {
 		return nil, err
 	}
 	if _, ok := value.(bool); !ok {
-		return nil, errorAt("Conditions."+name, "this is no condition")
+		return nil, errorAt("Conditions."+name, "this is not a condition")
 	}
 	return value, nil
 }
@@ -183,7 +183,7 @@ func (e *evaluator) ifElse(path string, argument any) (any, error) {
 
 var placeholder = regexp.MustCompile(`\$\{([^}]*)\}`)
 
-// sub replaces ${Name}, ${Resource.Attribute} and the names that the call defines.
+// sub replaces ${Name}, ${Resource.Attribute} and the variables that the call defines.
 func (e *evaluator) sub(path string, argument any) (any, error) {
 	text, own := "", map[string]any{}
 	switch v := argument.(type) {
@@ -196,7 +196,7 @@ func (e *evaluator) sub(path string, argument any) (any, error) {
 		}
 	}
 	if text == "" {
-		return nil, errorAt(path, "Fn::Sub needs a text")
+		return nil, errorAt(path, "Fn::Sub needs a string")
 	}
 	var failed error
 	result := placeholder.ReplaceAllStringFunc(text, func(match string) string {

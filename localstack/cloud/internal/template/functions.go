@@ -16,8 +16,8 @@ const (
 	maxEnvironment = 4096 // bytes, names and values together
 )
 
-// Properties of a function that change what it may do or how it is called, and that
-// the local cloud cannot stand for.
+// unsupported lists properties that change a function's permissions or invocation in a
+// way that the local cloud does not emulate.
 var unsupported = []string{
 	"AutoPublishAlias", "Role", "PermissionsBoundary", "VpcConfig", "Layers", "Events", "ImageUri", "FileSystemConfigs", "DurableConfig",
 }
@@ -119,13 +119,13 @@ func environment(path string, value any) (map[string]string, error) {
 	size := 0
 	for name, v := range variables {
 		if reserved(name) {
-			return nil, errorAt(path, "Lambda refuses the variable %s: the name is reserved", name)
+			return nil, errorAt(path, "Lambda rejects the variable %s: the name is reserved", name)
 		}
 		switch v.(type) {
 		case nil:
 			v = ""
 		case map[string]any, []any:
-			return nil, errorAt(path, "the variable %s is no text", name)
+			return nil, errorAt(path, "the variable %s is not a string", name)
 		}
 		out[name] = fmt.Sprint(v)
 		size += len(name) + len(out[name])
@@ -136,7 +136,8 @@ func environment(path string, value any) (map[string]string, error) {
 	return out, nil
 }
 
-// reserved variables are Lambda's; others of AWS's, such as AWS_ENDPOINT_URL_S3, may be set.
+// reserved reports whether Lambda reserves a variable. Other AWS variables, such as
+// AWS_ENDPOINT_URL_S3, may be set.
 func reserved(name string) bool {
 	return strings.HasPrefix(name, "AWS_LAMBDA_") || slices.Contains([]string{
 		"_HANDLER", "_X_AMZN_TRACE_ID", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_EXECUTION_ENV", "AWS_ACCESS_KEY",
@@ -144,7 +145,7 @@ func reserved(name string) bool {
 	}, name)
 }
 
-// managed are policies of AWS's that grant nothing on S3 or DynamoDB.
+// managed lists AWS managed policies that grant nothing on S3 or DynamoDB.
 var managed = []string{"AWSLambdaBasicExecutionRole", "AWSXRayDaemonWriteAccess", "AWSXrayWriteOnlyAccess"}
 
 // policies collects the statements of a function's inline policies.
@@ -170,7 +171,7 @@ func policies(path string, value any) ([]any, error) {
 	case map[string]any:
 		for key := range v {
 			if key != "Statement" && key != "Version" && key != "Id" {
-				return nil, errorAt(path, "the local cloud knows policies with statements, not %s", key)
+				return nil, errorAt(path, "the local cloud does not know %s in a policy", key)
 			}
 		}
 		if list, ok := v["Statement"].([]any); ok {
@@ -178,5 +179,5 @@ func policies(path string, value any) ([]any, error) {
 		}
 		return []any{v["Statement"]}, nil
 	}
-	return nil, errorAt(path, "this is no policy")
+	return nil, errorAt(path, "this is not a policy")
 }

@@ -27,7 +27,7 @@ func (l *loader) load() (*Stack, error) {
 	return &l.stack, nil
 }
 
-// of lists the logical IDs of a type whose condition holds, sorted.
+// of returns the sorted logical IDs of the resources of a type whose condition is true.
 func (l *loader) of(kind string) ([]string, error) {
 	var ids []string
 	for id, value := range l.resources {
@@ -50,7 +50,7 @@ func (l *loader) of(kind string) ([]string, error) {
 	return ids, nil
 }
 
-// property evaluates one property; nil where there is none.
+// property evaluates one property. It returns nil if the property is not set.
 func (l *loader) property(id, name string) (any, error) {
 	resource, _ := l.resources[id].(map[string]any)
 	properties, _ := resource["Properties"].(map[string]any)
@@ -68,12 +68,12 @@ func (l *loader) text(id, name string) (string, error) {
 	}
 	text, ok := value.(string)
 	if !ok {
-		return "", errorAt("Resources."+id+".Properties."+name, "a text is expected")
+		return "", errorAt("Resources."+id+".Properties."+name, "a string is expected")
 	}
 	return text, nil
 }
 
-// api finds the one HTTP API.
+// api finds the HTTP API, of which there must be one.
 func (l *loader) api() error {
 	ids, err := l.of(typeAPI)
 	if err != nil {
@@ -93,8 +93,8 @@ func (l *loader) api() error {
 	return err
 }
 
-// stages checks that the API is reached without a prefix: a named stage would put its
-// name in front of rawPath.
+// stages checks that the only stage is $default: rawPath would begin with the name of
+// any other stage.
 func (l *loader) stages() error {
 	ids, err := l.of(typeStage)
 	if err != nil {
@@ -138,21 +138,21 @@ func (l *loader) tables() error {
 			}
 		}
 		if table.HashKey == "" {
-			return errorAt(path, "it has no partition key")
+			return errorAt(path, "the table has no partition key")
 		}
 		l.stack.Tables = append(l.stack.Tables, table)
 	}
 	return nil
 }
 
-// number reads a property with a default; CloudFormation takes 29 and "29".
+// number reads a numeric property. CloudFormation accepts 29 and "29".
 func number(path string, value any, otherwise int) (int, error) {
 	if value == nil {
 		return otherwise, nil
 	}
 	n, err := strconv.Atoi(fmt.Sprint(value))
 	if err != nil {
-		return 0, errorAt(path, "%v is no number", value)
+		return 0, errorAt(path, "%v is not a number", value)
 	}
 	return n, nil
 }
@@ -164,5 +164,5 @@ func (l *loader) functionOf(path, reference string) (string, error) {
 			return f.LogicalID, nil
 		}
 	}
-	return "", errorAt(path, "%q is no function of this template", reference)
+	return "", errorAt(path, "%q is not a function of this template", reference)
 }

@@ -2,7 +2,7 @@ package template
 
 import "fmt"
 
-// The types that the local cloud looks at.
+// Resource types that the local cloud evaluates.
 const (
 	typeFunction   = "AWS::Serverless::Function"
 	typeAPI        = "AWS::ApiGatewayV2::Api"
@@ -21,8 +21,8 @@ func (e *evaluator) typeOf(id string) string {
 	return text
 }
 
-// physical is what Ref gives for a resource: the name that the caller chose, or the
-// one that the template gives functions, or the logical ID.
+// physical returns the value of Ref for a resource: the name in Options, a function's
+// FunctionName, or the logical ID.
 func (e *evaluator) physical(path, id string) (string, error) {
 	if name, ok := e.names[id]; ok {
 		return name, nil

@@ -107,7 +107,7 @@ func routeKey(at, method, path string, isDefault bool) (string, error) {
 	case slices.Contains([]string{"get", "head", "post", "put", "patch", "delete", "options"}, method):
 		method = strings.ToUpper(method)
 	default:
-		return "", errorAt(at, "%s is no method", method)
+		return "", errorAt(at, "%s is not a method", method)
 	}
 	if isDefault != (path == "/$default") || isDefault && method != "ANY" {
 		return "", errorAt(at, "the default route is the path /$default with isDefaultRoute in its %s", keyAnyMethod)

@@ -96,7 +96,7 @@ func TestParameters(t *testing.T) {
 	}
 }
 
-// TestRefuses: what the local cloud cannot stand for is an error, with its place.
+// TestRefuses: elements of a template that the local cloud does not emulate are errors.
 func TestRefuses(t *testing.T) {
 	for name, c := range map[string]struct{ from, to, want string }{
 		"intrinsic":          {`!Sub "${Bucket.Arn}/blobs/*"`, `!ImportValue x`, "Fn::ImportValue"},
@@ -110,7 +110,7 @@ func TestRefuses(t *testing.T) {
 		"half a variable":    {"/v2/{n1}/blobs", "/v2/x{n1}/blobs", "whole segment"},
 		"default by mark":    {"isDefaultRoute: true", "isDefaultRoute: false", "isDefaultRoute"},
 		"default by path":    {"/$default:", "/default:", "isDefaultRoute"},
-		"method":             {"            get:", "            fetch:", "no method"},
+		"method":             {"            get:", "            fetch:", "not a method"},
 		"same path twice":    {"/forbidden:", "/$default:", "twice"},
 		"redundant property": {"FailOnWarnings: true", "ProtocolType: HTTP", "ProtocolType"},
 		"version of OpenAPI": {"openapi: 3.0.1", "openapi: 3.1.0", "3.1.0"},
@@ -122,7 +122,7 @@ func TestRefuses(t *testing.T) {
 		"CloudFormation's":   {`{ "overwrite:header`, `{ ResponseParameters: [], "overwrite:header`, "a source for each destination"},
 		"other property":     {"timeoutInMillis: 29000", "credentials: x", "credentials"},
 		"bare ARN":           {"${BaseFunction.Arn}/invocations", "${BaseFunction.Arn}", "wants arn:aws:apigateway"},
-		"another function":   {"${BaseFunction.Arn}/inv", "${Table.Arn}/inv", "no function"},
+		"another function":   {"${BaseFunction.Arn}/inv", "${Table.Arn}/inv", "not a function"},
 		"managed policy":     {"AWSLambdaBasicExecutionRole", "AmazonS3FullAccess", "AmazonS3FullAccess"},
 		"policy template":    {"- AWSLambdaBasicExecutionRole", "- S3CrudPolicy: {BucketName: x}", "S3CrudPolicy"},
 		"role":               {"CodeUri: .\n      Environment", "Role: x\n      Environment", "Role"},
