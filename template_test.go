@@ -36,12 +36,15 @@ func loadTemplate(t *testing.T) template.Tree {
 	return root
 }
 
+// families lists the families in the order of their first routes.
 func families() []route.Family {
-	return []route.Family{
-		route.FamilyBase, route.FamilyBlobs, route.FamilyUploads,
-		route.FamilyManifests, route.FamilyTags, route.FamilyReferrers,
-		route.FamilyDirect, route.FamilyVerifications,
+	var all []route.Family
+	for _, r := range route.GatewayRoutes() {
+		if !slices.Contains(all, r.Family) {
+			all = append(all, r.Family)
+		}
 	}
+	return all
 }
 
 // sweeper names the function that a schedule invokes. It serves no family.

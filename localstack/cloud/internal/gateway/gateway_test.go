@@ -90,7 +90,7 @@ func TestRouting(t *testing.T) {
 		routes = append(routes, Route{Key: key, Function: key})
 	}
 	checkRouting(t, routes)
-	slices.Reverse(routes) // the order in the template decides nothing
+	slices.Reverse(routes) // the order must not matter
 	checkRouting(t, routes)
 	empty := newAPI(t, nil, Route{Key: "GET /a", Function: "F"}, Route{Key: "GET /forbidden", Function: "F"})
 	for path, want := range map[string]string{"/b": `404 {"message":"Not Found"}`, "/forbidden": `500 {"message":"Internal Server Error"}`} {
@@ -128,7 +128,7 @@ func checkRouting(t *testing.T, routes []Route) {
 		"GET /full/other":              "GET /full/{x+}",
 		"GET /":                        "ANY /{proxy+}",
 		"DELETE /v2/a/blobs/x/":        "ANY /{proxy+}",
-		"GET /v2/a/blobs/x%3Fy=1/more": "ANY /v2/{n1}/blobs/{digest}", // cut at the decoded question mark
+		"GET /v2/a/blobs/x%3Fy=1/more": "ANY /v2/{n1}/blobs/{digest}", // truncated at the decoded question mark
 	} {
 		method, path, _ := strings.Cut(request, " ")
 		a.do(httptest.NewRequestWithContext(t.Context(), method, path, nil))
@@ -158,7 +158,7 @@ func TestEvent(t *testing.T) {
 		},
 		"text": func() *http.Request {
 			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v2/a/blobs/x", strings.NewReader("größe"))
-			r.ContentLength = -1 // as chunks
+			r.ContentLength = -1 // chunked
 			return r
 		},
 	} {
