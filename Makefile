@@ -1,6 +1,6 @@
-# An index: what takes more than a line is a script in scripts/.
+# An index: targets of more than a line are scripts in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help build run test check format up down e2e bench functions bench-cold bench-push fuzz generate template verify conformance deploy-test clean
+.PHONY: help build run test check format up down e2e bench functions bench-cold bench-push fuzz generate verify conformance deploy-test clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -48,9 +48,6 @@ fuzz: ## fuzz the parsers of paths and events for a short time
 
 generate: ## rewrite generated files
 	go generate ./...
-
-template: ## rewrite the routes in template.yaml
-	scripts/template.sh
 
 verify: build ## what a registry does wrong: make verify URL=http://127.0.0.1:5000
 	scripts/verify.sh "$(URL)" $(FLAGS)

@@ -53,7 +53,7 @@ func (c *cloud) offer(repo string, content []byte, parts bool) (u direct.Upload)
 	return u
 }
 
-// read is do for an answer that is JSON.
+// read is like do and decodes a JSON response.
 func (c *cloud) read(into any, want int, method, target string, body []byte) {
 	c.t.Helper()
 	w := httptest.NewRecorder()
@@ -71,7 +71,7 @@ func (c *cloud) send(r direct.Request, content []byte) {
 		c.t.Fatal(err)
 	}
 	for name, value := range r.Headers {
-		if name != "Content-Length" { // net/http's affair
+		if name != "Content-Length" { // set by net/http
 			req.Header.Set(name, value)
 		}
 	}
@@ -85,7 +85,7 @@ func (c *cloud) send(r direct.Request, content []byte) {
 	}
 }
 
-// inParts sends content in one part, up to its completion.
+// inParts sends content in one part and completes the upload.
 func (c *cloud) inParts(repo string, u direct.Upload, content []byte) {
 	c.t.Helper()
 	named, err := json.Marshal(direct.Parts{Parts: []direct.Part{{Number: 1, Size: int64(len(content)), Digest: oci.SHA256.FromBytes(content)}}})
@@ -111,15 +111,15 @@ func (c *cloud) direct() {
 	c.send(*u.Put, one)
 	c.do(http.StatusCreated, "PUT", at(u), nil)
 	c.send(*twin.Put, one)
-	c.do(http.StatusCreated, "PUT", at(twin), nil) // is there: its own object goes
+	c.do(http.StatusCreated, "PUT", at(twin), nil) // exists: its own object is deleted
 	known := fmt.Appendf(nil, `{"digest":%q,"size":%d}`, digest(one), len(one))
-	c.do(http.StatusCreated, "POST", "/v2/a/_pierless/uploads", known) // touched
+	c.do(http.StatusCreated, "POST", "/v2/a/_pierless/uploads", known) // lease renewed
 	c.do(http.StatusCreated, "POST", "/v2/z/_pierless/uploads", known) // linked
 	c.loseBlob(one)
 	u = c.offer("a", one, false)
 	c.send(*u.Put, one)
 	for range 2 {
-		c.do(http.StatusCreated, "PUT", at(u), nil) // heals, z too; the same again
+		c.do(http.StatusCreated, "PUT", at(u), nil) // repairs the blob, also in z; repeated
 	}
 	two := []byte("in parts")
 	u, twin = c.offer("a", two, true), c.offer("a", two, true)
@@ -132,17 +132,17 @@ func (c *cloud) direct() {
 	u = c.offer("a", two, true)
 	c.inParts("a", u, two)
 	for range 2 {
-		verify(http.StatusCreated, u) // heals, z too; the same again
+		verify(http.StatusCreated, u) // repairs the blob, also in z; repeated
 	}
 	u = c.offer("a", []byte("in lies"), true)
 	c.inParts("a", u, []byte("in flies")[:7])
-	verify(http.StatusBadRequest, u) // spoilt
+	verify(http.StatusBadRequest, u) // discarded
 	for _, parts := range []bool{false, true} {
 		c.do(http.StatusNoContent, "DELETE", at(c.offer("a", []byte("cancelled"), parts)), nil)
 	}
 }
 
-// sweep leaves uploads of each sort behind, and comes when they have expired.
+// sweep abandons uploads of each kind and sweeps after they have expired.
 func (c *cloud) sweep() {
 	start := func() string { return c.do(http.StatusAccepted, "POST", "/v2/a/blobs/uploads/", nil).Get("Location") }
 	c.do(http.StatusAccepted, "PATCH", start(), []byte("left behind"))

@@ -15,10 +15,10 @@ import (
 	"github.com/pierless/pierless/pkg/oci/route"
 )
 
-// use is what one SDK operation needs in one family. Without needs it is linked and
-// never called, and why says what links it.
+// use lists the permissions that one SDK operation needs in one family. An operation
+// without needs is linked but never called; why gives the reason for the link.
 type use struct {
-	needs []string // "<IAM action> <what>": a partition, a prefix of object keys, or the bucket
+	needs []string // "<IAM action> <scope>": a partition, a prefix of object keys, the bucket or the KMS key
 	why   string
 }
 
@@ -26,10 +26,10 @@ func needs(list ...string) use { return use{needs: list} }
 
 func never(why string) use { return use{why: why} }
 
-// everywhere is what every function links: the SDK itself refers to it.
+// everywhere lists the operations that every binary links because the SDK refers to them.
 func everywhere() map[string]use {
 	return map[string]use{
-		"dynamodb.DescribeEndpoints":    never("endpoint discovery, which nobody turns on"),
+		"dynamodb.DescribeEndpoints":    never("endpoint discovery, which is off"),
 		"s3.CreateSession":              never("for directory buckets only"),
 		"sso.GetRoleCredentials":        never("credentials of a profile; a function has its role's"),
 		"ssooidc.CreateToken":           never("credentials of a profile"),
@@ -39,10 +39,10 @@ func everywhere() map[string]use {
 	}
 }
 
-// uses is the reviewed table: for each family, the SDK operations that its binary
-// can reach, and what they need. A transaction needs the actions of its items. It is
-// read together with pkg/registry, where each operation has few callers;
-// TestTemplateRowsAreAllowed holds it to what the rules do.
+// uses is a reviewed table: for each family, the SDK operations that its binary can
+// reach and the permissions that they need. A transaction needs the actions of its
+// items. Review it together with pkg/registry, where each operation has few callers;
+// TestTemplateRowsAreAllowed compares the same policies with the calls that are made.
 func uses(f route.Family) map[string]use {
 	const batch = "Names.Get is one function for one key and many; this family asks for one"
 	switch f {
@@ -83,7 +83,7 @@ func uses(f route.Family) map[string]use {
 	case route.FamilyManifests:
 		return map[string]use{
 			"dynamodb.GetItem": needs("dynamodb:GetItem T#*", "dynamodb:GetItem C#*", "dynamodb:GetItem M#*", // FindManifest, DeleteManifest
-				"dynamodb:GetItem B#*", "dynamodb:GetItem N"), // checkReferences, where there is one to check
+				"dynamodb:GetItem B#*", "dynamodb:GetItem N"), // checkReferences of one row
 			"dynamodb.BatchGetItem": needs("dynamodb:BatchGetItem B#*", "dynamodb:BatchGetItem M#*", "dynamodb:BatchGetItem N", // checkReferences
 				"dynamodb:BatchGetItem T#*"), // pointing
 			"dynamodb.Query":      needs("dynamodb:Query E#*"),                               // edges
@@ -120,7 +120,7 @@ func uses(f route.Family) map[string]use {
 	return directUses(f)
 }
 
-// directUses goes on for direct uploads and the sweep.
+// directUses continues uses for direct uploads and the sweep.
 func directUses(f route.Family) map[string]use {
 	const writes = "Names.Update is one function for all writes"
 	switch f {
@@ -135,7 +135,7 @@ func directUses(f route.Family) map[string]use {
 			"dynamodb.TransactWriteItems": needs( // openDirect, mountLink, commit, adopt; heal, relink
 				"dynamodb:PutItem B#*", "dynamodb:PutItem K#*", "dynamodb:PutItem Q#*", "dynamodb:ConditionCheckItem B#*",
 				"dynamodb:UpdateItem B#*", "dynamodb:UpdateItem K#*"),
-			// What is presigned is done by others, and allowed or refused by this policy.
+			// Clients make the presigned requests; S3 checks them against this policy.
 			"s3.PresignPutObject":        needs("s3:PutObject blobs/*", "kms:GenerateDataKey key"),
 			"s3.PresignUploadPart":       needs("s3:PutObject blobs/*", "kms:GenerateDataKey key", "kms:Decrypt key"),
 			"s3.CreateMultipartUpload":   needs("s3:PutObject blobs/*", "kms:GenerateDataKey key"),
@@ -168,7 +168,7 @@ func directUses(f route.Family) map[string]use {
 			"dynamodb.PutItem":            needs("dynamodb:PutItem K#*"), // endSession
 			"dynamodb.UpdateItem":         never(writes + "; the sweep ends sessions and takes entries off the list"),
 			"dynamodb.DeleteItem":         needs("dynamodb:DeleteItem Q#*"),
-			"dynamodb.TransactWriteItems": needs("dynamodb:DeleteItem Q#*", "dynamodb:PutItem Q#*"), // an upload that goes on
+			"dynamodb.TransactWriteItems": needs("dynamodb:DeleteItem Q#*", "dynamodb:PutItem Q#*"), // an upload that was continued
 			"s3.DeleteObject":             needs("s3:DeleteObject blobs/*", "s3:DeleteObject tails/*"),
 			"s3.AbortMultipartUpload":     needs("s3:AbortMultipartUpload blobs/*"),
 		}
@@ -177,7 +177,7 @@ func directUses(f route.Family) map[string]use {
 }
 
 // TestTemplatePoliciesEqualBinaries: the operations in each binary are those of the
-// table, and what they need is what the template grants, both to the letter.
+// table, and the template grants the permissions that they need and no others.
 func TestTemplatePoliciesEqualBinaries(t *testing.T) {
 	root := loadTemplate(t)
 	reach := reachable(t)
@@ -194,6 +194,9 @@ func TestTemplatePoliciesEqualBinaries(t *testing.T) {
 				}
 				for _, n := range u.needs {
 					wanted[n] = true
+				}
+				if op == "dynamodb.TransactWriteItems" {
+					maps.Copy(wanted, everyItemOf(u.needs))
 				}
 			}
 			for _, op := range reach[f] {
@@ -217,13 +220,50 @@ func TestTemplatePoliciesEqualBinaries(t *testing.T) {
 	}
 }
 
-// reachable lists the SDK operations in each function's binary: what the linker
-// found no way to leave out.
+// TestTemplateTransactionsHaveOneStatement: if dynamodb:LeadingKeys holds the keys of
+// the whole transaction, one statement has to allow all of them.
+func TestTemplateTransactionsHaveOneStatement(t *testing.T) {
+	root := loadTemplate(t)
+	for _, f := range functions() {
+		transaction := everyItemOf(uses(f)["dynamodb.TransactWriteItems"].needs)
+		if !slices.ContainsFunc(statements(t, root, f), func(granted map[string]bool) bool {
+			for permission := range transaction {
+				if !granted[permission] {
+					return false
+				}
+			}
+			return true
+		}) {
+			t.Errorf("no statement of %s allows all of its transactions' actions on all of their partitions", f)
+		}
+	}
+}
+
+// everyItemOf returns each action of a transaction's items on each of their partitions.
+// AWS does not document whether dynamodb:LeadingKeys holds the key of the item or those
+// of the whole transaction, so policies allow both readings.
+func everyItemOf(needs []string) map[string]bool {
+	actions, partitions := map[string]bool{}, map[string]bool{}
+	for _, n := range needs {
+		action, partition, _ := strings.Cut(n, " ")
+		actions[action], partitions[partition] = true, true
+	}
+	all := map[string]bool{}
+	for action := range actions {
+		for partition := range partitions {
+			all[action+" "+partition] = true
+		}
+	}
+	return all
+}
+
+// reachable lists the SDK operations in each function's binary, which are those that
+// the linker could not eliminate.
 func reachable(t *testing.T) map[route.Family][]string {
 	t.Helper()
 	sources.Track(t, ".")
 	out := t.TempDir()
-	// Built as deployed, but for the symbols: sam build has compiled these packages.
+	// Built as deployed, except for the symbols: sam build has compiled these packages.
 	build := exec.CommandContext(t.Context(), "go", "build", "-tags", "lambda.norpc", "-trimpath", "-o", out+"/", "./functions/...")
 	build.Env = append(build.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=arm64")
 	if message, err := build.CombinedOutput(); err != nil {
@@ -248,15 +288,24 @@ func reachable(t *testing.T) map[route.Family][]string {
 	return ops
 }
 
-// grants reads the policy of a function as "<IAM action> <what>". It knows the few
-// forms that statements have, and refuses all others: what it did not understand
-// could grant anything.
+// grants reads the policy of a function as a set of "<IAM action> <scope>".
 func grants(t *testing.T, root template.Tree, f route.Family) map[string]bool {
 	t.Helper()
 	granted := map[string]bool{}
+	for _, statement := range statements(t, root, f) {
+		maps.Copy(granted, statement)
+	}
+	return granted
+}
+
+// statements reads the policy of a function, each statement as "<IAM action> <scope>".
+// It rejects forms of statements that it does not know, as they could grant anything.
+func statements(t *testing.T, root template.Tree, f route.Family) []map[string]bool {
+	t.Helper()
+	var all []map[string]bool
 	properties := root.Map("Resources", logical(f)+"Function", "Properties")
 	if _, own := properties["Role"]; own {
-		t.Fatal("a role of its own is not read by this test")
+		t.Fatal("this test does not read roles")
 	}
 	for _, p := range properties.List("Policies") {
 		policy, inline := p.(template.Tree)
@@ -272,41 +321,43 @@ func grants(t *testing.T, root template.Tree, f route.Family) map[string]bool {
 			if !ok || statement.Text("Effect") != "Allow" {
 				t.Fatalf("not understood: %v", s)
 			}
-			for _, what := range scope(t, statement) {
+			granted := map[string]bool{}
+			for _, scope := range scopes(t, statement) {
 				for _, action := range statement.Texts("Action") {
 					if strings.Contains(action, "*") {
 						t.Errorf("%s is not one action", action)
 					}
-					granted[action+" "+what] = true
+					granted[action+" "+scope] = true
 				}
 			}
+			all = append(all, granted)
 		}
 	}
-	return granted
+	return all
 }
 
-// scope says what a statement is about: partitions, prefixes of keys, the bucket,
-// the KMS key.
-func scope(t *testing.T, s template.Tree) []string {
+// scopes lists the partitions, the prefixes of object keys, the bucket or the KMS key
+// that a statement is limited to.
+func scopes(t *testing.T, s template.Tree) []string {
 	t.Helper()
 	condition := fmt.Sprint(s.Map("Condition"))
-	var what []string
+	var list []string
 	for _, r := range s.List("Resource") {
 		resource, _ := r.(template.Tree)
 		object, isObject := strings.CutPrefix(resource.Text("Fn::Sub"), "${Bucket.Arn}/")
 		keys := s.Map("Condition", "ForAllValues:StringLike")
 		switch {
 		case isObject && object != "*" && len(s) == 3:
-			what = append(what, object)
+			list = append(list, object)
 		case resource.Text("Fn::GetAtt") == "Bucket.Arn" && len(s) == 3:
-			what = append(what, "bucket")
+			list = append(list, "bucket")
 		case resource.Text("Ref") == "KmsKeyArn" && condition == "map[StringEquals:map[kms:ViaService:map[Fn::Sub:s3.${AWS::Region}.amazonaws.com]]]":
-			what = append(what, "key")
+			list = append(list, "key")
 		case resource.Text("Fn::GetAtt") == "Table.Arn" && len(s.Map("Condition")) == 1 && len(keys) == 1 && len(keys.List("dynamodb:LeadingKeys")) > 0:
-			what = append(what, keys.Texts("dynamodb:LeadingKeys")...)
+			list = append(list, keys.Texts("dynamodb:LeadingKeys")...)
 		default:
 			t.Fatalf("a resource without bounds, or not understood: %v", s)
 		}
 	}
-	return what
+	return list
 }

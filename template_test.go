@@ -3,9 +3,11 @@ package pierless
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,12 +18,13 @@ import (
 	"github.com/pierless/pierless/pkg/oci/route"
 )
 
-var update = flag.Bool("update", false, "write the routes of template.yaml")
+//go:generate go test . -run TestTemplateRoutes$ -update
+var update = flag.Bool("update", false, "write the generated part of template.yaml")
 
 const (
-	templateFile = "template.yaml"
-	routesBegin  = "  # routes: begin\n"
-	routesEnd    = "  # routes: end\n"
+	templateFile   = "template.yaml"
+	generatedBegin = "        # generated: begin"
+	generatedEnd   = "        # generated: end\n"
 )
 
 func loadTemplate(t *testing.T) template.Tree {
@@ -33,94 +36,150 @@ func loadTemplate(t *testing.T) template.Tree {
 	return root
 }
 
-// sweeper is a function like the others, but serves no family: a schedule calls it.
+// sweeper names the function that a schedule invokes. It serves no family.
 const sweeper route.Family = "sweep"
 
 func functions() []route.Family { return append(route.Families(), sweeper) }
 
-// logical is the beginning of the logical ids of a family's resources.
+// logical returns the prefix of the logical IDs of a family's resources.
 func logical(f route.Family) string { return strings.ToUpper(string(f[:1])) + string(f[1:]) }
 
-// TestTemplateRoutes: the generated part of the template is what pkg/oci/route says.
-// With -update ("make template") it is written.
+// TestTemplateRoutes compares the generated part of the template with pkg/oci/route.
+// With -update ("make generate") it writes that part.
 func TestTemplateRoutes(t *testing.T) {
 	content, err := os.ReadFile(templateFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	head, rest, found := strings.Cut(string(content), routesBegin)
-	have, tail, closed := strings.Cut(rest, routesEnd)
+	head, rest, found := strings.Cut(string(content), generatedBegin)
+	comment, rest, _ := strings.Cut(rest, "\n")
+	have, tail, closed := strings.Cut(rest, generatedEnd)
 	if !found || !closed {
-		t.Fatalf("%s has no lines %q and %q", templateFile, routesBegin, routesEnd)
+		t.Fatalf("%s has no lines %q and %q", templateFile, generatedBegin, generatedEnd)
 	}
-	var want strings.Builder
-	for _, r := range route.GatewayRoutes() {
-		fmt.Fprintf(&want, "  %s:\n    Type: AWS::ApiGatewayV2::Route\n"+
-			"    Properties: {ApiId: !Ref Api, RouteKey: %q, Target: !Sub \"integrations/${%sIntegration}\"}\n",
-			r.ID, r.Key, logical(r.Family))
-	}
+	want := integrations() + paths()
 	if *update {
-		if err := os.WriteFile(templateFile, []byte(head+routesBegin+want.String()+routesEnd+tail), 0o644); err != nil {
+		updated := head + generatedBegin + comment + "\n" + want + generatedEnd + tail
+		if err := os.WriteFile(templateFile, []byte(updated), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	if have != want.String() {
-		t.Errorf("the routes are not those of pkg/oci/route: run make template\n%s", cmp.Diff(want.String(), have))
+	if diff := cmp.Diff(want, have); diff != "" {
+		t.Errorf("the routes differ from pkg/oci/route: run make generate (- want, + template)\n%s", diff)
 	}
 }
 
-// TestTemplateRoutesReachTheirFunctions follows each route, wherever it stands in
-// the template, through integration and permission to a function, and looks that
-// the function is the family's and is built from the family's folder.
+const integrationsRef = "#/components/x-amazon-apigateway-integrations/"
+
+// integrations renders one integration for each family. API Gateway takes OpenAPI's
+// uri in one form only, the invocation path of the function.
+func integrations() string {
+	var text strings.Builder
+	text.WriteString("        components:\n          x-amazon-apigateway-integrations:\n")
+	for _, f := range route.Families() {
+		fmt.Fprintf(&text, `            %s:
+              type: AWS_PROXY
+              httpMethod: POST
+              uri: !Sub arn:${AWS::Partition}:apigateway:${AWS::Region}:lambda:path/2015-03-31/functions/${%sFunction.Arn}/invocations
+              payloadFormatVersion: "2.0"
+              timeoutInMillis: 30000
+              responseParameters: !If
+                - IsChallengeMapped
+                - {"401": {"overwrite:header.www-authenticate": $response.header.x-registry-challenge}}
+                - !Ref AWS::NoValue
+`, f, logical(f))
+	}
+	return text.String()
+}
+
+// paths renders one path for each route, in the order of the table. The import wants
+// the default route as the path "/$default".
+func paths() string {
+	var text strings.Builder
+	text.WriteString("        paths:\n")
+	for _, r := range route.GatewayRoutes() {
+		path, mark := strings.TrimPrefix(r.Key, "ANY "), ""
+		if r.Key == "$default" {
+			path, mark = "/$default", "isDefaultRoute: true, "
+		}
+		fmt.Fprintf(&text, "          %s: {x-amazon-apigateway-any-method: {%sx-amazon-apigateway-integration: {$ref: %q}}}\n",
+			path, mark, integrationsRef+string(r.Family))
+	}
+	return text.String()
+}
+
+// TestTemplateAPIImports: API Gateway rejects properties beside Body that the document
+// has too, and the document's other parts have the form that it imports.
+func TestTemplateAPIImports(t *testing.T) {
+	api := loadTemplate(t).Map("Resources", "Api", "Properties")
+	if len(api) != 1 {
+		t.Errorf("the API has more properties than Body: %v", slices.Sorted(maps.Keys(api)))
+	}
+	body := maps.Clone(api.Map("Body"))
+	delete(body, "paths")
+	delete(body, "components")
+	want := template.Tree{
+		"openapi": "3.0.1", "info": template.Tree{"title": template.Tree{"Ref": "AWS::StackName"}, "version": "1.0"},
+		"servers": []any{template.Tree{"url": "/", "x-amazon-apigateway-endpoint-configuration": template.Tree{
+			"disableExecuteApiEndpoint": template.Tree{"Fn::If": []any{"HasDomain", "true", "false"}},
+			"ipAddressType":             template.Tree{"Fn::If": []any{"IsDualStack", "dualstack", template.Tree{"Ref": "AWS::NoValue"}}},
+		}}},
+	}
+	if diff := cmp.Diff(want, body); diff != "" {
+		t.Errorf("the document (- want, + template):\n%s", diff)
+	}
+}
+
+// TestTemplateRoutesReachTheirFunctions follows each path through integration and
+// permission to a function, and checks that it is the function of the route's family
+// and is built from the family's directory.
 func TestTemplateRoutesReachTheirFunctions(t *testing.T) {
 	root := loadTemplate(t)
 	resources := root.Map("Resources")
-	want := map[string]route.Family{}
-	for _, r := range route.GatewayRoutes() {
-		want[r.Key] = r.Family
+	body := resources.Map("Api", "Properties", "Body")
+	routes := route.GatewayRoutes()
+	if got := len(body.Map("paths")); got != len(routes) {
+		t.Errorf("%d paths, want %d", got, len(routes))
 	}
-	for id := range resources {
-		if resources.Map(id).Text("Type") != "AWS::ApiGatewayV2::Route" {
-			continue
+	for _, r := range routes {
+		path := strings.TrimPrefix(r.Key, "ANY ")
+		want := template.Tree{"x-amazon-apigateway-integration": template.Tree{"$ref": integrationsRef + string(r.Family)}}
+		if r.Key == "$default" {
+			path, want["isDefaultRoute"] = "/$default", "true"
 		}
-		properties := resources.Map(id, "Properties")
-		key := properties.Text("RouteKey")
-		family, known := want[key]
-		delete(want, key)
-		target := "integrations/${" + logical(family) + "Integration}"
-		if got := properties.Map("Target").Text("Fn::Sub"); !known || got != target {
-			t.Errorf("%s: %s goes to %q, want %q", id, key, got, target)
+		if diff := cmp.Diff(template.Tree{"x-amazon-apigateway-any-method": want}, body.Map("paths", path)); diff != "" {
+			t.Errorf("%s (- want, + template):\n%s", path, diff)
 		}
-	}
-	for key := range want {
-		t.Errorf("no route %s", key)
 	}
 	for _, f := range route.Families() {
 		function := logical(f) + "Function"
 		want := template.Tree{
-			"ApiId": template.Tree{"Ref": "Api"}, "IntegrationType": "AWS_PROXY", "PayloadFormatVersion": "2.0",
-			"IntegrationUri":  template.Tree{"Fn::GetAtt": function + ".Arn"},
-			"TimeoutInMillis": "29000", // the functions' own timeout; the gateway allows 30,000
-			"ResponseParameters": template.Tree{"401": template.Tree{"ResponseParameters": []any{template.Tree{
-				"Destination": "overwrite:header.www-authenticate", "Source": "$response.header.x-registry-challenge",
-			}}}},
+			"type": "AWS_PROXY", "httpMethod": "POST", "payloadFormatVersion": "2.0",
+			"uri": template.Tree{"Fn::Sub": "arn:${AWS::Partition}:apigateway:${AWS::Region}:lambda:path/2015-03-31/functions/${" +
+				function + ".Arn}/invocations"},
+			"timeoutInMillis": "30000", // the maximum of HTTP APIs, a second more than the functions' own
+			"responseParameters": template.Tree{"Fn::If": []any{
+				"IsChallengeMapped",
+				template.Tree{"401": template.Tree{"overwrite:header.www-authenticate": "$response.header.x-registry-challenge"}},
+				template.Tree{"Ref": "AWS::NoValue"},
+			}},
 		}
-		if diff := cmp.Diff(want, resources.Map(logical(f)+"Integration", "Properties")); diff != "" {
+		if diff := cmp.Diff(want, body.Map("components", "x-amazon-apigateway-integrations", string(f))); diff != "" {
 			t.Errorf("the integration of %s (- want, + template):\n%s", f, diff)
 		}
-		if got := resources.Map(logical(f)+"Permission", "Properties", "FunctionName").Text("Ref"); got != function {
-			t.Errorf("the gateway may call %q for %s", got, f)
+		permission := resources.Map(logical(f)+"Permission", "Properties")
+		if got := permission.Map("FunctionName").Text("Ref"); got != function || permission.Text("Principal") != "apigateway.amazonaws.com" {
+			t.Errorf("the API may invoke %q for %s", got, f)
 		}
 		checkBuild(t, root, f, "29")
 	}
 }
 
-// TestTemplateSweeps: the schedule, and nothing else, calls the function that serves no
-// requests.
+// TestTemplateSweeps: only the schedule invokes the function that serves no requests.
 func TestTemplateSweeps(t *testing.T) {
 	root := loadTemplate(t)
-	checkBuild(t, root, sweeper, "300") // no gateway waits
+	checkBuild(t, root, sweeper, "300") // no integration timeout applies
 	for id, want := range map[string]template.Tree{
 		"SweepSchedule": {
 			"Description": template.Tree{"Fn::Sub": "${AWS::StackName}, sweep every hour"}, "ScheduleExpression": "rate(1 hour)",
@@ -137,7 +196,8 @@ func TestTemplateSweeps(t *testing.T) {
 	}
 }
 
-// TestTemplateAlarmsKnowEveryFunction: an alarm that sums the functions leaves none out.
+// TestTemplateAlarmsKnowEveryFunction: the alarms that sum over functions include each
+// of them once.
 func TestTemplateAlarmsKnowEveryFunction(t *testing.T) {
 	root := loadTemplate(t)
 	for _, alarm := range []string{"FunctionErrorsAlarm", "FunctionThrottlesAlarm"} {
@@ -148,13 +208,13 @@ func TestTemplateAlarmsKnowEveryFunction(t *testing.T) {
 			}
 		}
 		if len(metrics) > 1+10 {
-			t.Errorf("%s has %d metrics: CloudWatch takes ten in an expression", alarm, len(metrics)-1)
+			t.Errorf("%s has %d metrics: CloudWatch allows ten in an expression", alarm, len(metrics)-1)
 		}
 	}
 }
 
-// checkBuild: SAM makes a function of what "make build-<its logical id>" builds, so
-// that must be the family's folder.
+// checkBuild checks a function's build: SAM deploys the output of "make
+// build-<logical ID>", which must be the program in the family's directory.
 func checkBuild(t *testing.T, root template.Tree, f route.Family, timeout string) {
 	t.Helper()
 	id := logical(f) + "Function"
@@ -186,8 +246,8 @@ func checkBuild(t *testing.T, root template.Tree, f route.Family, timeout string
 	}
 }
 
-// TestTemplateHoldsNoSecret: the only thing that a stack is told of the token is its
-// hash, and nothing that a log or an output shows is one.
+// TestTemplateHoldsNoSecret: a stack knows only the hash of the token, and neither logs
+// nor outputs show a secret.
 func TestTemplateHoldsNoSecret(t *testing.T) {
 	root := loadTemplate(t)
 	token := root.Map("Parameters", "AdminTokenSha256")
@@ -204,6 +264,6 @@ func TestTemplateHoldsNoSecret(t *testing.T) {
 		}
 	}
 	if len(format) > 3<<10 {
-		t.Errorf("the format of the access log has %d bytes, 3 KB are the gateway's limit", len(format))
+		t.Errorf("the format of the access log has %d bytes; API Gateway's limit is 3 KB", len(format))
 	}
 }

@@ -1,26 +1,27 @@
 #!/usr/bin/env bash
 # Usage: localstack/cloud.sh up [FLAGS OF THE CLOUD] | down
-# Starts the functions of template.yaml behind a local API Gateway, over a LocalStack
-# that runs (localstack/up.sh), and prints how to push to it. For example:
+# Starts the functions of template.yaml behind a local API Gateway, with the running
+# LocalStack (localstack/up.sh), and prints how to push to it. For example:
 #   localstack/cloud.sh up --rename-challenge --parameter AnonymousPull=true
-# PIERLESS_CLOUD_LISTEN (127.0.0.1:5000) is the registry's address, PIERLESS_CLOUD_AWS_LISTEN
-# (127.0.0.1:5001) that of S3 for pulls, PIERLESS_CLOUD_TOKEN the administrator's token.
+# PIERLESS_CLOUD_LISTEN (127.0.0.1:5000) is the address of the registry,
+# PIERLESS_CLOUD_AWS_LISTEN (127.0.0.1:5001) that of S3 for pulls, and
+# PIERLESS_CLOUD_TOKEN (pierless-local) the administrator's token.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cache=.cache/localstack
 listen=${PIERLESS_CLOUD_LISTEN:-127.0.0.1:5000}
 aws_listen=${PIERLESS_CLOUD_AWS_LISTEN:-127.0.0.1:5001}
-# No secret: the address is on this machine only.
+# The default is not a secret: only this machine reaches the address.
 token=${PIERLESS_CLOUD_TOKEN:-pierless-local}
 
 say() { echo "cloud: $*" >&2; }
 ready() { curl -fs -m 5 -o /dev/null "http://$listen/_cloud/stats"; }
-# A pid may have been given to another process since: look at what it runs.
+# Another process may have the pid by now: check the command line.
 ours() { [ -f "$cache/cloud.pid" ] && ps -o args= -p "$(cat "$cache/cloud.pid")" 2>/dev/null | grep -q "^bin/cloud "; }
 
 up() {
   local configuration
-  # What runs with other flags or another template is no answer to "up".
+  # Restart if flags, template or binaries have changed.
   configuration=$(printf '%s\n' "$listen" "$aws_listen" "$token" "$@" | cat - template.yaml bin/functions/*/bootstrap bin/cloud | cksum)
   if ours && ready && [ "$(cat "$cache/cloud.configuration" 2>/dev/null)" = "$configuration" ]; then
     say "already running on $listen"

@@ -7,8 +7,8 @@ cd "$(dirname "$0")/.."
 . localstack/process.sh
 port=${PIERLESS_LOCALSTACK_PORT:-4566}
 dynamodb=$port
-# LocalStack passes requests on to the DynamoDB Local that it starts, at a cost of several
-# milliseconds each. Of a LocalStack that runs elsewhere, only one port is known.
+# Requests through LocalStack take several milliseconds more than requests to its DynamoDB
+# Local. The port of the latter is known only if up.sh started this LocalStack.
 if ours && [ "$(cat "$cache/port" 2>/dev/null)" = "$port" ]; then dynamodb=$((port + 1)); fi
 cat <<ENV
 export AWS_ENDPOINT_URL_S3=http://127.0.0.1:$port

@@ -13,13 +13,13 @@ mkdir -p "$cache"
 echo '*' >.cache/.gitignore
 scripts/venv.sh localstack/venv localstack/requirements.txt >/dev/null
 
-# A stamp holds what was fetched: editing the pin fetches again.
+# The copy is a stamp: editing the pin fetches again.
 if ! cmp -s localstack/pom.xml "$cache/pom.xml"; then
   say "fetching DynamoDB Local from Maven Central"
   rm -rf "$lib/dynamodb-local"
   mvn -q -B -l "$cache/maven.log" -f localstack/pom.xml dependency:copy-dependencies -DincludeScope=runtime \
     -DoutputDirectory="$PWD/$lib/dynamodb-local/2/DynamoDBLocal_lib" >/dev/null 2>&1 || { cat "$cache/maven.log" >&2; exit 1; }
-  # LocalStack takes the presence of this file as "already downloaded".
+  # LocalStack downloads nothing if this file exists.
   touch "$lib/dynamodb-local/2/DynamoDBLocal.jar"
   cp localstack/pom.xml "$cache/pom.xml"
 fi

@@ -10,7 +10,7 @@ port=${PIERLESS_LOCALSTACK_PORT:-4566}
 
 say() { echo "localstack: $*" >&2; }
 
-# list_tables makes LocalStack start its DynamoDB, which it does at the first call.
+# list_tables makes LocalStack start DynamoDB Local, which it does on the first call.
 list_tables() {
   curl -fs -m 600 -o /dev/null "http://127.0.0.1:$port/" -d '{}' \
     -H 'X-Amz-Target: DynamoDB_20120810.ListTables' \
@@ -19,14 +19,15 @@ list_tables() {
 }
 
 start() {
-  localstack/down.sh 2>/dev/null # the DynamoDB of a LocalStack that was killed
+  localstack/down.sh 2>/dev/null # DynamoDB Local, in case LocalStack was killed
   say "starting on 127.0.0.1:$port, log in $cache/log"
-  # Objects are kept in the folder for temporary files: a fresh one, not the machine's.
+  # LocalStack keeps objects in the directory for temporary files: use a new one.
   rm -rf "$cache/tmp"
   mkdir -p "$cache/tmp"
-  # OVERRIDE_IN_DOCKER: in a container it would take the system's folders for its own.
-  # DNS_ADDRESS=0: no name server. DYNAMODB_SHARE_DB: DynamoDB Local has the same tables for
-  # those who ask it directly (env.sh) and those who ask LocalStack. The v2 providers use DynamoDB Local's own streams and download nothing.
+  # OVERRIDE_IN_DOCKER: in a container, LocalStack would write to system directories.
+  # DNS_ADDRESS=0: no name server. DYNAMODB_SHARE_DB: direct requests to DynamoDB Local
+  # (env.sh) and requests through LocalStack see the same tables. The v2 providers use
+  # DynamoDB Local's own streams and download nothing.
   env -u AWS_ENDPOINT_URL_S3 -u AWS_ENDPOINT_URL_DYNAMODB \
     TMPDIR="$PWD/$cache/tmp" OVERRIDE_IN_DOCKER=0 FILESYSTEM_ROOT="$PWD/$cache/root" \
     GATEWAY_LISTEN="127.0.0.1:$port" DISABLE_EVENTS=1 DNS_ADDRESS=0 SKIP_SSL_CERT_DOWNLOAD=1 \
@@ -38,7 +39,7 @@ start() {
   printf %s "${LOCALSTACK_OWNER-}" >"$cache/owner" # a script that will stop it (scripts/localstack.sh)
 }
 
-# LocalStack does not end when it cannot listen: only its log says so.
+# LocalStack keeps running if it cannot listen; only its log has the error.
 wait_until_healthy() {
   local deadline=$((SECONDS + 600))
   until healthy "$port"; do
@@ -49,7 +50,7 @@ wait_until_healthy() {
   done
 }
 
-# fail leaves nothing running that this script has started.
+# fail stops everything that this script has started.
 fail() {
   printf 'localstack: %s\n' "$@" >&2
   [ -z "${started-}" ] || localstack/down.sh

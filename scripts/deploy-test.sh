@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Usage: scripts/deploy-test.sh
-# Deploys template.yaml, unchanged, to an emulator (MiniStack on 127.0.0.1, with three
-# ports from PIERLESS_DEPLOY_PORT, or the first free ones from 4576): sam build, sam deploy, push and pull,
-# a direct upload, the sweep, an update in place, sam delete; bucket and table must
-# still be there.
-# Functions are built for this machine: the emulator runs them as its children.
+# Deploys template.yaml to an emulator: sam build, sam deploy, push and pull, a direct
+# upload, the sweep, an update in place, sam delete. Bucket and table must outlive the
+# stack. The emulator is MiniStack on 127.0.0.1, with three ports from
+# PIERLESS_DEPLOY_PORT, or the first three free ones from 4576.
+# Two things differ from a deployment to AWS: the functions are built for this machine,
+# as the emulator runs them as child processes, and the API's OpenAPI document becomes
+# routes and integrations (native_routes), as the emulator ignores Body.
 cd "$(dirname "$0")/.."
 . scripts/step.sh
 . scripts/ports.sh
@@ -16,7 +18,7 @@ stack=pierless-test
 token=$(head -c 32 /dev/urandom | sha256sum | cut -c 1-64)
 crane=$PWD/.cache/bin/crane
 
-# Whatever the caller has set up for AWS is out of reach.
+# The caller's AWS configuration must not be used.
 unset AWS_PROFILE AWS_SESSION_TOKEN AWS_ENDPOINT_URL_S3 AWS_ENDPOINT_URL_DYNAMODB
 export AWS_ENDPOINT_URL=$cloud AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
 export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0
@@ -26,7 +28,7 @@ export AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
 # shellcheck disable=SC2317,SC2329
 cleanup() {
   [ -z "${proxy_pid-}" ] || kill "$proxy_pid" 2>/dev/null || true
-  # Its group: the emulator leaves the functions running that it started.
+  # The process group: the emulator does not stop the functions that it started.
   [ -z "${cloud_pid-}" ] || kill -- "-$cloud_pid" 2>/dev/null || true
 }
 
@@ -61,7 +63,7 @@ start_cloud() {
   wait_for "$cloud/_ministack/health" "$cloud_pid" "$work/ministack.log"
 }
 
-# wait_for waits until a URL answers, whatever it says, or its process has ended.
+# wait_for waits until a URL answers with any status, or its process has ended.
 wait_for() {
   local deadline=$((SECONDS + 600))
   until curl -s -m 5 -o /dev/null "$1"; do
@@ -75,9 +77,42 @@ wait_for() {
 
 build() {
   FUNCTION_GOARCH=$(go env GOHOSTARCH) "$sam" build --build-dir "$work/build" >"$work/build.log" 2>&1 || { cat "$work/build.log" >&2; return 1; }
+  native_routes "$work/build/template.yaml"
 }
 
-# deploy gives the stack parameters, and says little where all is well.
+# native_routes replaces the API's Body in a built template by one resource for each
+# integration and route. SAM has written intrinsic functions in their long form.
+native_routes() {
+  "${sam%/sam}/python" - "$1" <<'TRANSLATE'
+import json, sys, yaml
+
+def parameters(mapping):
+    return {status: {"ResponseParameters": [{"Destination": d, "Source": s} for d, s in entries.items()]} for status, entries in mapping.items()}
+
+with open(sys.argv[1]) as file:
+    template = yaml.safe_load(file)
+resources = template["Resources"]
+body = resources["Api"]["Properties"]["Body"]
+resources["Api"]["Properties"] = {"Name": body["info"]["title"], "ProtocolType": "HTTP"}
+for name, integration in body["components"]["x-amazon-apigateway-integrations"].items():
+    condition, mapping, otherwise = integration["responseParameters"]["Fn::If"]
+    resources["Integration" + name] = {"Type": "AWS::ApiGatewayV2::Integration", "Properties": {
+        "ApiId": {"Ref": "Api"}, "IntegrationType": integration["type"], "IntegrationMethod": integration["httpMethod"],
+        "IntegrationUri": integration["uri"], "PayloadFormatVersion": integration["payloadFormatVersion"],
+        "TimeoutInMillis": integration["timeoutInMillis"],
+        "ResponseParameters": {"Fn::If": [condition, parameters(mapping), otherwise]}}}
+for number, (path, item) in enumerate(body["paths"].items()):
+    operation = item["x-amazon-apigateway-any-method"]
+    name = operation["x-amazon-apigateway-integration"]["$ref"].rsplit("/", 1)[1]
+    resources["Route%d" % number] = {"Type": "AWS::ApiGatewayV2::Route", "Properties": {
+        "ApiId": {"Ref": "Api"}, "RouteKey": "$default" if operation.get("isDefaultRoute") else "ANY " + path,
+        "Target": {"Fn::Sub": "integrations/${Integration%s}" % name}}}
+with open(sys.argv[1], "w") as file:
+    json.dump(template, file, indent=1, default=str)
+TRANSLATE
+}
+
+# deploy sets parameters of the stack. It prints the log only if it fails.
 deploy() {
   local log=$work/deploy.log
   "$sam" deploy --config-file "$PWD/samconfig.toml" --template-file "$work/build/template.yaml" --stack-name "$stack" \
@@ -105,20 +140,20 @@ first_deploy() {
 
 refused() {
   if "$@" >"$work/refused.log" 2>&1 || ! grep -qiE 'UNAUTHORIZED|401' "$work/refused.log"; then
-    echo "was not refused with 401: $*" >&2
+    echo "expected 401 from: $*" >&2
     cat "$work/refused.log" >&2
     return 1
   fi
 }
 
-# as runs crane with the credentials in one of the two folders.
+# as runs crane with the credentials in one of the two directories.
 as() {
   local who=$1
   shift
   DOCKER_CONFIG=$work/$who "$crane" "$@"
 }
 
-# push makes an image of two layers, one over 64 KiB, and pushes it as a tag.
+# push creates an image of two layers of 1 and 2 MB and pushes it as a tag.
 push() {
   local who=$1 tag=$2 i
   for i in 1 2; do
@@ -158,7 +193,7 @@ push_and_pull() {
   refused pull_again nobody one
 }
 
-# direct_upload sends a blob past the functions, as docs/direct-uploads.md says.
+# direct_upload sends a blob straight to S3, as described in docs/direct-uploads.md.
 direct_upload() {
   local content=$work/tmp/direct digest upload
   head -c 8000000 /dev/urandom >"$content"
@@ -177,13 +212,13 @@ PUT
   curl -fsL -u "admin:$token" "http://$host/v2/team/app/image/blobs/$digest" | cmp - "$content"
 }
 
-# physical prints the name that a resource was given.
+# physical prints the physical ID of a resource.
 physical() {
   "$sam" list resources --config-file "$PWD/samconfig.toml" --template-file "$work/build/template.yaml" --stack-name "$stack" --output json |
     python3 -c 'import json, sys; print(*[r["PhysicalResourceId"] for r in json.load(sys.stdin) if r["LogicalResourceId"] == sys.argv[1]])' "$1"
 }
 
-# sweeps: the function that the schedule calls runs, and says that there is nothing to do.
+# sweeps invokes the function of the schedule, which must report that it is complete.
 sweeps() {
   local function answer
   function=$(physical SweepFunction)
@@ -194,7 +229,7 @@ sweeps() {
   fi
 }
 
-# update opens pull to everyone, in place: what was pushed is still there, and pushes
+# update allows anonymous pulls, in place: earlier pushes are still there, and pushes
 # with the password work.
 update() {
   deploy AnonymousPull=true
@@ -207,7 +242,7 @@ update() {
   update_with_skopeo
 }
 
-# update_with_skopeo: skopeo chooses its scheme at /v2/, as docker does and crane does not.
+# update_with_skopeo: skopeo chooses its authentication scheme at /v2/, as docker does and crane does not.
 update_with_skopeo() {
   local ref=docker://$host/team/app/image:three
   if ! command -v skopeo >/dev/null; then
@@ -219,7 +254,7 @@ update_with_skopeo() {
   as_skopeo nobody --src-tls-verify=false "$ref" "oci:$work/pulled-nobody-three:three"
 }
 
-# as_skopeo copies with the credentials in one of the two folders.
+# as_skopeo runs skopeo copy with the credentials in one of the two directories.
 as_skopeo() {
   local who=$1
   shift
@@ -235,7 +270,7 @@ delete() {
   fi
 }
 
-# kept: with bucket and table alone, the registry is all there.
+# kept serves the images from bucket and table alone, after the API is gone.
 kept() {
   [ "$(curl -s -o /dev/null -w '%{http_code}' "http://$host/v2/")" = 404 ] || { echo "the API still answers" >&2; return 1; }
   go build -o .cache/bin/pierless ./cmd/pierless

@@ -60,6 +60,7 @@ func newServe(getenv func(string) string) *cobra.Command {
 	f.StringVar(&c.Data, "data", c.Data, "folder of the embedded store (PIERLESS_DATA)")
 	f.BoolVar(&c.ServeBlobs, "serve-blobs", c.ServeBlobs, "send blob bytes through this process instead of redirecting to S3 (PIERLESS_SERVE_BLOBS)")
 	f.BoolVar(&c.RedirectHead, "redirect-head", c.RedirectHead, "redirect HEAD of blobs to S3 too, for a gateway that loses Content-Length (PIERLESS_REDIRECT_HEAD)")
+	f.BoolVar(&c.DualStack, "dual-stack", c.DualStack, "use S3's IPv4 and IPv6 endpoint, also in presigned URLs (PIERLESS_DUAL_STACK)")
 	f.StringSliceVar(&c.AllowHosts, "allow-host", c.AllowHosts,
 		"another name, host or host:port, under which clients know an open registry (PIERLESS_ALLOW_HOST)")
 	f.BoolVar(&c.RequestLog, "request-log", c.RequestLog,

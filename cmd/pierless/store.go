@@ -69,5 +69,5 @@ func createStore(ctx context.Context, c env.Config) (warnings []string, err erro
 }
 
 func settings(c env.Config) awsenv.Settings {
-	return awsenv.Settings{Bucket: c.Bucket, Table: c.Table, SSE: c.SSE, KMSKeyID: c.KMSKey}
+	return awsenv.Settings{Bucket: c.Bucket, Table: c.Table, SSE: c.SSE, KMSKeyID: c.KMSKey, DualStack: c.DualStack}
 }

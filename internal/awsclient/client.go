@@ -43,6 +43,9 @@ type Settings struct {
 	// PathStyle puts the bucket into the path of S3 URLs, not into the host. nil means true
 	// only if the endpoint is an IP address or localhost.
 	PathStyle *bool
+	// DualStack sends requests, and the clients that use presigned URLs, to S3's dual-stack
+	// endpoint (IPv4 and IPv6). It has no effect on a custom endpoint.
+	DualStack bool
 }
 
 // Clients share one HTTP transport. Both retry in the SDK's standard mode.
@@ -61,6 +64,10 @@ func New(cfg aws.Config, settings Settings) (Clients, error) {
 		S3: s3.NewFromConfig(cfg, func(o *s3.Options) {
 			o.UsePathStyle = pathStyle(settings.PathStyle, aws.ToString(o.BaseEndpoint))
 			o.Retryer, o.Logger = newRetryer(), logging.Nop{}
+			// The SDK refuses to combine it with a custom endpoint.
+			if settings.DualStack && o.BaseEndpoint == nil {
+				o.EndpointOptions.UseDualStackEndpoint = aws.DualStackEndpointStateEnabled
+			}
 		}),
 		Dynamo: dynamodb.NewFromConfig(cfg, func(o *dynamodb.Options) {
 			// The SDK logs a wrong checksum for each condition that does not hold

@@ -28,6 +28,7 @@ type Config struct {
 
 	ServeBlobs    bool // PIERLESS_SERVE_BLOBS: no redirects to S3
 	RedirectHead  bool // PIERLESS_REDIRECT_HEAD: HEAD of blobs is redirected to S3 too
+	DualStack     bool // PIERLESS_DUAL_STACK: S3 by its IPv4 and IPv6 endpoint, presigned URLs too
 	AllowSparse   bool // PIERLESS_ALLOW_SPARSE: indexes with missing children
 	AnonymousPull bool // PIERLESS_ANONYMOUS_PULL: pulls need no credentials
 	RequestLog    bool // PIERLESS_REQUEST_LOG: one line per request; true by default
@@ -58,7 +59,7 @@ func Load(get func(string) string) (Config, error) {
 	for name, field := range map[string]*bool{
 		"PIERLESS_SERVE_BLOBS": &c.ServeBlobs, "PIERLESS_ALLOW_SPARSE": &c.AllowSparse,
 		"PIERLESS_ANONYMOUS_PULL": &c.AnonymousPull, "PIERLESS_REDIRECT_HEAD": &c.RedirectHead,
-		"PIERLESS_REQUEST_LOG": &c.RequestLog,
+		"PIERLESS_REQUEST_LOG": &c.RequestLog, "PIERLESS_DUAL_STACK": &c.DualStack,
 	} {
 		value := get(name)
 		if value == "" {

@@ -2,7 +2,7 @@
 // as a tree of maps and lists, with intrinsic functions in their long form and
 // nothing evaluated.
 //
-// It must not know what stands in the template, and is linked by tests only.
+// It must not know the contents of the template. Only tests link it.
 package template
 
 import (
@@ -13,7 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Tree is a map of the template, or nil where something is no map.
+// Tree is a map of the template, or nil for a value that is not a map.
 type Tree map[string]any
 
 // Load reads a template. Scalars are strings: 29 and "29" are the same to
@@ -37,7 +37,7 @@ func Load(path string) (Tree, error) {
 	return root, nil
 }
 
-// Map returns the map at the end of the keys, nil where there is none.
+// Map returns the map at the end of the keys, or nil if there is none.
 func (t Tree) Map(keys ...string) Tree {
 	for _, key := range keys {
 		t, _ = t[key].(Tree)
@@ -45,7 +45,7 @@ func (t Tree) Map(keys ...string) Tree {
 	return t
 }
 
-// Text returns the scalar under the key, "" where there is none.
+// Text returns the scalar under the key, or "" if there is none.
 func (t Tree) Text(key string) string {
 	text, _ := t[key].(string)
 	return text

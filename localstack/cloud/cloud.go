@@ -25,12 +25,12 @@ import (
 
 const (
 	headerTimeout = 10 * time.Second // to send the request line and headers
-	stopTimeout   = 5 * time.Second  // for requests under way at the end
-	// secret signs presigned URLs; it is the one that LocalStack checks them with.
+	stopTimeout   = 5 * time.Second  // for running requests at shutdown
+	// secret signs presigned URLs; LocalStack verifies them with the same one.
 	secret = "test"
 )
 
-// cloud is everything that runs.
+// cloud holds everything that runs.
 type cloud struct {
 	functions map[string]*lambda.Function // by logical ID
 	gateway   *gateway.Gateway
@@ -42,8 +42,8 @@ type cloud struct {
 	log       *slog.Logger
 }
 
-// start brings up everything that the template describes. Functions start when they
-// are first called, but what is wrong with the template shows here.
+// start reads the template and starts the HTTP API and the proxy. Functions start with
+// their first invocation, but errors in the template are returned here.
 func start(ctx context.Context, c settings, out io.Writer, log *slog.Logger) (*cloud, error) {
 	stack, err := template.Load(c.template, template.Options{
 		Parameters: c.parameters, Region: c.region, AccountID: c.account, Bucket: c.bucket, Table: c.table, Names: c.names,
@@ -80,12 +80,12 @@ func start(ctx context.Context, c settings, out io.Writer, log *slog.Logger) (*c
 func (cl *cloud) build(c settings, stack *template.Stack, awsEndpoint string, out io.Writer) error {
 	upstream, err := url.Parse(c.upstream)
 	if err != nil || upstream.Host == "" {
-		return fmt.Errorf("%q is no address of LocalStack", c.upstream)
+		return fmt.Errorf("the address of LocalStack is not a URL: %q", c.upstream)
 	}
 	var dynamodb *url.URL
 	if c.dynamodb != "" {
 		if dynamodb, err = url.Parse(c.dynamodb); err != nil || dynamodb.Host == "" {
-			return fmt.Errorf("%q is no address of DynamoDB", c.dynamodb)
+			return fmt.Errorf("the address of DynamoDB is not a URL: %q", c.dynamodb)
 		}
 	}
 	principals := map[string]policyproxy.Principal{}
@@ -113,22 +113,22 @@ func (cl *cloud) build(c settings, stack *template.Stack, awsEndpoint string, ou
 	return err
 }
 
-// newFunction finds the function's binary by its family: BlobsFunction is blobs.
+// newFunction finds the binary by the logical ID: that of BlobsFunction is in blobs.
 func newFunction(c settings, f template.Function, awsEndpoint string, out io.Writer, log *slog.Logger) (*lambda.Function, error) {
 	binary, err := filepath.Abs(filepath.Join(c.functions, strings.ToLower(strings.TrimSuffix(f.LogicalID, "Function")), "bootstrap"))
 	if err != nil {
 		return nil, err
 	}
 	if info, err := os.Stat(binary); err != nil || info.Mode()&0o111 == 0 {
-		return nil, fmt.Errorf("%s has no binary: %s is missing or cannot be run", f.LogicalID, binary)
+		return nil, fmt.Errorf("%s has no binary: %s is missing or not executable", f.LogicalID, binary)
 	}
-	// The function's role: the access key names it to the proxy.
+	// The access key stands for the function's role: the proxy looks it up.
 	env := map[string]string{
 		"AWS_ACCESS_KEY_ID": f.LogicalID, "AWS_SECRET_ACCESS_KEY": secret, "AWS_SESSION_TOKEN": "local-" + f.LogicalID,
 		"AWS_ENDPOINT_URL_S3": awsEndpoint, "AWS_ENDPOINT_URL_DYNAMODB": awsEndpoint,
 	}
 	for name, value := range f.Environment {
-		// A template may know of endpoints for another emulator: here they are ours.
+		// The template may set endpoints of another emulator: these take precedence.
 		if _, ours := env[name]; !ours {
 			env[name] = value
 		}
@@ -146,21 +146,15 @@ func newFunction(c settings, f template.Function, awsEndpoint string, out io.Wri
 func routes(stack *template.Stack) []gateway.Route {
 	var all []gateway.Route
 	for _, r := range stack.Routes {
-		mapping := map[string][]gateway.Parameter{}
-		for status, list := range r.Mapping {
-			for _, p := range list {
-				mapping[status] = append(mapping[status], gateway.Parameter(p))
-			}
-		}
 		all = append(all, gateway.Route{
 			Key: r.Key, Function: r.Function, Timeout: time.Duration(r.TimeoutMillis) * time.Millisecond,
-			Permitted: r.Permitted, Mapping: mapping,
+			Permitted: r.Permitted, Mapping: r.Mapping,
 		})
 	}
 	return all
 }
 
-// invoke is the gateway's way to a function.
+// invoke is the gateway's Invoker: it translates the errors of package lambda.
 func (cl *cloud) invoke(ctx context.Context, function string, payload []byte) ([]byte, error) {
 	out, err := cl.functions[function].Invoke(ctx, payload)
 	switch {
@@ -172,8 +166,8 @@ func (cl *cloud) invoke(ctx context.Context, function string, payload []byte) ([
 	return out, err
 }
 
-// front serves the API, and beside it what the real one does not have: paths that need
-// no credentials, and that web pages must not reach.
+// front serves the API and the paths under /_cloud/, which need no credentials. The
+// guard rejects requests that web pages send there.
 func (cl *cloud) front(w http.ResponseWriter, r *http.Request) {
 	if !strings.HasPrefix(r.URL.Path, "/_cloud/") {
 		cl.gateway.ServeHTTP(w, r)
@@ -194,8 +188,8 @@ func (cl *cloud) front(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// invokeByHand calls a function with the request's body as the event, or with {}: as a
-// schedule does. It answers with what the function returned.
+// invokeByHand invokes a function as a schedule does, with the request's body or {} as
+// the event, and responds with the function's result.
 func (cl *cloud) invokeByHand(w http.ResponseWriter, r *http.Request, id string) {
 	f, known := cl.functions[id]
 	switch {
@@ -204,7 +198,7 @@ func (cl *cloud) invokeByHand(w http.ResponseWriter, r *http.Request, id string)
 		http.Error(w, "use POST", http.StatusMethodNotAllowed)
 		return
 	case !known:
-		http.Error(w, "no function has this logical ID", http.StatusNotFound)
+		http.Error(w, "there is no function with this logical ID", http.StatusNotFound)
 		return
 	}
 	payload, err := io.ReadAll(http.MaxBytesReader(w, r.Body, lambda.MaxRequest))
@@ -221,7 +215,7 @@ func (cl *cloud) invokeByHand(w http.ResponseWriter, r *http.Request, id string)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(out) // a client that left needs none
+	_, _ = w.Write(out) // fails only if the client is gone
 }
 
 func (cl *cloud) writeStats(w http.ResponseWriter) {
@@ -233,10 +227,10 @@ func (cl *cloud) writeStats(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "application/json")
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
-	_ = encoder.Encode(stats{Gateway: cl.gateway.Stats(), Functions: functions}) // a client that left needs none
+	_ = encoder.Encode(stats{Gateway: cl.gateway.Stats(), Functions: functions}) // fails only if the client is gone
 }
 
-// stats is what GET /_cloud/stats answers: counts since the start.
+// stats is the body of GET /_cloud/stats: counts since the start.
 type stats struct {
 	Gateway   gateway.Stats            `json:"gateway"`
 	Functions map[string]functionStats `json:"functions"`
@@ -250,7 +244,7 @@ type functionStats struct {
 func (cl *cloud) serve(listener net.Listener, handler http.Handler) {
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: headerTimeout,
-		// The gateway's own limit is lower, and has the real answer.
+		// The gateway's own limit is lower and has API Gateway's response.
 		MaxHeaderBytes: 1 << 20, ErrorLog: slog.NewLogLogger(cl.log.Handler(), slog.LevelDebug),
 	}
 	cl.servers = append(cl.servers, server)
@@ -271,9 +265,9 @@ func (cl *cloud) wait(ctx context.Context) error {
 func (cl *cloud) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
-	for i := len(cl.servers) - 1; i >= 0; i-- { // the front first
+	for i := len(cl.servers) - 1; i >= 0; i-- { // the API first
 		if cl.servers[i].Shutdown(ctx) != nil {
-			_ = cl.servers[i].Close() // what did not end in time is cut off
+			_ = cl.servers[i].Close() // aborts the requests that are still running
 		}
 	}
 	for _, f := range cl.functions {

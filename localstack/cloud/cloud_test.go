@@ -22,7 +22,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// The test binary is also every function: started with a runtime API, it serves it.
+// The test binary is also the bootstrap of every function: with a runtime API in its
+// environment, it serves invocations.
 func TestMain(m *testing.M) {
 	if os.Getenv("AWS_LAMBDA_RUNTIME_API") != "" {
 		lambda.Start(function)
@@ -30,7 +31,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// function does what the query says.
+// function performs the action that the query selects.
 func function(ctx context.Context, e events.APIGatewayV2HTTPRequest) (any, error) {
 	if e.Version == "" { // no HTTP event: invoked by hand
 		if e.RouteKey == "fail" {
@@ -67,7 +68,7 @@ func function(ctx context.Context, e events.APIGatewayV2HTTPRequest) (any, error
 		content, err := io.ReadAll(out.Body)
 		return ok(string(content)), err
 	case "sleep":
-		time.Sleep(20 * time.Second) // less than any gateway waits that was not told to hurry
+		time.Sleep(20 * time.Second) // less than the default integration timeout
 	case "exit":
 		os.Exit(1)
 	case "challenge":
@@ -96,7 +97,7 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// testConfig has this binary as both functions and a server with one object as S3.
+// testConfig uses this binary for the functions and a server with one object for S3.
 func testConfig(t testing.TB) settings {
 	t.Helper()
 	self, err := os.Executable()
@@ -199,22 +200,25 @@ func TestCloud(t *testing.T) {
 	}
 }
 
-// TestTimeout: the gateway waits as long as the integration says.
+// TestTimeout: the integration's timeout limits the wait.
 func TestTimeout(t *testing.T) {
 	c := testConfig(t)
-	c.template = edited(t, "TimeoutInMillis: 30000", "TimeoutInMillis: 50")
+	c.template = edited(t, "timeoutInMillis: 30000", "timeoutInMillis: 50")
 	cl, _ := startCloud(t, c)
 	if r, body := get(t, "http://"+cl.address+"/v2/a/blobs/x?do=sleep"); r.StatusCode != http.StatusServiceUnavailable || body != `{"message":"Service Unavailable"}` {
 		t.Errorf("%s: %s", r.Status, body)
 	}
 }
 
-// edited is the template with something else in it.
+// edited returns the path of a copy of the template with one replacement.
 func edited(t *testing.T, from, to string) (path string) {
 	t.Helper()
 	fixture, err := os.ReadFile("testdata/template.yaml")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !strings.Contains(string(fixture), from) {
+		t.Fatalf("the template does not contain %q", from)
 	}
 	path = filepath.Join(t.TempDir(), "template.yaml")
 	if err := os.WriteFile(path, []byte(strings.Replace(string(fixture), from, to, 1)), 0o600); err != nil {
@@ -223,7 +227,7 @@ func edited(t *testing.T, from, to string) (path string) {
 	return path
 }
 
-// TestInvokeByHand: a function that no route leads to can be called with any event.
+// TestInvokeByHand: a function without routes can be invoked with any event.
 func TestInvokeByHand(t *testing.T) {
 	cl, _ := startCloud(t, testConfig(t))
 	post := func(method, id, event string) string {
@@ -267,8 +271,8 @@ func TestStartFails(t *testing.T) {
 	}{
 		"binary":     {func(c *settings) { c.functions = t.TempDir() }, [2]string{}, "BaseFunction has no binary"},
 		"parameter":  {func(c *settings) { c.parameters = nil }, [2]string{}, "AdminTokenSha256"},
-		"endpoint":   {func(c *settings) { c.upstream = "x" }, [2]string{}, "no address"},
-		"dynamodb":   {func(c *settings) { c.dynamodb = "x" }, [2]string{}, "no address"},
+		"endpoint":   {func(c *settings) { c.upstream = "x" }, [2]string{}, "not a URL"},
+		"dynamodb":   {func(c *settings) { c.dynamodb = "x" }, [2]string{}, "not a URL"},
 		"head":       {func(c *settings) { c.head = "x" }, [2]string{}, "head"},
 		"operator":   {nil, [2]string{"ForAllValues:StringLike", "ArnLike"}, "the policy of BlobsFunction: statement 2: the operator ArnLike"},
 		"key":        {nil, [2]string{"dynamodb:LeadingKeys", "dynamodb:Attributes"}, "dynamodb:Attributes"},
@@ -290,7 +294,7 @@ func TestStartFails(t *testing.T) {
 	}
 }
 
-// BenchmarkRequest is what gateway and runner add to a function that does nothing.
+// BenchmarkRequest measures the overhead of gateway and runner.
 func BenchmarkRequest(b *testing.B) {
 	cl, _ := startCloud(b, testConfig(b))
 	get(b, "http://"+cl.address+"/v2/")
@@ -299,7 +303,7 @@ func BenchmarkRequest(b *testing.B) {
 	}
 }
 
-// TestPagesAreKeptOut: what needs no credentials is not for web pages.
+// TestPagesAreKeptOut: web pages cannot use the paths that need no credentials.
 func TestPagesAreKeptOut(t *testing.T) {
 	cl, _ := startCloud(t, testConfig(t))
 	for _, c := range []struct {

@@ -1,7 +1,7 @@
-// Command cloud is a cloud for one machine: it reads template.yaml and runs what a
-// deploy would make of it. Real bootstrap binaries behind Lambda's runtime API, an HTTP
-// API in front of them, and each function held to its own policy on the way to
-// LocalStack's S3 and DynamoDB. See docs/local-cloud.md.
+// Command cloud runs the resources of template.yaml on one machine: the bootstrap
+// binaries of the functions behind Lambda's runtime API, an HTTP API in front of them,
+// and a proxy that checks each call to LocalStack's S3 and DynamoDB against the policy
+// of the function. See docs/local-cloud.md.
 package main
 
 import (

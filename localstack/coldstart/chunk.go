@@ -9,25 +9,25 @@ import (
 	"time"
 )
 
-// chunkSize is what the registry asks clients for: the most that fits is 4.5 MiB.
+// chunkSize is the chunk size that the registry recommends; 4.5 MiB is the maximum.
 const chunkSize = 4 << 20
 
-// chunks is what an upload of several chunks through one function took.
+// chunks is the result of an upload in chunks through one function.
 type chunks struct {
 	Chunks  int
 	Each    []time.Duration
 	PeakRSS int64 // bytes
 }
 
-// reply is what of a function's answer is looked at.
+// reply has the relevant fields of a function's response.
 type reply struct {
 	StatusCode int               `json:"statusCode"`
 	Headers    map[string]string `json:"headers"`
 	Body       string            `json:"body"`
 }
 
-// sendChunks pushes n chunks through the uploads function, which needs S3 and
-// DynamoDB behind it, and cancels the upload.
+// sendChunks sends n chunks through the uploads function, which needs S3 and DynamoDB,
+// and cancels the upload.
 func sendChunks(binary string, environment []string, token string, n int) (chunks, error) {
 	s, err := launch(binary, environment)
 	if err != nil {
@@ -64,7 +64,7 @@ func (s *session) exchange(event []byte, status int) (reply, error) {
 	}
 	var r reply
 	if err := json.Unmarshal(b, &r); err != nil {
-		return reply{}, fmt.Errorf("the answer is not JSON: %w", err)
+		return reply{}, fmt.Errorf("the response is not JSON: %w", err)
 	}
 	if r.StatusCode != status {
 		return r, fmt.Errorf("status %d, want %d: %s %s", r.StatusCode, status, r.Body, s.log)
@@ -72,7 +72,7 @@ func (s *session) exchange(event []byte, status int) (reply, error) {
 	return r, nil
 }
 
-// event is a request as the gateway would hand it over.
+// event returns the API Gateway event of a request.
 func event(method, path, token string, body []byte) []byte {
 	headers := map[string]string{"host": "127.0.0.1", "accept": "*/*"}
 	if token != "" {

@@ -1,9 +1,8 @@
-// Command coldstart starts function binaries again and again under a runtime API of
-// its own and prints how long they take until they ask for work and until they have
-// answered, beside a function that only says hello, started in turn with them.
+// Command coldstart measures cold starts: it starts the function binaries repeatedly, in
+// turn with a hello-world function, under its own runtime API, and prints the times until
+// they poll for work and until they have answered.
 //
-// It must not know what the functions do, except for the upload that it measures
-// the memory of.
+// It must not know the functions, except for the upload whose memory it measures.
 package main
 
 import (
@@ -22,7 +21,7 @@ import (
 	"github.com/pierless/pierless/pkg/server/auth"
 )
 
-// What a function may take.
+// Limits of a function.
 const (
 	maxInit  = 60 * time.Millisecond
 	maxRatio = 2.0
@@ -30,13 +29,13 @@ const (
 	maxRSS   = 256 << 20
 )
 
-// row is what is printed of one function.
+// row is the result of one function.
 type row struct {
 	Name                           string
 	Init, InitP90, First, FirstP90 time.Duration
-	Ratio                          float64 // of Init to that of the function beside it
+	Ratio                          float64 // of Init to that of hello
 	Size, PeakRSS                  int64   // bytes
-	Within                         bool    // its limits
+	Within                         bool    // all limits
 }
 
 type report struct {
@@ -57,16 +56,16 @@ func run(args []string, out io.Writer) error {
 	n := flags.Int("n", 20, "starts of each function")
 	m := flags.Int("chunks", 8, "chunks of the upload")
 	asJSON := flags.Bool("json", false, "print JSON; times in nanoseconds, sizes in bytes")
-	check := flags.Bool("check", false, "fail when a limit is passed")
-	folder := flags.String("functions", "bin/functions", "folder with <family>/bootstrap")
+	check := flags.Bool("check", false, "fail if a limit is exceeded")
+	directory := flags.String("functions", "bin/functions", "directory with <family>/bootstrap")
 	noRequests := flags.String("no-requests", "sweep", "function that serves no requests: only its start is measured")
 	hello := flags.String("hello", "bin/coldstart/hello", "function to compare with")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	binaries, err := filepath.Glob(filepath.Join(*folder, "*", "bootstrap"))
+	binaries, err := filepath.Glob(filepath.Join(*directory, "*", "bootstrap"))
 	if err != nil || len(binaries) == 0 {
-		return fmt.Errorf("no functions in %s: build them first", *folder)
+		return fmt.Errorf("no functions in %s: build them first", *directory)
 	}
 	token, sum := auth.NewToken()
 	r, err := measure(append([]string{*hello}, binaries...), *noRequests, environment(sum), token, *n)
@@ -74,7 +73,7 @@ func run(args []string, out io.Writer) error {
 		return err
 	}
 	if os.Getenv("AWS_ENDPOINT_URL_S3") != "" && os.Getenv("PIERLESS_BUCKET") != "" {
-		took, err := sendChunks(filepath.Join(*folder, "uploads", "bootstrap"), environment(sum), token, *m)
+		took, err := sendChunks(filepath.Join(*directory, "uploads", "bootstrap"), environment(sum), token, *m)
 		if err != nil {
 			return fmt.Errorf("upload in chunks: %w", err)
 		}
@@ -86,10 +85,10 @@ func run(args []string, out io.Writer) error {
 	return r.check()
 }
 
-// environment is that of a deployed function, with this process's values where it
-// has some. Nothing else of it is handed on: a profile, or a bundle of CA
-// certificates, would be read at each start, and Lambda sets neither. Bucket and
-// table are only named where there is none: nothing asks for them at the start.
+// environment returns the environment of a deployed function, with this process's values
+// of the variables it has. It passes no others on: functions would read a profile or a CA
+// bundle at each start, and Lambda sets neither. A start does not use bucket and table,
+// so any names do.
 func environment(tokenSHA256 string) []string {
 	e := []string{"PIERLESS_LOG=json", "PIERLESS_ADMIN_TOKEN_SHA256=" + tokenSHA256}
 	for name, otherwise := range map[string]string{
@@ -103,8 +102,8 @@ func environment(tokenSHA256 string) []string {
 	return e
 }
 
-// measure starts the binaries in turn, so that whatever else the machine does
-// meets all of them. The first is what the others are compared with.
+// measure starts the binaries in turn, so that other load of the machine affects all of
+// them alike. The first is the reference.
 func measure(binaries []string, noRequests string, environment []string, token string, n int) (report, error) {
 	starts := make([][]start, len(binaries))
 	ping := event("GET", "/v2/", token, nil)

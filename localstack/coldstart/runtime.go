@@ -12,18 +12,17 @@ import (
 	"time"
 )
 
-// patience is how long a function gets for everything it does here.
+// patience is the timeout of each step of a function.
 const patience = time.Minute
 
-// start is what one start of a function took.
+// start is the result of one start of a function.
 type start struct {
-	Init    time.Duration // from exec to the function's first question for work
-	First   time.Duration // from exec to the answer to its first event
+	Init    time.Duration // from exec to the function's first poll
+	First   time.Duration // from exec to the response to its first event
 	PeakRSS int64         // bytes
 }
 
-// runtimeAPI is as much of Lambda's runtime API as a Go function uses: it hands out
-// events one by one and takes the answers.
+// runtimeAPI is the part of Lambda's runtime API that a Go function uses.
 type runtimeAPI struct {
 	events  chan []byte
 	asked   chan time.Time
@@ -45,7 +44,7 @@ func (a runtimeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		case event := <-a.events:
 			w.Header().Set("Lambda-Runtime-Aws-Request-Id", "cold")
 			w.Header().Set("Lambda-Runtime-Deadline-Ms", fmt.Sprint(time.Now().Add(29*time.Second).UnixMilli()))
-			_, _ = w.Write(event) // the function's end is seen by its exit
+			_, _ = w.Write(event) // on an error the function has exited, which send notices
 		case <-r.Context().Done():
 		}
 		return
@@ -63,13 +62,13 @@ type session struct {
 	api     runtimeAPI
 	cmd     *exec.Cmd
 	server  *http.Server
-	exited  chan struct{} // closed at the end
+	exited  chan struct{} // closed when the process has ended
 	started time.Time
 	log     *strings.Builder
 	result  start
 }
 
-// launch starts a function and waits until it asks for work.
+// launch starts a function and waits until it polls for work.
 func launch(binary string, environment []string) (*session, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -87,11 +86,11 @@ func launch(binary string, environment []string) (*session, error) {
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	s.started = time.Now()
 	if err := s.cmd.Start(); err != nil {
-		_ = s.server.Close() // nothing was asked of it
+		_ = s.server.Close() // has no requests
 		return nil, err
 	}
 	go func() {
-		_ = s.cmd.Wait() // it is ended by a signal, or its log says why
+		_ = s.cmd.Wait() // end kills it, or the log has the cause
 		close(s.exited)
 	}()
 	select {
@@ -102,10 +101,10 @@ func launch(binary string, environment []string) (*session, error) {
 	case <-time.After(patience):
 	}
 	s.end()
-	return nil, fmt.Errorf("%s did not ask for work: %s", binary, s.log)
+	return nil, fmt.Errorf("%s did not poll for work: %s", binary, s.log)
 }
 
-// send hands the function an event and returns its answer.
+// send sends the function an event and returns its response.
 func (s *session) send(event []byte) ([]byte, error) {
 	timeout := time.After(patience)
 	select {
@@ -113,7 +112,7 @@ func (s *session) send(event []byte) ([]byte, error) {
 	case <-s.exited:
 		return nil, fmt.Errorf("the function ended: %s", s.log)
 	case <-timeout:
-		return nil, fmt.Errorf("the function takes no event: %s", s.log)
+		return nil, fmt.Errorf("the function does not poll: %s", s.log)
 	}
 	select {
 	case a := <-s.api.answers:
@@ -124,13 +123,13 @@ func (s *session) send(event []byte) ([]byte, error) {
 	case <-s.exited:
 		return nil, fmt.Errorf("the function ended: %s", s.log)
 	case <-timeout:
-		return nil, fmt.Errorf("the function does not answer: %s", s.log)
+		return nil, fmt.Errorf("the function does not respond: %s", s.log)
 	}
 }
 
-// end stops the function and returns what was measured.
+// end stops the function and returns the measurements.
 func (s *session) end() start {
-	_ = s.cmd.Process.Signal(os.Kill) // it may have ended
+	_ = s.cmd.Process.Signal(os.Kill) // fails if it has ended
 	<-s.exited
 	_ = s.server.Close()
 	if usage, ok := s.cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {

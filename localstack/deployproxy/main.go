@@ -1,6 +1,6 @@
-// Command deployproxy gives a deployed HTTP API on MiniStack an address of its own.
-// MiniStack answers paths under /v2/ itself, as a registry that is not ours; by the
-// long path that names the API it hands them to the functions.
+// Command deployproxy serves an HTTP API that is deployed on MiniStack under a separate
+// address. MiniStack handles paths under /v2/ itself, as its emulation of ECR; it passes
+// them to the API only under the path that contains the API's ID.
 package main
 
 import (
@@ -18,8 +18,8 @@ import (
 
 func main() {
 	listen := flag.String("listen", "127.0.0.1:4577", "address to listen on")
-	target := flag.String("target", "http://127.0.0.1:4576", "MiniStack")
-	api := flag.String("api", "", "id of the HTTP API")
+	target := flag.String("target", "http://127.0.0.1:4576", "URL of MiniStack")
+	api := flag.String("api", "", "ID of the HTTP API")
 	flag.Parse()
 	if err := run(*listen, *target, *api); err != nil {
 		fmt.Fprintln(os.Stderr, "deployproxy:", err)
@@ -33,15 +33,15 @@ func run(listen, target, api string) error {
 		return err
 	}
 	if api == "" {
-		return errors.New("which API? --api names it")
+		return errors.New("--api is required")
 	}
 	if host, _, err := net.SplitHostPort(listen); err != nil || !net.ParseIP(host).IsLoopback() {
-		return fmt.Errorf("%s is no loopback address", listen)
+		return fmt.Errorf("%s is not a loopback address", listen)
 	}
 	prefix := "/_aws/execute-api/" + api + "/$default"
 	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
-		// The gateway lets {proxy+} stand for the nothing behind ".../uploads/" too, where
-		// MiniStack finds no route; a gateway may also cut the slash off, as is done here.
+		// API Gateway matches {proxy+} with the empty rest of ".../uploads/"; MiniStack does
+		// not. Remove the slash, as API Gateway may do too.
 		cut := func(path string) string {
 			if strings.HasSuffix(path, "/blobs/uploads/") {
 				path = strings.TrimSuffix(path, "/")
@@ -49,7 +49,7 @@ func run(listen, target, api string) error {
 			return prefix + path
 		}
 		r.SetURL(to)
-		r.Out.Host = r.In.Host // as it reaches the gateway: functions name their token endpoint by it
+		r.Out.Host = r.In.Host // unchanged, as functions build the URL of the token endpoint from it
 		r.Out.URL.Path, r.Out.URL.RawPath = cut(r.In.URL.Path), cut(r.In.URL.EscapedPath())
 	}}
 	server := &http.Server{Addr: listen, Handler: proxy, ReadHeaderTimeout: 10 * time.Second}

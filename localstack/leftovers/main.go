@@ -1,9 +1,9 @@
-// Command leftovers says what a store holds that nobody will use, once the uploads that
-// were broken off have had their time: it lets the registry expire them as if that time
-// were over, and then looks at the bucket and the table past the registry. With -empty
-// it removes all objects of a bucket instead: the end-to-end tests give disk space back.
+// Command leftovers finds garbage in a store: it expires abandoned uploads as if their
+// time were over, and then lists the objects and rows of bucket and table that are still
+// not in use. With -empty it deletes all objects of a bucket instead, with which the
+// end-to-end tests free disk space.
 //
-// Only on LocalStack: it makes uploads that are under way expire.
+// Use it on LocalStack only: it expires active uploads too.
 package main
 
 import (
@@ -27,10 +27,10 @@ import (
 )
 
 func main() {
-	name := flag.String("name", "", "of the bucket and of the table")
-	later := flag.Duration("later", 48*time.Hour, "how much later it is")
-	unrecorded := flag.Bool("unrecorded", false, "let parts be that only the bucket's lifecycle rule knows, which LocalStack does not apply")
-	empty := flag.Bool("empty", false, "remove all objects of the bucket")
+	name := flag.String("name", "", "name of the bucket and of the table")
+	later := flag.Duration("later", 48*time.Hour, "offset of the clock, added to the current time")
+	unrecorded := flag.Bool("unrecorded", false, "ignore parts without a row, which a lifecycle rule of the bucket deletes and LocalStack does not")
+	empty := flag.Bool("empty", false, "delete all objects of the bucket")
 	flag.Parse()
 	if err := run(context.Background(), *name, *later, *unrecorded, *empty); err != nil {
 		fmt.Fprintln(os.Stderr, "leftovers:", err)
@@ -44,7 +44,7 @@ func run(ctx context.Context, name string, later time.Duration, unrecorded, empt
 		return err
 	}
 	if aws.ToString(clients.S3.Options().BaseEndpoint) == "" || aws.ToString(clients.Dynamo.Options().BaseEndpoint) == "" {
-		return errors.New("AWS_ENDPOINT_URL_S3 and AWS_ENDPOINT_URL_DYNAMODB name no emulator: this is not for a real account")
+		return errors.New("AWS_ENDPOINT_URL_S3 and AWS_ENDPOINT_URL_DYNAMODB must be those of an emulator, not of AWS")
 	}
 	s := store{clients: clients, name: name}
 	if empty {
@@ -56,13 +56,13 @@ func run(ctx context.Context, name string, later time.Duration, unrecorded, empt
 	return s.report(ctx, unrecorded)
 }
 
-// store is a bucket and a table of one name.
+// store is a bucket and a table with the same name.
 type store struct {
 	clients awsenv.Clients
 	name    string
 }
 
-// expire has the registry end what would have expired by then.
+// expire ends the uploads that will have expired by then.
 func (s store) expire(ctx context.Context, later time.Duration) error {
 	reg := registry.New(ddbmeta.New(s.clients.Dynamo, s.name), s3blobs.New(s.clients.S3, s.name, s3blobs.Options{}),
 		registry.Options{Now: func() time.Time { return time.Now().Add(later) }})
@@ -78,9 +78,8 @@ func (s store) expire(ctx context.Context, later time.Duration) error {
 	}
 }
 
-// report prints what is left, and fails if anything is: objects that are no blob's,
-// uploads that are open, parts that nobody completes. What lies under tails/ is the
-// bucket's lifecycle rule's.
+// report returns an error if there are objects without a blob, open uploads or multipart
+// uploads. It ignores tails/, which a lifecycle rule of the bucket cleans.
 func (s store) report(ctx context.Context, unrecorded bool) error {
 	left, err := s.openUploads(ctx)
 	if err != nil {
@@ -115,8 +114,8 @@ func (s store) report(ctx context.Context, unrecorded bool) error {
 	return nil
 }
 
-// live reports whether the row of an object's key says that it is a blob's: the prefix
-// and the names of rows are those of pkg/registry/s3blobs and pkg/registry.
+// live reports whether an object belongs to a blob according to the row of its key. The
+// prefix of keys and the keys of rows are those of pkg/registry/s3blobs and pkg/registry.
 func (s store) live(ctx context.Context, object string) (bool, error) {
 	key, ok := strings.CutPrefix(object, "blobs/")
 	if !ok {
@@ -133,7 +132,7 @@ func (s store) live(ctx context.Context, object string) (bool, error) {
 	return state(out.Item) == "live", nil
 }
 
-// openUploads are the rows of uploads that did not end.
+// openUploads lists the rows of uploads that have not ended.
 func (s store) openUploads(ctx context.Context) ([]string, error) {
 	var left []string
 	pages := dynamodb.NewScanPaginator(s.clients.Dynamo, &dynamodb.ScanInput{TableName: &s.name, ConsistentRead: aws.Bool(true)})

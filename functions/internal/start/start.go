@@ -59,7 +59,7 @@ func open(getenv func(string) string) (env.Config, registry.Metadata, registry.B
 	}
 	c.ServeBlobs = false // an answer of a function is too small for a blob
 	clients, err := awsclient.ForLambda(getenv, awsclient.Settings{
-		Bucket: c.Bucket, Table: c.Table, SSE: c.SSE, KMSKeyID: c.KMSKey,
+		Bucket: c.Bucket, Table: c.Table, SSE: c.SSE, KMSKeyID: c.KMSKey, DualStack: c.DualStack,
 	})
 	if err != nil {
 		return c, nil, nil, err

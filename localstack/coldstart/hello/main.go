@@ -1,5 +1,4 @@
-// Command hello is the least function that answers an HTTP API: what a cold start is
-// compared with.
+// Command hello is a minimal function for an HTTP API, the reference for cold starts.
 package main
 
 import (

@@ -1,8 +1,8 @@
-// Package gateway answers HTTP as an HTTP API of API Gateway does: routes, events of
-// payload format 2.0, limits, error bodies, and how the response of a function becomes
-// one of HTTP. Where it is not known how the real one behaves, Options has a switch.
+// Package gateway serves HTTP like an HTTP API of API Gateway: it matches routes, sends
+// events of payload format 2.0, converts the functions' responses, and has API Gateway's
+// limits and error bodies. If the behavior of API Gateway is unknown, Options has a switch.
 //
-// It must not know how functions are run or what they are for.
+// It must not know how functions are run or their purpose.
 package gateway
 
 import (
@@ -18,8 +18,8 @@ const (
 
 // The values of Options.Head.
 const (
-	HeadComputed = "computed" // of the body that the function returned
-	HeadHandler  = "handler"  // what the function says
+	HeadComputed = "computed" // the length of the body that the function returned
+	HeadHandler  = "handler"  // the function's header
 )
 
 // The values of Options.TrailingSlash.
@@ -28,20 +28,20 @@ const (
 	SlashStrip = "strip"
 )
 
-// Invoker runs the function behind a route. An error of errors.Is(err, ErrTooLarge)
-// becomes 413, ErrThrottled 503, the end of ctx 503, and any other 500.
+// Invoker invokes the function of a route and returns its response. ErrTooLarge becomes
+// 413, ErrThrottled and the end of ctx become 503, and any other error becomes 500.
 type Invoker func(ctx context.Context, function string, payload []byte) ([]byte, error)
 
 // Options of a gateway.
 type Options struct {
 	APIID, AccountID, Region string
-	// RenameChallenge turns the function's WWW-Authenticate into
-	// X-Amzn-Remapped-WWW-Authenticate, before parameters are mapped.
+	// RenameChallenge renames the function's WWW-Authenticate to
+	// X-Amzn-Remapped-WWW-Authenticate before response parameters apply.
 	RenameChallenge bool
-	// Head chooses the Content-Length of answers to HEAD: HeadComputed or HeadHandler.
+	// Head selects the Content-Length of HEAD responses: HeadComputed or HeadHandler.
 	Head string
-	// TrailingSlash chooses what a function sees of it, and routes too: SlashKeep or SlashStrip.
+	// TrailingSlash selects whether routing and functions see it: SlashKeep or SlashStrip.
 	TrailingSlash string
 	Invoke        Invoker
-	Log           *slog.Logger // one line per request, without paths: those of uploads are secrets
+	Log           *slog.Logger // one line per request, with the route instead of the path, which may be a secret
 }

@@ -50,12 +50,12 @@ type httpContext struct {
 	UserAgent string `json:"userAgent"`
 }
 
-// notPassed are headers of a connection, which API Gateway keeps to itself, and
-// cookies, which have their own field.
+// notPassed lists the hop-by-hop headers, which API Gateway removes, and cookies, which
+// have their own field.
 var notPassed = []string{"Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Expect", "Cookie"}
 
-// rawPath is the path as functions see it: decoded, cut at a question mark that was
-// escaped.
+// rawPath returns the path that functions see: decoded, and truncated at an escaped
+// question mark.
 func rawPath(r *http.Request, slash string) string {
 	path, _, _ := strings.Cut(r.URL.Path, "?")
 	if slash == SlashStrip && len(path) > 1 {
@@ -64,7 +64,7 @@ func rawPath(r *http.Request, slash string) string {
 	return path
 }
 
-// newEvent renders a request whose body has been read.
+// newEvent returns the event of a request as JSON.
 func (g *Gateway) newEvent(r *http.Request, route *compiled, path string, variables map[string]string, body []byte, id string, now time.Time) ([]byte, error) {
 	host, _, _ := strings.Cut(r.Host, ":")
 	prefix, _, _ := strings.Cut(host, ".")
@@ -106,7 +106,7 @@ func headers(r *http.Request, length int, id string) map[string]string {
 	} else {
 		out["x-forwarded-for"] = sourceIP(r)
 	}
-	// The real one is reached by TLS only; here clients are told no lies about it.
+	// API Gateway is reached over TLS only; the local cloud is not.
 	out["x-forwarded-proto"] = "http"
 	out["x-forwarded-port"] = "80"
 	if _, port, err := net.SplitHostPort(r.Host); err == nil {
@@ -130,8 +130,8 @@ func cookies(h http.Header) []string {
 	return out
 }
 
-// parameters joins what stands twice with a comma. What cannot be decoded is passed as
-// it is.
+// parameters joins the values of a repeated parameter with commas. Text that cannot be
+// decoded is passed unchanged.
 func parameters(query string) map[string]string {
 	out := map[string]string{}
 	for _, pair := range strings.Split(query, "&") {
@@ -155,8 +155,8 @@ func unescaped(s string) string {
 	return s
 }
 
-// isText says whether the body is passed as it is. A type such as
-// application/vnd.oci.image.manifest.v1+json is no text to API Gateway.
+// isText reports whether the event has the body as text, not in base64. API Gateway
+// treats types such as application/vnd.oci.image.manifest.v1+json as binary.
 func isText(h http.Header, body []byte) bool {
 	if !utf8.Valid(body) || h.Get("Content-Encoding") != "" {
 		return false

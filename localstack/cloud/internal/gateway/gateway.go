@@ -13,20 +13,20 @@ import (
 	"time"
 )
 
-// What an Invoker reports besides results.
+// Errors that an Invoker returns.
 var (
-	ErrTooLarge  = errors.New("gateway: the event is larger than a function takes")
-	ErrThrottled = errors.New("gateway: the function takes no more calls")
+	ErrTooLarge  = errors.New("gateway: the event exceeds the size limit of functions")
+	ErrThrottled = errors.New("gateway: the function is at its concurrency limit")
 )
 
 const (
-	// drainFor is how long a body that is not wanted is read on, so that a client which
-	// sends before it reads gets its answer. It ends a client that hangs: one that packs a
-	// large layer on its way may need most of it.
+	// drainFor limits the time in which the rest of a rejected body is read, so that a client
+	// that reads only after it has sent everything gets the response. A client that
+	// compresses a large layer while it sends may need most of it.
 	drainFor = 2 * time.Minute
-	// refuseAfter stands for the network. Without any, the refusal can overtake the end
-	// of the request in the client: regctl 0.11.7 then reads the layer for it and for
-	// the first chunk at once, and says that the digest does not match.
+	// refuseAfter simulates network latency. Without it, the client can see the rejection
+	// before the end of its request: regctl 0.11.7 then reads the layer for this request and
+	// for the first chunk at the same time, and reports a digest mismatch.
 	refuseAfter = time.Second
 )
 
@@ -109,7 +109,7 @@ func (g *Gateway) answer(r *http.Request, route *compiled, path string, variable
 	if err != nil {
 		return response{}, len(body), err
 	}
-	// A client that leaves does not end the call: on AWS neither.
+	// As on AWS, a client that disconnects does not end the invocation.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), route.Timeout)
 	defer cancel()
 	result, err := g.options.Invoke(ctx, route.Function, payload)
@@ -122,12 +122,12 @@ func (g *Gateway) answer(r *http.Request, route *compiled, path string, variable
 
 var (
 	errHead         = errors.New("gateway: request line and headers are too large")
-	errBody         = errors.New("gateway: the body did not come whole")
+	errBody         = errors.New("gateway: the request body is incomplete")
 	errNotFound     = errors.New("gateway: there is no route")
 	errNotPermitted = errors.New("gateway: no AWS::Lambda::Permission lets the API invoke the function")
 )
 
-// failureOf is API Gateway's answer to what went wrong.
+// failureOf returns API Gateway's response to an error.
 func failureOf(err error) response {
 	switch {
 	case errors.Is(err, errHead):
@@ -144,7 +144,7 @@ func failureOf(err error) response {
 	return failure(http.StatusInternalServerError, "Internal Server Error")
 }
 
-// headSize is the size of request line and headers as they came.
+// headSize returns the size of the request line and headers in bytes.
 func headSize(r *http.Request) int {
 	const extra = len(": \r\n")
 	size := len(r.Method) + len(" ") + len(r.RequestURI) + len(" HTTP/1.1\r\n") + len("Host") + len(r.Host) + extra
@@ -160,7 +160,7 @@ func (g *Gateway) write(w http.ResponseWriter, r *http.Request, out response) {
 	control := http.NewResponseController(w)
 	unread := out.status == http.StatusRequestEntityTooLarge || out.status == http.StatusRequestHeaderFieldsTooLarge
 	if unread {
-		w.Header().Set("Connection", "close") // with it, the server leaves the body to us
+		w.Header().Set("Connection", "close") // stops net/http from reading the body
 		_ = control.SetReadDeadline(time.Now().Add(drainFor))
 		_, _ = io.Copy(io.Discard, r.Body)
 		time.Sleep(refuseAfter)
@@ -170,7 +170,7 @@ func (g *Gateway) write(w http.ResponseWriter, r *http.Request, out response) {
 	}
 	w.WriteHeader(out.status)
 	if r.Method != http.MethodHead {
-		_, _ = io.Copy(w, bytes.NewReader(out.body)) // a client that left is no fault of ours
+		_, _ = io.Copy(w, bytes.NewReader(out.body)) // fails only if the client is gone
 	}
 }
 
@@ -195,7 +195,7 @@ func (g *Gateway) account(r *http.Request, route *compiled, out response, receiv
 	g.stats.BytesOut += int64(len(out.body))
 }
 
-// newRequestID has the shape of API Gateway's extended ids.
+// newRequestID returns an ID in the format of API Gateway's extended request IDs.
 func newRequestID() string {
 	b := make([]byte, 11)
 	_, _ = rand.Read(b) // documented never to fail

@@ -90,7 +90,7 @@ func TestRouting(t *testing.T) {
 		routes = append(routes, Route{Key: key, Function: key})
 	}
 	checkRouting(t, routes)
-	slices.Reverse(routes) // the order in the template decides nothing
+	slices.Reverse(routes) // the order must not matter
 	checkRouting(t, routes)
 	empty := newAPI(t, nil, Route{Key: "GET /a", Function: "F"}, Route{Key: "GET /forbidden", Function: "F"})
 	for path, want := range map[string]string{"/b": `404 {"message":"Not Found"}`, "/forbidden": `500 {"message":"Internal Server Error"}`} {
@@ -128,7 +128,7 @@ func checkRouting(t *testing.T, routes []Route) {
 		"GET /full/other":              "GET /full/{x+}",
 		"GET /":                        "ANY /{proxy+}",
 		"DELETE /v2/a/blobs/x/":        "ANY /{proxy+}",
-		"GET /v2/a/blobs/x%3Fy=1/more": "ANY /v2/{n1}/blobs/{digest}", // cut at the decoded question mark
+		"GET /v2/a/blobs/x%3Fy=1/more": "ANY /v2/{n1}/blobs/{digest}", // truncated at the decoded question mark
 	} {
 		method, path, _ := strings.Cut(request, " ")
 		a.do(httptest.NewRequestWithContext(t.Context(), method, path, nil))
@@ -158,7 +158,7 @@ func TestEvent(t *testing.T) {
 		},
 		"text": func() *http.Request {
 			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v2/a/blobs/x", strings.NewReader("größe"))
-			r.ContentLength = -1 // as chunks
+			r.ContentLength = -1 // chunked
 			return r
 		},
 	} {
@@ -280,10 +280,10 @@ func TestFailures(t *testing.T) {
 
 func TestRenamedChallenge(t *testing.T) {
 	const challenge = `Basic realm="pierless"`
-	mapping := map[string][]Parameter{"401": {{"overwrite:header.www-authenticate", "$response.header.x-registry-challenge"}}}
+	mapping := map[string]map[string]string{"401": {"overwrite:header.www-authenticate": "$response.header.x-registry-challenge"}}
 	for name, c := range map[string]struct {
 		rename         bool
-		mapping        map[string][]Parameter
+		mapping        map[string]map[string]string
 		want, remapped string
 	}{
 		"passed":            {false, nil, challenge, ""},
@@ -336,8 +336,8 @@ func TestTrailingSlash(t *testing.T) {
 }
 
 func TestMappings(t *testing.T) {
-	parameters := map[string][]Parameter{"200": {
-		{"overwrite:header.a", "$response.header.b"}, {"append:header.c", "text"}, {"remove:header.d", "''"}, {"overwrite:header.e", "$response.header.none"},
+	parameters := map[string]map[string]string{"200": {
+		"overwrite:header.a": "$response.header.b", "append:header.c": "text", "remove:header.d": "''", "overwrite:header.e": "$response.header.none",
 	}}
 	a := newAPI(t, nil, Route{Key: "$default", Function: "F", Mapping: parameters})
 	a.function = func(map[string]any) (string, error) {
@@ -349,12 +349,12 @@ func TestMappings(t *testing.T) {
 			t.Errorf("%s is %q, want %q", header, got, want)
 		}
 	}
-	for _, bad := range []map[string][]Parameter{
-		{"401": {{"overwrite:header.connection", "x"}}},
-		{"401": {{"overwrite:header.x-amzn-remapped-www-authenticate", "x"}}},
-		{"401": {{"overwrite:statuscode", "200"}}},
-		{"401": {{"overwrite:header.a", "$context.requestId"}}},
-		{"4xx": {{"overwrite:header.a", "x"}}},
+	for _, bad := range []map[string]map[string]string{
+		{"401": {"overwrite:header.connection": "x"}},
+		{"401": {"overwrite:header.x-amzn-remapped-www-authenticate": "x"}},
+		{"401": {"overwrite:statuscode": "200"}},
+		{"401": {"overwrite:header.a": "$context.requestId"}},
+		{"4xx": {"overwrite:header.a": "x"}},
 	} {
 		if _, err := newRouter([]Route{{Key: "$default", Mapping: bad}}); err == nil {
 			t.Errorf("%v: no error", bad)

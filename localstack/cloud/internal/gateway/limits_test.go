@@ -29,7 +29,8 @@ func TestBodyLimit(t *testing.T) {
 	}
 }
 
-// TestRefusedBodyIsTaken: a client that sends everything before it reads gets its answer.
+// TestRefusedBodyIsTaken: a client that reads only after it has sent the whole body gets
+// the response.
 func TestRefusedBodyIsTaken(t *testing.T) {
 	server := httptest.NewServer(newAPI(t, nil))
 	defer server.Close()

@@ -2,23 +2,20 @@ package gateway
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 )
 
-// Parameter is one entry of a response parameter mapping, for example
-// overwrite:header.www-authenticate from $response.header.x-registry-challenge.
-type Parameter struct{ Destination, Source string }
-
 type mapping struct {
 	action string // overwrite, append, remove
 	header string
-	from   string // a header of the function's response, or "" for the text
+	from   string // name of a header of the function's response, or "" to use text
 	text   string
 }
 
-// reserved headers cannot be mapped.
+// Headers that API Gateway does not map.
 var (
 	reserved = []string{
 		"authorization", "connection", "content-encoding", "content-length", "content-location", "forwarded", "keep-alive",
@@ -27,14 +24,14 @@ var (
 	reservedPrefixes = []string{"access-control-", "apigw-", "x-amz-", "x-amzn-", "x-forwarded-"}
 )
 
-func compileMappings(all map[string][]Parameter) (map[string][]mapping, error) {
+func compileMappings(all map[string]map[string]string) (map[string][]mapping, error) {
 	out := make(map[string][]mapping, len(all))
 	for status, parameters := range all {
 		if n, err := strconv.Atoi(status); err != nil || n < 200 || n > 599 {
-			return nil, fmt.Errorf("parameters can be mapped for the statuses 200 to 599, not %q", status)
+			return nil, fmt.Errorf("response parameters are by status, 200 to 599, not %q", status)
 		}
-		for _, p := range parameters {
-			m, err := compileMapping(p)
+		for _, destination := range slices.Sorted(maps.Keys(parameters)) {
+			m, err := compileMapping(destination, parameters[destination])
 			if err != nil {
 				return nil, err
 			}
@@ -44,28 +41,28 @@ func compileMappings(all map[string][]Parameter) (map[string][]mapping, error) {
 	return out, nil
 }
 
-func compileMapping(p Parameter) (mapping, error) {
-	action, rest, _ := strings.Cut(p.Destination, ":")
+func compileMapping(destination, source string) (mapping, error) {
+	action, rest, _ := strings.Cut(destination, ":")
 	header, ok := strings.CutPrefix(rest, "header.")
 	if !ok || !slices.Contains([]string{"overwrite", "append", "remove"}, action) {
-		return mapping{}, fmt.Errorf("the destination %q is not known to the local cloud", p.Destination)
+		return mapping{}, fmt.Errorf("the destination %q is not known to the local cloud", destination)
 	}
 	lower := strings.ToLower(header)
 	hasPrefix := func(prefix string) bool { return strings.HasPrefix(lower, prefix) }
 	if slices.Contains(reserved, lower) || slices.ContainsFunc(reservedPrefixes, hasPrefix) {
 		return mapping{}, fmt.Errorf("API Gateway refuses to map the header %s", header)
 	}
-	m := mapping{action: action, header: header, text: p.Source}
-	if from, ok := strings.CutPrefix(p.Source, "$response.header."); ok {
+	m := mapping{action: action, header: header, text: source}
+	if from, ok := strings.CutPrefix(source, "$response.header."); ok {
 		m.from, m.text = from, ""
-	} else if strings.Contains(p.Source, "$") {
-		return mapping{}, fmt.Errorf("the source %q is not known to the local cloud", p.Source)
+	} else if strings.Contains(source, "$") {
+		return mapping{}, fmt.Errorf("the source %q is not known to the local cloud", source)
 	}
 	return m, nil
 }
 
-// apply maps from the response as it was: one mapping does not see another's result.
-// A header that the response does not have changes nothing.
+// apply applies the mappings of the response's status. Each reads the function's
+// response, not the result of another mapping; one whose header is missing is skipped.
 func apply(all map[string][]mapping, out response) response {
 	list := all[strconv.Itoa(out.status)]
 	if len(list) == 0 {

@@ -10,18 +10,18 @@ import (
 	"strconv"
 )
 
-// response is what a client gets.
+// response is an HTTP response.
 type response struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// errBadResponse becomes 500: the function's response is none that API Gateway takes.
+// errBadResponse becomes 500: API Gateway does not accept the function's response.
 var errBadResponse = errors.New("gateway: the function's response is malformed")
 
-// parseResponse reads a function's response in payload format 2.0. Without a status
-// code, the whole of it is the body of a 200.
+// parseResponse reads a function's response in payload format 2.0. A response without
+// a status code is the body of a 200.
 func parseResponse(payload []byte) (response, error) {
 	var shape struct {
 		StatusCode      any            `json:"statusCode"`
@@ -48,7 +48,7 @@ func parseResponse(payload []byte) (response, error) {
 		case string, bool, float64:
 			out.header.Set(name, fmt.Sprint(value))
 		default:
-			return response{}, fmt.Errorf("%w: the header %s is no text", errBadResponse, name)
+			return response{}, fmt.Errorf("%w: the header %s is not a string", errBadResponse, name)
 		}
 	}
 	for _, cookie := range shape.Cookies {
@@ -59,7 +59,7 @@ func parseResponse(payload []byte) (response, error) {
 	case string:
 		out.body = []byte(body)
 	default:
-		return response{}, fmt.Errorf("%w: the body is no text", errBadResponse)
+		return response{}, fmt.Errorf("%w: the body is not a string", errBadResponse)
 	}
 	if shape.IsBase64Encoded {
 		if out.body, err = base64.StdEncoding.DecodeString(string(out.body)); err != nil {
@@ -84,17 +84,17 @@ func inferred(payload []byte) response {
 	}
 }
 
-// failure is an error of API Gateway's own. Nothing in it can be customised.
+// failure returns an error response of API Gateway, which cannot be customized.
 func failure(status int, message string) response {
 	body, err := json.Marshal(map[string]string{"message": message})
 	if err != nil {
-		panic(err) // a map of texts always has JSON
+		panic(err) // a map of strings always has JSON
 	}
 	return response{status: status, body: body, header: http.Header{"Content-Type": {"application/json"}}}
 }
 
-// finish applies what API Gateway does to headers on the way out. Its own
-// answers come without mappings.
+// finish changes the headers of a response as API Gateway does. Its own error responses
+// have no mappings.
 func (g *Gateway) finish(out response, mappings map[string][]mapping, method, id string) response {
 	if g.options.RenameChallenge {
 		if values := out.header["Www-Authenticate"]; values != nil {

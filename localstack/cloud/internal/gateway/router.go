@@ -13,9 +13,11 @@ type Route struct {
 	Key      string // "GET /v2/{name}/tags/list" or "$default"
 	Function string
 	Timeout  time.Duration
-	// Permitted: the API may invoke the function. If not, it answers 500.
+	// Permitted says that the API may invoke the function; else it answers 500.
 	Permitted bool
-	Mapping   map[string][]Parameter // by status
+	// Mapping has the response parameters: by status a source for each destination, for
+	// example overwrite:header.www-authenticate from $response.header.x-registry-challenge.
+	Mapping map[string]map[string]string
 }
 
 // Kinds of segments, from the most to the least specific.
@@ -57,7 +59,7 @@ func newRouter(routes []Route) (*router, error) {
 		}
 		method, path, ok := strings.Cut(route.Key, " ")
 		if !ok || !strings.HasPrefix(path, "/") {
-			return nil, fmt.Errorf("%q is no route key", route.Key)
+			return nil, fmt.Errorf("%q is not a route key", route.Key)
 		}
 		c.method = method
 		for _, text := range split(path) {
@@ -81,8 +83,9 @@ func newSegment(text string) segment {
 	return segment{variable, name}
 }
 
-// bySpecificity orders as API Gateway's documentation does: full matches before greedy
-// ones. Among those that remain: what is literal further left, then a method before ANY.
+// bySpecificity orders routes as API Gateway documents it: full matches before greedy
+// ones. Within each, literals before variables from left to right, then a method before
+// ANY.
 func bySpecificity(a, b *compiled) int {
 	isGreedy := func(c *compiled) int { return boolToInt(c.segments[len(c.segments)-1].kind == greedy) }
 	if order := cmp.Compare(isGreedy(a), isGreedy(b)); order != 0 {
@@ -108,7 +111,7 @@ func boolToInt(b bool) int {
 
 func split(path string) []string { return strings.Split(strings.TrimPrefix(path, "/"), "/") }
 
-// find returns the route of a decoded path and its variables; nil if there is none.
+// find returns the route of a decoded path and its variables, or nil if there is none.
 func (r *router) find(method, path string) (*compiled, map[string]string) {
 	segments := split(path)
 	for _, c := range r.routes {
@@ -129,7 +132,7 @@ func (c *compiled) match(path []string) (map[string]string, bool) {
 		case i >= len(path):
 			return nil, false
 		case s.kind == greedy:
-			// It matches what follows a slash, even if nothing does: /a/{x+} takes /a/, not /a.
+			// It matches everything after the slash, even nothing: /a/{x+} matches /a/, not /a.
 			variables[s.text] = strings.Join(path[i:], "/")
 			return variables, true
 		case s.kind == variable && path[i] != "":

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// The condition keys that calls carry.
+// The condition keys of calls.
 const (
 	KeyLeadingKeys = "dynamodb:LeadingKeys" // partition keys of the items, as text
 	KeyPrefix      = "s3:prefix"            // of a listing
@@ -18,7 +18,7 @@ type condition struct {
 	each   string // "", ForAllValues or ForAnyValue
 	negate bool
 	like   bool
-	exists bool // the IfExists form: a missing key does
+	exists bool // the IfExists form: true if the key is missing
 	values []string
 }
 
@@ -55,7 +55,7 @@ func (c condition) holds(context map[string][]string) bool {
 	got, present := context[c.key]
 	switch {
 	case c.each == "ForAllValues":
-		// AWS too: of a key that is missing or empty, all values fit.
+		// As on AWS, this is true for a missing or empty key.
 		return !slices.ContainsFunc(got, func(v string) bool { return !c.fits(v) })
 	case !present:
 		return c.exists || c.negate && c.each == ""

@@ -1,9 +1,9 @@
-// Package iam decides whether a policy allows a call, by the rules of AWS's identity
-// policies: a Deny wins, without an Allow there is no access.
+// Package iam evaluates identity-based policies as AWS does: an explicit deny overrides
+// every allow, and access needs an allow.
 //
-// It knows the words of policies that the local cloud can check. Any other word is an
-// error when the policy is read: it is never passed over. It must not know how a call
-// looks on the wire, or which calls there are.
+// It knows the policy elements that the local cloud can check. Parse returns an error
+// for every other element, as ignoring one would change the result. The package must not
+// know how calls are sent or which ones exist.
 package iam
 
 import (
@@ -12,19 +12,19 @@ import (
 	"strings"
 )
 
-// Call is what somebody wants to do: one action on one resource.
+// Call is one action on one resource.
 type Call struct {
 	Action   string // dynamodb:PutItem
-	Resource string // an ARN, or "*" for actions that have none
-	// Context holds the values of condition keys by their name. A key that is not
-	// there is not part of the call.
+	Resource string // an ARN, or "*" for actions without resources
+	// Context holds the values of condition keys by name. A call without a key has no
+	// entry for it.
 	Context map[string][]string
 }
 
-// DeniedError says which call a policy does not allow.
+// DeniedError reports a call that a policy does not allow.
 type DeniedError struct {
 	Call Call
-	// Explicit: a statement denies it. Else none allows it.
+	// Explicit says that a statement denies the call; else no statement allows it.
 	Explicit bool
 }
 
@@ -40,12 +40,12 @@ func (e *DeniedError) Error() string {
 	return fmt.Sprintf("%s on %s (%s)", e.Call.Action, e.Call.Resource, why)
 }
 
-// Policy is what one principal may do. The zero value allows nothing.
+// Policy is the identity-based policy of one principal. The zero value allows nothing.
 type Policy struct{ statements []statement }
 
 type statement struct {
 	deny       bool
-	actions    []string // lower case: actions are compared without regard to it
+	actions    []string // in lower case, as the comparison ignores case
 	resources  []string
 	conditions []condition
 }
@@ -82,8 +82,8 @@ func (s statement) applies(c Call) bool {
 	return true
 }
 
-// Match compares text with a pattern in which '*' stands for any characters, slashes
-// too, and '?' for one.
+// Match reports whether text matches a pattern in which '*' stands for any characters,
+// including slashes, and '?' for one.
 func Match(pattern, text string) bool {
 	star, mark := -1, 0
 	p, t := 0, 0

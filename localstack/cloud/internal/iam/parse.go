@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Parse reads statements as they stand in a template, without intrinsics in them.
+// Parse reads the statements of a template, after the evaluation of intrinsic functions.
 func Parse(statements []any) (Policy, error) {
 	var p Policy
 	for i, value := range statements {
@@ -22,7 +22,7 @@ func Parse(statements []any) (Policy, error) {
 func parseStatement(value any) (statement, error) {
 	m, ok := value.(map[string]any)
 	if !ok {
-		return statement{}, fmt.Errorf("%v is no statement", value)
+		return statement{}, fmt.Errorf("%v is not a statement", value)
 	}
 	var s statement
 	for key := range m {
@@ -43,7 +43,7 @@ func parseStatement(value any) (statement, error) {
 	}
 	for i, action := range s.actions {
 		if action != "*" && !strings.Contains(action, ":") {
-			return s, fmt.Errorf("%q is no action", action)
+			return s, fmt.Errorf("%q is not an action", action)
 		}
 		s.actions[i] = strings.ToLower(action)
 	}
@@ -52,14 +52,14 @@ func parseStatement(value any) (statement, error) {
 	}
 	for _, resource := range s.resources {
 		if resource != "*" && !strings.HasPrefix(resource, "arn:") || strings.Contains(resource, "${") {
-			return s, fmt.Errorf("%q is no resource", resource)
+			return s, fmt.Errorf("%q is not a resource", resource)
 		}
 	}
 	s.conditions, err = parseConditions(m["Condition"], s.checkable())
 	return s, err
 }
 
-// checkable says that a statement is about services whose calls the local cloud sees.
+// checkable reports whether a statement has actions of S3 or DynamoDB.
 func (s statement) checkable() bool {
 	return slices.ContainsFunc(s.actions, func(action string) bool {
 		service, _, _ := strings.Cut(action, ":")
@@ -67,15 +67,15 @@ func (s statement) checkable() bool {
 	})
 }
 
-// parseConditions checks operators always, and keys where calls would carry them: a
-// key that no call has would make a statement allow or deny for the wrong reason.
+// parseConditions rejects unknown operators and, if checkKeys is set, unknown condition
+// keys: no call has such a key, so the statement would allow or deny too much.
 func parseConditions(value any, checkKeys bool) ([]condition, error) {
 	if value == nil {
 		return nil, nil
 	}
 	operators, ok := value.(map[string]any)
 	if !ok {
-		return nil, fmt.Errorf("%v is no condition", value)
+		return nil, fmt.Errorf("%v is not a condition", value)
 	}
 	var all []condition
 	for operator, entry := range operators {
@@ -101,8 +101,8 @@ func parseConditions(value any, checkKeys bool) ([]condition, error) {
 	return all, nil
 }
 
-// texts reads one text or a list of them.
-func texts(what string, value any) ([]string, error) {
+// texts reads a string or a list of strings.
+func texts(element string, value any) ([]string, error) {
 	switch v := value.(type) {
 	case string:
 		return []string{v}, nil
@@ -111,7 +111,7 @@ func texts(what string, value any) ([]string, error) {
 		for _, item := range v {
 			text, ok := item.(string)
 			if !ok {
-				return nil, fmt.Errorf("%s: %v is no text", what, item)
+				return nil, fmt.Errorf("%s: %v is not a string", element, item)
 			}
 			list = append(list, text)
 		}
@@ -119,5 +119,5 @@ func texts(what string, value any) ([]string, error) {
 			return list, nil
 		}
 	}
-	return nil, fmt.Errorf("%s is missing", what)
+	return nil, fmt.Errorf("%s is missing", element)
 }

@@ -9,7 +9,7 @@ import (
 	"sync"
 )
 
-// api is Lambda's runtime API, version 2018-06-01, for one instance.
+// api returns Lambda's runtime API, version 2018-06-01, for one instance.
 func (i *instance) api() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /2018-06-01/runtime/invocation/next", i.next)
@@ -34,7 +34,7 @@ func (i *instance) next(w http.ResponseWriter, r *http.Request) {
 		h.Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(inv.deadline.UnixMilli(), 10))
 		h.Set("Lambda-Runtime-Invoked-Function-Arn", i.config.ARN)
 		h.Set("Lambda-Runtime-Trace-Id", "Root=1-"+inv.id[:8]+"-"+inv.id[24:]+inv.id[9:13]+inv.id[14:18]+inv.id[19:23]+";Sampled=0")
-		_, _ = w.Write(inv.payload) // a process that ended is noticed elsewhere
+		_, _ = w.Write(inv.payload) // on an error the process has ended, which watch notices
 	case <-i.exited:
 	case <-r.Context().Done():
 	}
@@ -48,10 +48,10 @@ func (i *instance) response(w http.ResponseWriter, r *http.Request) {
 	}
 	payload, err := io.ReadAll(io.LimitReader(r.Body, MaxResponse+1))
 	if err != nil {
-		return // the process ended, or it said that it failed; the invocation notices
+		return // the process has ended or reports a failure, which watch notices
 	}
 	if len(payload) > MaxResponse {
-		_, _ = io.Copy(io.Discard, r.Body) // else it would not read the answer
+		_, _ = io.Copy(io.Discard, r.Body) // the function reads the response only after it has sent everything
 		const message = "Response payload size exceeded maximum allowed payload size (6291556 bytes)."
 		answered(inv, answer{err: &FunctionError{Type: typeResponse, Message: message}})
 		reply(w, http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", message)
@@ -74,12 +74,12 @@ func (i *instance) failure(w http.ResponseWriter, r *http.Request) {
 func (i *instance) initFailure(w http.ResponseWriter, r *http.Request) {
 	select {
 	case i.failed <- reported(r):
-	default: // one is enough
+	default: // the first one counts
 	}
 	accepted(w)
 }
 
-// answered passes on the first answer of an invocation.
+// answered delivers the first answer of an invocation and drops others.
 func answered(inv *invocation, a answer) {
 	select {
 	case inv.answered <- a:
@@ -87,11 +87,11 @@ func answered(inv *invocation, a answer) {
 	}
 }
 
-// reported reads the document of an error, {"errorMessage": ..., "errorType": ...}.
+// reported reads an error document: {"errorMessage": ..., "errorType": ...}.
 func reported(r *http.Request) *FunctionError {
-	body, _ := io.ReadAll(io.LimitReader(r.Body, 256<<10)) // a part says enough
+	body, _ := io.ReadAll(io.LimitReader(r.Body, 256<<10)) // truncating the message is fine
 	var document struct{ ErrorType string }
-	_ = json.Unmarshal(body, &document) // what is no document is shown as it is
+	_ = json.Unmarshal(body, &document) // other text becomes the message
 	kind := r.Header.Get("Lambda-Runtime-Function-Error-Type")
 	if kind == "" {
 		kind = document.ErrorType
@@ -114,7 +114,7 @@ func reply(w http.ResponseWriter, status int, kind, message string) {
 	_ = json.NewEncoder(w).Encode(map[string]string{"errorMessage": message, "errorType": kind})
 }
 
-// lineWriter passes on whole lines, each with the instance in front.
+// lineWriter writes whole lines, each with a prefix that names the instance.
 type lineWriter struct {
 	to     io.Writer
 	prefix string
@@ -139,7 +139,7 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 }
 
 func (w *lineWriter) line(line []byte) {
-	_, _ = w.to.Write([]byte(w.prefix + string(line) + "\n")) // a log that cannot be written must not stop the function
+	_, _ = w.to.Write([]byte(w.prefix + string(line) + "\n")) // a failing log must not stop the function
 }
 
 func (w *lineWriter) flush() {

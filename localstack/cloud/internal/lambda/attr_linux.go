@@ -2,8 +2,8 @@ package lambda
 
 import "syscall"
 
-// processAttributes: a group of its own, so that its children are stopped with it,
-// and it dies with us. A frozen process would notice nothing otherwise.
+// processAttributes starts a process group, so that signals reach children too, and has
+// the kernel kill the process when this one dies: a frozen process cannot exit itself.
 func processAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }

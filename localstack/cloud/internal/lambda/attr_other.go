@@ -4,7 +4,7 @@ package lambda
 
 import "syscall"
 
-// processAttributes: a group of its own, so that its children are stopped with it.
+// processAttributes starts a process group, so that signals reach children too.
 func processAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true}
 }

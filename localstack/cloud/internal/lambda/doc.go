@@ -1,10 +1,10 @@
-// Package lambda runs functions as AWS Lambda does: real bootstrap binaries that poll
-// Lambda's runtime API, one invocation at a time in each instance, as many instances
-// as there are invocations at once, frozen in between.
+// Package lambda runs functions as AWS Lambda does: bootstrap binaries that poll Lambda's
+// runtime API. An instance handles one invocation at a time and is frozen in between;
+// there are as many instances as concurrent invocations.
 //
-// What a function notices is kept: its environment (nothing is inherited), timeout,
-// memory limit, payload limits, cold starts. CPU shares are not, nor is a file system
-// of its own. It must not know what invokes functions or what they do.
+// It emulates the environment (functions inherit nothing), timeout, memory limit, payload
+// limits and cold starts, but neither CPU shares nor a separate file system. It must not
+// know what invokes the functions or what they do.
 package lambda
 
 import (
@@ -22,15 +22,15 @@ const (
 // ErrTooLarge is Lambda's RequestTooLargeException (413): the payload is above MaxRequest.
 var ErrTooLarge = errors.New("lambda: the payload of the request is too large")
 
-// ErrThrottled is Lambda's TooManyRequestsException (429): all instances that the
-// function may have are busy.
+// ErrThrottled is Lambda's TooManyRequestsException (429): the function is at its
+// concurrency limit and all instances are busy.
 var ErrThrottled = errors.New("lambda: the function is at its concurrency limit")
 
-// FunctionError is what Lambda reports with X-Amz-Function-Error: the function failed,
-// was stopped, or could not be started.
+// FunctionError is an error that Lambda reports with X-Amz-Function-Error: the function
+// failed, was stopped, or could not be started.
 type FunctionError struct {
-	// Type is Lambda's: Runtime.ExitError, Sandbox.Timedout, Runtime.OutOfMemory,
-	// Function.ResponseSizeTooLarge, or the one that the function reported.
+	// Type is Runtime.ExitError, Sandbox.Timedout, Runtime.OutOfMemory,
+	// Function.ResponseSizeTooLarge, or the type that the function reported.
 	Type string
 	// Message is Lambda's, or the document that the function reported.
 	Message string

@@ -18,19 +18,19 @@ type Config struct {
 	// Binary is the bootstrap, started with Args.
 	Binary string
 	Args   []string
-	// Env is the whole environment besides what Lambda itself sets.
+	// Env is the environment without the variables that Lambda sets.
 	Env         map[string]string
 	Region      string
 	Memory      int // MB
 	Timeout     time.Duration
-	Concurrency int           // instances at once
-	Idle        time.Duration // an instance that had nothing to do for so long is ended
+	Concurrency int           // concurrency limit
+	Idle        time.Duration // an instance is stopped after it was idle for this time
 	Log         *slog.Logger
-	Output      io.Writer // receives whole lines of the functions' output; safe for concurrent use
+	Output      io.Writer // receives the functions' output in whole lines; must be safe for concurrent use
 }
 
-// initTimeout is how long an instance may take to ask for its first invocation. Lambda
-// gives it 10 seconds, of a machine that has nothing else to do.
+// initTimeout limits the time until an instance polls for its first invocation. Lambda
+// allows 10 seconds, but on a machine without other load.
 const initTimeout = time.Minute
 
 // Function is a function with its instances. Use New, and Close at the end.
@@ -38,13 +38,13 @@ type Function struct {
 	config Config
 
 	mu     sync.Mutex
-	idle   []*instance // the one that was used last is at the end
+	idle   []*instance // most recently used last
 	all    map[*instance]bool
 	closed bool
 	stats  Stats
 }
 
-// New prepares a function; instances start when they are needed.
+// New returns a function without instances; Invoke starts them.
 func New(config Config) (*Function, error) {
 	switch {
 	case config.Binary == "" || config.Name == "" || config.Log == nil || config.Output == nil:
@@ -55,9 +55,9 @@ func New(config Config) (*Function, error) {
 	return &Function{config: config, all: map[*instance]bool{}}, nil
 }
 
-// Invoke runs the function on a payload and returns its response. The invocation goes
-// on when ctx ends, as it does on Lambda when its caller gives up; only the wait ends.
-// Errors: ErrTooLarge, ErrThrottled, *FunctionError, or ctx's.
+// Invoke runs the function on a payload and returns its response. The error is
+// ErrTooLarge, ErrThrottled, a *FunctionError or that of ctx. When ctx ends, Invoke
+// returns but the invocation continues, as on Lambda.
 func (f *Function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	if len(payload) > MaxRequest {
 		return nil, ErrTooLarge
@@ -83,7 +83,7 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	}
 }
 
-// take finds an idle instance or makes room for a new one.
+// take returns an idle instance, or a new one that has not been started (cold).
 func (f *Function) take() (i *instance, cold bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -105,7 +105,7 @@ func (f *Function) take() (i *instance, cold bool, err error) {
 	return i, true, nil
 }
 
-// run takes one invocation through an instance, and the instance back or away.
+// run handles one invocation on an instance, then keeps or drops the instance.
 func (f *Function) run(i *instance, cold bool, payload []byte) ([]byte, error) {
 	inv := newInvocation(payload)
 	if cold {
@@ -136,7 +136,7 @@ func (f *Function) giveBack(i *instance) {
 	i.reaper = time.AfterFunc(f.config.Idle, func() { f.reap(i) })
 }
 
-// reap ends an instance unless it was taken in the meantime.
+// reap stops an instance unless it was taken in the meantime.
 func (f *Function) reap(i *instance) {
 	f.mu.Lock()
 	at := slices.Index(f.idle, i)
@@ -145,7 +145,7 @@ func (f *Function) reap(i *instance) {
 	}
 	f.mu.Unlock()
 	if at >= 0 {
-		f.config.Log.Info("instance ended, it was idle", "function", f.config.Name, "instance", i.id)
+		f.config.Log.Info("instance stopped after idle time", "function", f.config.Name, "instance", i.id)
 		f.drop(i)
 	}
 }
@@ -157,7 +157,7 @@ func (f *Function) drop(i *instance) {
 	delete(f.all, i)
 }
 
-// Close ends all instances, those that are busy too.
+// Close stops all instances, including busy ones.
 func (f *Function) Close() {
 	f.mu.Lock()
 	f.closed = true
@@ -172,7 +172,7 @@ func (f *Function) Close() {
 	}
 }
 
-// environment is all that an instance sees.
+// environment returns the complete environment of an instance.
 func (c *Config) environment(instance, runtimeAPI string) []string {
 	memory := strconv.Itoa(c.Memory)
 	env := []string{

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Types of errors that Lambda reports itself.
+// Error types that Lambda itself reports.
 const (
 	typeExit     = "Runtime.ExitError"
 	typeTimeout  = "Sandbox.Timedout"
@@ -22,12 +22,11 @@ const (
 	typeResponse = "Function.ResponseSizeTooLarge"
 )
 
-// watchEvery is how often the memory of a busy instance is looked at. The peak that
-// the kernel keeps shows what came and went in between.
+// watchEvery is the interval of memory checks on a busy instance. The kernel's peak value
+// covers the time in between.
 const watchEvery = 20 * time.Millisecond
 
-// instance is one execution environment: a process and the runtime API that it alone
-// talks to.
+// instance is one execution environment: a process with its own runtime API.
 type instance struct {
 	id     string
 	config *Config
@@ -36,15 +35,15 @@ type instance struct {
 
 	pid    int // 0: not started
 	server *http.Server
-	polled chan struct{}    // the process asks for an invocation
-	work   chan *invocation // to the poll that waits
+	polled chan struct{}    // the process polls for an invocation
+	work   chan *invocation // delivers it to the waiting poll
 	exited chan struct{}    // closed when the process has ended
 	failed chan *FunctionError
 
 	mu      sync.Mutex
 	current *invocation
 	killed  bool
-	status  error // of the process; read after exited
+	status  error // of the process; read only after exited is closed
 }
 
 // invocation is one call of the function.
@@ -60,7 +59,7 @@ type answer struct {
 	err     *FunctionError
 }
 
-// report is how an invocation went.
+// report is the outcome of an invocation.
 type report struct {
 	payload  []byte
 	err      error
@@ -81,7 +80,7 @@ func newInstance(config *Config) *instance {
 	}
 }
 
-// newID has the shape of AWS's request ids.
+// newID returns an ID in the format of AWS's request IDs.
 func newID() string {
 	b := make([]byte, 16)
 	_, _ = rand.Read(b) // documented never to fail
@@ -90,7 +89,7 @@ func newID() string {
 	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
 }
 
-// start runs the process until it asks for its first invocation.
+// start starts the process and waits until it polls for its first invocation.
 func (i *instance) start() error {
 	began := time.Now()
 	defer func() { i.init = time.Since(began) }()
@@ -108,7 +107,7 @@ func (i *instance) start() error {
 	case <-i.exited:
 		return i.exitError("")
 	case <-timeout.C:
-		return &FunctionError{Type: typeTimeout, Message: fmt.Sprintf("the initialisation took longer than %v", initTimeout)}
+		return &FunctionError{Type: typeTimeout, Message: fmt.Sprintf("the initialization took longer than %v", initTimeout)}
 	}
 }
 
@@ -124,7 +123,7 @@ func (i *instance) launch() error {
 		return err
 	}
 	i.server = &http.Server{Handler: i.api(), ReadHeaderTimeout: time.Minute}
-	go func() { _ = i.server.Serve(listener) }() // it ends when kill closes it
+	go func() { _ = i.server.Serve(listener) }() // ends when kill closes the server
 	output := &lineWriter{to: i.config.Output, prefix: "[" + i.config.Name + " " + i.id + "] "}
 	command := exec.Command(i.config.Binary, i.config.Args...)
 	command.Env = i.config.environment(i.id, listener.Addr().String())
@@ -144,8 +143,8 @@ func (i *instance) launch() error {
 	return nil
 }
 
-// invoke hands one invocation to the process, which waits in a poll, and watches it
-// until it polls again: only then is it free.
+// invoke delivers one invocation to the waiting poll of the process and watches the
+// process until it polls again.
 func (i *instance) invoke(inv *invocation) report {
 	began := time.Now()
 	inv.deadline = began.Add(i.config.Timeout)
@@ -176,7 +175,7 @@ func (i *instance) watch(inv *invocation, timeout <-chan time.Time) report {
 	var r report
 	var got *answer
 	over := func() bool {
-		if m, err := memoryOf(i.pid); err == nil { // else it has just ended
+		if m, err := memoryOf(i.pid); err == nil { // on an error the process has just ended
 			r.memory = max(r.memory, m.now, m.peak)
 		}
 		return r.memory > int64(i.config.Memory)<<20
@@ -201,18 +200,18 @@ func (i *instance) watch(inv *invocation, timeout <-chan time.Time) report {
 				r.payload, r.err, r.usable = nil, i.memoryError(inv.id), false
 			}
 		case <-i.exited:
-			// What was answered before still counts: a function that panics reports, then ends.
+			// An earlier answer counts: a function that panics reports the panic and then exits.
 			r.payload, r.err = i.outcome(inv, got)
 		}
 		return r
 	}
 }
 
-// outcome is the answer of the function, or that there was none.
+// outcome returns the function's answer, or an error if there was none.
 func (i *instance) outcome(inv *invocation, got *answer) ([]byte, error) {
 	if got == nil {
 		select {
-		case a := <-inv.answered: // both were ready, and the other was seen first
+		case a := <-inv.answered: // select saw the other channel first
 			got = &a
 		default:
 			return nil, i.exitError(inv.id)
@@ -245,16 +244,16 @@ func (i *instance) memoryError(request string) *FunctionError {
 	return &FunctionError{Type: typeMemory, Message: "RequestId: " + request + " Error: Runtime exited with error: signal: killed"}
 }
 
-// signal reaches the process and its children. That it has ended already is no fault.
+// signal signals the process and its children. It does nothing if the process has ended.
 func (i *instance) signal(s syscall.Signal) {
 	select {
-	case <-i.exited: // its number may be another's by now
+	case <-i.exited: // another process may have the ID by now
 	default:
 		_ = syscall.Kill(-i.pid, s)
 	}
 }
 
-// kill ends the instance and waits until it has ended.
+// kill stops the instance and waits until its process has ended.
 func (i *instance) kill() {
 	i.mu.Lock()
 	i.killed = true

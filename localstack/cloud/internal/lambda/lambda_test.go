@@ -15,7 +15,8 @@ import (
 	runtime "github.com/aws/aws-lambda-go/lambda"
 )
 
-// The test binary is the function too: started with a runtime API, it serves it.
+// The test binary is also the bootstrap of the function: with a runtime API in its
+// environment, it serves invocations.
 func TestMain(m *testing.M) {
 	if os.Getenv("AWS_LAMBDA_RUNTIME_API") != "" {
 		serveFunction()
@@ -250,7 +251,7 @@ func TestFailures(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if c.kind == typeTimeout { // for what never ends alone: the others have time
+			if c.kind == typeTimeout { // only this case runs into the timeout
 				f.config.Timeout = 100 * time.Millisecond
 			}
 			_, err = invoke(t, f, c.order)

@@ -7,11 +7,11 @@ import (
 	"strconv"
 )
 
-// memory is what a process uses, in bytes.
+// memory is the memory use of a process, in bytes.
 type memory struct{ now, peak int64 }
 
-// memoryOf reads the resident size of a process. Lambda counts the whole sandbox; a
-// static binary is nearly all of it.
+// memoryOf reads the resident set size of a process. Lambda counts the whole sandbox, of
+// which a static binary is nearly all.
 func memoryOf(pid int) (memory, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

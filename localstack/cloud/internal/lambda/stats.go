@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// Stats count what a function did since the start.
+// Stats are counts of a function since the start.
 type Stats struct {
 	Invocations   int   `json:"invocations"`
 	ColdStarts    int   `json:"coldStarts"`
-	Errors        int   `json:"errors"` // of any type, those below too
+	Errors        int   `json:"errors"` // of all types, including those below
 	Timeouts      int   `json:"timeouts"`
 	OutOfMemory   int   `json:"outOfMemory"`
 	Throttles     int   `json:"throttles"`
@@ -18,7 +18,7 @@ type Stats struct {
 	BilledMillis  int64 `json:"billedMillis"`
 	InitMillisMax int64 `json:"initMillisMax"`
 	MemoryMax     int64 `json:"memoryMax"` // bytes
-	Instances     int   `json:"instances"` // now
+	Instances     int   `json:"instances"` // current
 	InstancesMax  int   `json:"instancesMax"`
 }
 
@@ -31,8 +31,8 @@ func (f *Function) Stats() Stats {
 	return s
 }
 
-// account counts an invocation and writes Lambda's REPORT line for it. Lambda bills
-// the initialisation too.
+// account counts an invocation and logs Lambda's REPORT line for it. Billed time
+// includes the initialization.
 func (f *Function) account(i *instance, inv *invocation, cold bool, r report) {
 	billed := r.duration
 	attrs := []any{"function", f.config.Name, "instance", i.id, "request", inv.id}

@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// parted is the file that ends the wait of all that meet in a folder.
+// parted is the name of the file that ends a meeting.
 const parted = "parted"
 
-// meeting holds invocations of "meet" back, each in its process: so tests know what is
-// under way and need no times.
+// meeting blocks invocations of "meet", each in its process, so that tests control which
+// invocations are running and need no delays.
 type meeting struct{ dir string }
 
 func newMeeting(t *testing.T) meeting { t.Helper(); return meeting{t.TempDir()} }
@@ -27,7 +27,7 @@ func (m meeting) payload() []byte {
 	return b
 }
 
-// wait waits until so many processes are there.
+// wait waits until n processes have joined the meeting.
 func (m meeting) wait(t *testing.T, n int) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("%d processes meet", n), func() bool {
@@ -36,7 +36,7 @@ func (m meeting) wait(t *testing.T, n int) {
 	})
 }
 
-// part lets all of them go on.
+// part ends the meeting.
 func (m meeting) part(t *testing.T) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(m.dir, parted), nil, 0o600); err != nil {
@@ -44,7 +44,7 @@ func (m meeting) part(t *testing.T) {
 	}
 }
 
-// patience ends a test that would hang. Nothing else depends on it.
+// patience only limits the duration of a test that hangs.
 const patience = 2 * time.Minute
 
 func eventually(t *testing.T, what string, is func() bool) {
@@ -56,18 +56,17 @@ func eventually(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// wantFrozen fails unless the process is stopped. The signal is under way at once, and
-// the kernel takes its time.
+// wantFrozen fails unless the process stops soon: the kernel may deliver the signal later.
 func wantFrozen(t *testing.T, pid int) {
 	t.Helper()
 	eventually(t, "the process is stopped", func() bool {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		_, state, _ := strings.Cut(string(stat), ") ") // behind the name
+		_, state, _ := strings.Cut(string(stat), ") ") // after the name
 		return err == nil && strings.HasPrefix(state, "T")
 	})
 }
 
-// meet is what a function does that takes part in a meeting.
+// meet joins a meeting and waits for its end.
 func meet(dir string) error {
 	if err := os.WriteFile(filepath.Join(dir, strconv.Itoa(os.Getpid())), nil, 0o600); err != nil {
 		return err

@@ -1,11 +1,11 @@
-// Package policyproxy stands between functions and the emulated S3 and DynamoDB: it
-// finds out who calls by the access key, which actions on which resources the call
-// means to AWS, and refuses with AWS's own answer what the caller's policy does not
-// allow. What it allows is passed on as it came, signature and Host included, so that
-// presigned URLs work for clients too.
+// Package policyproxy is a proxy between functions and the emulated S3 and DynamoDB that
+// enforces policies. It identifies the function by the access key of the call, derives
+// the IAM actions and resources, and answers calls that the policy does not allow with
+// AWS's own error. Other calls are forwarded unchanged, including signature and Host, so
+// that presigned URLs work.
 //
-// A call that it does not know is refused: forgetting one must fail here and not after
-// a deploy. It must not know what a registry is. Signatures are the emulator's affair.
+// It rejects calls that it does not know: a missing permission must fail here and not
+// after a deployment. It must not know registries. The emulator checks signatures.
 package policyproxy
 
 import (
@@ -19,11 +19,11 @@ import (
 // Config of a proxy.
 type Config struct {
 	Region, AccountID string
-	// DynamoDB is its own address, if the emulator has it elsewhere than S3; else nil.
+	// DynamoDB is the URL of DynamoDB, or nil if it is that of S3.
 	DynamoDB *url.URL
-	// HashKeys are the partition keys' attributes by table.
+	// HashKeys has the name of the partition key attribute by table.
 	HashKeys map[string]string
-	// Principals by access key id.
+	// Principals has the functions by access key ID.
 	Principals map[string]Principal
 }
 
@@ -33,7 +33,7 @@ type Principal struct {
 	Policy iam.Policy
 }
 
-// errUnknownCall: the local cloud cannot say which permissions the call needs.
+// errUnknownCall reports a call for which the local cloud cannot derive permissions.
 var errUnknownCall = errors.New("the local cloud does not know which permissions this call needs")
 
 func unknownCall(format string, args ...any) error {

@@ -3,12 +3,13 @@ package policyproxy
 import (
 	"encoding/json"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/pierless/pierless/localstack/cloud/internal/iam"
 )
 
-// attribute is a value as DynamoDB's JSON has it; keys are text, numbers or bytes.
+// attribute is a key attribute in DynamoDB's JSON: a string, a number or bytes.
 type attribute struct {
 	S *string
 	N *string
@@ -26,13 +27,13 @@ func (a attribute) text() (string, bool) {
 
 type attributes map[string]json.RawMessage
 
-// itemOperation is what a write or read of one item has in common.
+// itemOperation has the common fields of reads and writes of one item.
 type itemOperation struct {
 	TableName string
 	Key, Item attributes
 }
 
-// dynamoInput are the fields of all requests that say which rows they are about.
+// dynamoInput has the fields of all requests that identify items.
 type dynamoInput struct {
 	itemOperation
 	IndexName                 string
@@ -43,14 +44,14 @@ type dynamoInput struct {
 	TransactItems             []map[string]itemOperation
 }
 
-// transactActions are the permissions of a transaction's items.
+// transactActions has the IAM action by kind of transaction item.
 var transactActions = map[string]string{
 	"ConditionCheck": "dynamodb:ConditionCheckItem", "Put": "dynamodb:PutItem", "Update": "dynamodb:UpdateItem",
 	"Delete": "dynamodb:DeleteItem", "Get": "dynamodb:GetItem",
 }
 
-// dynamoCalls says what a request to DynamoDB means: one call per table and action,
-// for transactions one per item.
+// dynamoCalls returns the IAM calls of a request to DynamoDB: one for each table and
+// action, and for transactions two for each item.
 func (c *Config) dynamoCalls(target string, body []byte) ([]iam.Call, error) {
 	_, operation, ok := strings.Cut(target, ".")
 	if !ok {
@@ -85,12 +86,27 @@ func (c *Config) dynamoCalls(target string, body []byte) ([]iam.Call, error) {
 		if len(calls) == 0 {
 			return nil, unknownCall("%s without items", operation)
 		}
-		return calls, nil
+		return append(calls, wholeTransaction(calls)...), nil
 	case "Scan", "DescribeTable":
-		// No leading keys: a condition on them does not stop a scan, on AWS neither.
+		// Without leading keys: as on AWS, a condition on them does not stop a scan.
 		return []iam.Call{{Action: "dynamodb:" + operation, Resource: c.tableARN(in.TableName)}}, nil
 	}
 	return nil, unknownCall("%s", operation)
+}
+
+// wholeTransaction returns the calls of a transaction's items with the keys of all of
+// them. AWS does not document whether dynamodb:LeadingKeys holds the key of the item or
+// these, so a policy must allow both.
+func wholeTransaction(calls []iam.Call) []iam.Call {
+	var keys []string
+	for _, call := range calls {
+		keys = append(keys, call.Context[iam.KeyLeadingKeys]...)
+	}
+	whole := slices.Clone(calls)
+	for i := range whole {
+		whole[i].Context = map[string][]string{iam.KeyLeadingKeys: keys}
+	}
+	return whole
 }
 
 func (c *Config) itemCalls(action string, o itemOperation) ([]iam.Call, error) {
@@ -166,7 +182,7 @@ func (c *Config) batchCalls(action string, tables map[string]json.RawMessage) ([
 	return calls, nil
 }
 
-// batchItems reads both shapes: {"Keys": [...]} of reads, [{"PutRequest": ...}] of writes.
+// batchItems reads the items of reads, {"Keys": [...]}, and of writes, [{"PutRequest": ...}].
 func batchItems(raw json.RawMessage) ([]attributes, error) {
 	var reads struct{ Keys []attributes }
 	if err := json.Unmarshal(raw, &reads); err == nil {
@@ -191,7 +207,7 @@ func batchItems(raw json.RawMessage) ([]attributes, error) {
 	return items, nil
 }
 
-// equality finds "name = :value" in a key condition, whose other half is a range.
+// equality finds "name = :value" in a key condition, which may also have a range.
 var equality = regexp.MustCompile(`([#A-Za-z0-9_.-]+)\s*=\s*(:[A-Za-z0-9_]+)`)
 
 func (c *Config) queryCalls(in dynamoInput) ([]iam.Call, error) {

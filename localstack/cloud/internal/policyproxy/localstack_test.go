@@ -30,7 +30,7 @@ type store struct {
 	t      *testing.T
 	proxy  *httptest.Server
 	bucket string
-	s3     *s3.Client // past the proxy
+	s3     *s3.Client // not through the proxy
 }
 
 func newStore(t *testing.T) *store {
@@ -40,7 +40,7 @@ func newStore(t *testing.T) *store {
 	if err != nil || upstream.Host == "" {
 		t.Fatalf("AWS_ENDPOINT_URL_S3 is %q", endpoint)
 	}
-	policy, err := iam.Parse([]any{allow("*", "*")}) // what is refused, the signature refuses
+	policy, err := iam.Parse([]any{allow("*", "*")}) // only signatures cause errors
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func newStore(t *testing.T) *store {
 	return s
 }
 
-// presign signs a PUT of content to a key, as it is sent.
+// presign signs a PUT of content to a key.
 func (s *store) presign(key string, content []byte, at time.Time, seconds string) *http.Request {
 	s.t.Helper()
 	r, err := http.NewRequestWithContext(s.t.Context(), http.MethodPut, s.proxy.URL+"/"+s.bucket+"/"+key+"?X-Amz-Expires="+seconds, bytes.NewReader(content))
@@ -67,7 +67,7 @@ func (s *store) presign(key string, content []byte, at time.Time, seconds string
 	r.Header.Set("If-None-Match", "*")
 	r.Header.Set("X-Amz-Checksum-Sha256", base64.StdEncoding.EncodeToString(sum[:]))
 	signer := v4.NewSigner(func(o *v4.SignerOptions) { o.DisableHeaderHoisting, o.DisableURIPathEscaping = true, true })
-	// The key names the function, and all functions have the secret that LocalStack knows.
+	// The access key names the function; all functions have the secret that LocalStack knows.
 	who := aws.Credentials{AccessKeyID: "F", SecretAccessKey: "test", SessionToken: "local-F"}
 	signed, _, err := signer.PresignHTTP(s.t.Context(), who, r, "UNSIGNED-PAYLOAD", "s3", "us-east-1", at)
 	if err != nil {
@@ -98,7 +98,7 @@ func (s *store) has(key string) bool {
 	return err == nil
 }
 
-// body replaces what is sent.
+// body replaces the body of the request.
 func body(content []byte) func(*http.Request) {
 	return func(r *http.Request) {
 		r.Body, r.ContentLength, r.GetBody = io.NopCloser(bytes.NewReader(content)), int64(len(content)), nil
@@ -114,8 +114,8 @@ func header(name, value string) func(*http.Request) {
 	}
 }
 
-// TestPresignedPutIsVerified: a URL that was signed through the proxy stores the one
-// content that it is for under the one key, once and in time, and nothing else.
+// TestPresignedPutIsVerified: a URL that was signed through the proxy stores only the
+// signed content under the signed key, once, before it expires.
 func TestPresignedPutIsVerified(t *testing.T) {
 	s := newStore(t)
 	content := []byte("what was announced")

@@ -9,8 +9,8 @@ import (
 	"sync/atomic"
 )
 
-// hiddenKey marks requests of callers who may not list the bucket: S3 does not tell
-// them that an object is missing.
+// hiddenKey marks requests of callers without s3:ListBucket, for which S3 does not reveal
+// that an object is missing.
 type hiddenKey struct{}
 
 func withHidden(r *http.Request) *http.Request {
@@ -20,7 +20,7 @@ func withHidden(r *http.Request) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), hiddenKey{}, true))
 }
 
-// hideMissing turns a 404 into the 403 that S3 gives who may not list.
+// hideMissing replaces a 404 by S3's 403 for callers without s3:ListBucket.
 func hideMissing(response *http.Response) error {
 	if response.StatusCode != http.StatusNotFound || response.Request.Context().Value(hiddenKey{}) == nil {
 		return nil
@@ -34,10 +34,10 @@ func hideMissing(response *http.Response) error {
 	return nil
 }
 
-// counter counts what is read of a request's body.
+// counter counts the bytes read from a request's body.
 type counter struct {
 	io.ReadCloser
-	n atomic.Int64 // the transport may still read when the response is there
+	n atomic.Int64 // the transport may still read after the response has arrived
 }
 
 // Read implements io.Reader.
@@ -47,7 +47,7 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// countingWriter counts what is written of a response's body.
+// countingWriter counts the bytes written to a response's body.
 type countingWriter struct {
 	http.ResponseWriter
 	n int64
@@ -60,5 +60,5 @@ func (w *countingWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Unwrap lets http.ResponseController find the connection.
+// Unwrap supports http.ResponseController.
 func (w *countingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

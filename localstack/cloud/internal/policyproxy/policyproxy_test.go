@@ -96,8 +96,8 @@ var (
 	uploadID              = aws.String("id")
 )
 
-// s3Operations and dynamoOperations name what each call of the SDK needs: actions on
-// resources, and the leading keys.
+// s3Operations and dynamoOperations have the permissions that each call of the SDK
+// needs: actions on resources, and leading keys.
 func s3Operations() map[string]func(context.Context, *s3.Client) error {
 	drop := func(_ any, err error) error { return err }
 	return map[string]func(context.Context, *s3.Client) error{
@@ -143,13 +143,13 @@ func s3Operations() map[string]func(context.Context, *s3.Client) error {
 	}
 }
 
-// TestS3 allows each operation with exactly its action on its resource, and refuses it
-// with everything but that.
+// TestS3: each operation succeeds with a policy for exactly its action and resource, and
+// fails with a policy for everything else.
 func TestS3(t *testing.T) {
 	for needs, operation := range s3Operations() {
 		action, resource, _ := strings.Cut(strings.TrimRight(needs, " "), " ")
 		w := newWorld(t, allow(action, "arn:aws:s3:::"+resource))
-		_ = operation(t.Context(), w.s3) // what the answer of the test's server means does not matter
+		_ = operation(t.Context(), w.s3) // the response of the test server is irrelevant
 		if s := w.Stats()["F"]; s.Denied != 0 || w.seen == nil || s.Calls[action] != 1 {
 			t.Errorf("%s: refused with its permission: %s", needs, &w.log)
 		}
@@ -276,8 +276,8 @@ func dynamoOperations() map[string]func(context.Context, *dynamodb.Client) error
 	}
 }
 
-// TestDynamoDB allows each operation with exactly its action on the right key, and
-// refuses it with a policy for another action, table or key.
+// TestDynamoDB: each operation succeeds with a policy for exactly its action and key, and
+// fails with a policy for another action, table or key.
 func TestDynamoDB(t *testing.T) {
 	for name, operation := range dynamoOperations() {
 		action := "dynamodb:" + strings.TrimSpace(name)
@@ -301,7 +301,7 @@ func TestDynamoDB(t *testing.T) {
 	}
 }
 
-// TestEveryItemCounts: one key or one action of many that is not allowed refuses all.
+// TestEveryItemCounts: one key or action that is not allowed fails the whole request.
 func TestEveryItemCounts(t *testing.T) {
 	w := newWorld(t, allow("dynamodb:*", tableARN, "T#*"))
 	keys := []map[string]types.AttributeValue{item("T#a"), item("T#b"), item("M#a")}
@@ -315,6 +315,22 @@ func TestEveryItemCounts(t *testing.T) {
 	}})
 	if err == nil || w.seen != nil {
 		t.Errorf("transaction: %v", err)
+	}
+}
+
+// TestTransactionsHoldUnderBothReadings: a policy that allows each item, but none of
+// whose statements allows the keys of the whole transaction, is not enough.
+func TestTransactionsHoldUnderBothReadings(t *testing.T) {
+	items := &dynamodb.TransactWriteItemsInput{TransactItems: []types.TransactWriteItem{
+		{Put: &types.Put{TableName: names, Item: item("T#a")}}, {Delete: &types.Delete{TableName: names, Key: item("M#b")}},
+	}}
+	w := newWorld(t, allow("dynamodb:PutItem", tableARN, "T#*"), allow("dynamodb:DeleteItem", tableARN, "M#*"))
+	if _, err := w.dynamo.TransactWriteItems(t.Context(), items); err == nil || w.seen != nil {
+		t.Errorf("one statement for each item: %v", err)
+	}
+	w = newWorld(t, allow("dynamodb:*", tableARN, "T#*", "M#*"))
+	if _, err := w.dynamo.TransactWriteItems(t.Context(), items); err != nil || w.seen == nil {
+		t.Errorf("one statement for all items: %v", err)
 	}
 }
 
@@ -336,7 +352,8 @@ func TestMalformedCallsAreRefused(t *testing.T) {
 		}
 	}
 	calls, err := c.dynamoCalls("X.TransactGetItems", []byte(`{"TransactItems":[{"Get":{"TableName":"`+tableARN+`","Key":{"pk":{"B":"eA=="}}}}]}`))
-	want := []iam.Call{{Action: "dynamodb:GetItem", Resource: tableARN, Context: map[string][]string{iam.KeyLeadingKeys: {"eA=="}}}}
+	get := iam.Call{Action: "dynamodb:GetItem", Resource: tableARN, Context: map[string][]string{iam.KeyLeadingKeys: {"eA=="}}}
+	want := []iam.Call{get, get} // for the item and for the transaction
 	if diff := cmp.Diff(want, calls); err != nil || diff != "" {
 		t.Errorf("%v %s", err, diff)
 	}

@@ -13,9 +13,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// TestPresignedPutStreams: the store sees the first bytes of a body before the client
-// has sent the last, with the headers that are signed, and the bytes are counted apart
-// from the function's own.
+// TestPresignedPutStreams: the store receives the first bytes of a body, with the signed
+// headers, before the client has sent the last, and the bytes are counted separately from
+// the function's own.
 func TestPresignedPutStreams(t *testing.T) {
 	w := newWorld(t, allow("s3:PutObject", "arn:aws:s3:::bytes/blobs/*"))
 	const half = 1 << 20
@@ -63,13 +63,13 @@ func TestPresignedPutStreams(t *testing.T) {
 		w.seen.Header.Get("X-Amz-Checksum-Sha256") != "c3Vt" || w.seen.URL.RequestURI() != strings.TrimPrefix(signed, w.server.URL) {
 		t.Errorf("what is signed was changed: %d %v %v %s", w.seen.ContentLength, w.seen.TransferEncoding, w.seen.Header, w.seen.URL)
 	}
-	server.Close() // bytes are counted when the request has ended, a little after its answer
+	server.Close() // bytes are counted at the end of the request, shortly after the response
 	if s := proxy.Stats()["F"]; s.Presigned != 1 || s.PresignedIn != 2*half || s.PresignedOut != int64(len("stored")) || s.BytesIn != 0 || len(s.Calls) != 0 {
 		t.Errorf("%+v", s)
 	}
 }
 
-// TestPresignedPutNeedsThePresignersPolicy: a URL gives no more than its function has.
+// TestPresignedPutNeedsThePresignersPolicy: a URL has the permissions of its function.
 func TestPresignedPutNeedsThePresignersPolicy(t *testing.T) {
 	for statement, want := range map[string]int{"s3:PutObject": http.StatusOK, "s3:GetObject": http.StatusForbidden} {
 		w := newWorld(t, allow(statement, "arn:aws:s3:::bytes/blobs/*"))

@@ -18,19 +18,19 @@ import (
 	"github.com/pierless/pierless/localstack/cloud/internal/iam"
 )
 
-// maxParsed is the largest body that is read before it is passed on: DynamoDB's limit.
+// maxParsed is the maximum size of a body that the proxy parses: DynamoDB's limit.
 const maxParsed = 16 << 20
 
-// Stats count the calls of one function since the start. Calls of clients with URLs
-// that it presigned count as Presigned, not as its own, and so do their bytes.
+// Stats are counts of the calls of one function since the start. Requests of clients with
+// URLs that it presigned, and their bytes, are counted separately.
 type Stats struct {
-	Calls        map[string]int64 `json:"calls"` // by action; a transaction once, by its first item's
+	Calls        map[string]int64 `json:"calls"` // by operation
 	Presigned    int64            `json:"presigned"`
 	Denied       int64            `json:"denied"`
-	BytesIn      int64            `json:"bytesIn"`      // bodies that the function sent
-	BytesOut     int64            `json:"bytesOut"`     // bodies that it was sent
-	PresignedIn  int64            `json:"presignedIn"`  // bodies that clients sent past it
-	PresignedOut int64            `json:"presignedOut"` // bodies that clients were sent past it
+	BytesIn      int64            `json:"bytesIn"`      // request bodies of the function
+	BytesOut     int64            `json:"bytesOut"`     // response bodies to the function
+	PresignedIn  int64            `json:"presignedIn"`  // request bodies of clients
+	PresignedOut int64            `json:"presignedOut"` // response bodies to clients
 }
 
 // Proxy is an http.Handler. Use New.
@@ -43,15 +43,15 @@ type Proxy struct {
 	stats map[string]*Stats
 }
 
-// New makes a proxy in front of an emulator, which serves S3 and DynamoDB at one address
-// unless config has another one for DynamoDB.
+// New returns a proxy to an emulator that serves S3 and DynamoDB at one address, unless
+// config has another one for DynamoDB.
 func New(upstream *url.URL, config Config, log *slog.Logger) *Proxy {
 	transport := &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}
 	p := &Proxy{config: config, log: log, stats: map[string]*Stats{}}
 	p.upstream = &httputil.ReverseProxy{
 		Transport: transport,
 		Rewrite: func(pr *httputil.ProxyRequest) {
-			// Path, query and Host are part of signatures: they stay as they are.
+			// Path, query and Host are signed and must not change.
 			to := upstream
 			if config.DynamoDB != nil && pr.In.Header.Get("X-Amz-Target") != "" {
 				to = config.DynamoDB
@@ -63,7 +63,7 @@ func New(upstream *url.URL, config Config, log *slog.Logger) *Proxy {
 		ModifyResponse: hideMissing,
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			if r.Context().Err() == nil {
-				log.Error("the emulator does not answer", "error", err)
+				log.Error("no response from the emulator", "error", err)
 			}
 			w.WriteHeader(http.StatusBadGateway)
 		},
@@ -94,7 +94,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	key := accessKey(r)
 	who, known := p.config.Principals[key]
 	if !known {
-		p.log.Error("a call without the access key of a function is refused", "key", key, "method", r.Method)
+		p.log.Error("rejected a call without the access key of a function", "key", key, "method", r.Method)
 		refuse(w, r, target, "Access Denied")
 		return
 	}
@@ -114,7 +114,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !list && target == "" {
 		r = withHidden(r)
 	}
-	p.count(who.Name, func(s *Stats) { // before the answer: whoever has it finds the call counted
+	p.count(who.Name, func(s *Stats) { // before the response, so that its receiver sees the count
 		if presigned {
 			s.Presigned++
 			return
@@ -124,7 +124,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	counted := &counter{ReadCloser: r.Body}
 	r.Body = counted
 	out := &countingWriter{ResponseWriter: w}
-	defer p.count(who.Name, func(s *Stats) { // deferred: a client that breaks off counts too
+	defer p.count(who.Name, func(s *Stats) { // deferred, to count aborted requests too
 		if presigned {
 			s.PresignedIn += counted.n.Load()
 			s.PresignedOut += out.n
@@ -136,7 +136,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.upstream.ServeHTTP(out, r)
 }
 
-// calls reads what it must of the body, and puts it back.
+// calls returns the IAM calls of a request. It reads the body if it must, and restores it.
 func (p *Proxy) calls(r *http.Request, target string) ([]iam.Call, error) {
 	var body []byte
 	if target != "" || r.Method == http.MethodPost && r.URL.Query().Has("delete") {
@@ -179,7 +179,7 @@ func (p *Proxy) count(name string, change func(*Stats)) {
 
 var credential = regexp.MustCompile(`Credential=([^/,\s]+)/`)
 
-// accessKey is the one that signed, in a header or in a presigned URL.
+// accessKey returns the access key of the signature, in a header or in a presigned URL.
 func accessKey(r *http.Request) string {
 	if match := credential.FindStringSubmatch(r.Header.Get("Authorization")); match != nil {
 		return match[1]
@@ -188,15 +188,15 @@ func accessKey(r *http.Request) string {
 	return key
 }
 
-// refusal is the line that whoever changes the template looks for.
+// refusal returns the log message of a rejected call.
 func refusal(function string, err error) string {
 	if errors.Is(err, errUnknownCall) {
-		return "refused a call of " + function + ": " + err.Error()
+		return "rejected a call of " + function + ": " + err.Error()
 	}
 	return "policy of " + function + " does not allow " + err.Error()
 }
 
-// message is what AWS says.
+// message returns the text of AWS's error.
 func message(account, function string, err error) string {
 	var denied *iam.DeniedError
 	if !errors.As(err, &denied) {
@@ -210,9 +210,9 @@ func message(account, function string, err error) string {
 		account, function, function, denied.Call.Action, denied.Call.Resource, why)
 }
 
-// refuse answers as the service does that the call was for.
+// refuse sends the error response of S3, or of DynamoDB if there is a target.
 func refuse(w http.ResponseWriter, r *http.Request, target, text string) {
-	_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, maxParsed)) // some clients do not read before they have sent
+	_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, maxParsed)) // some clients read the response only after they have sent everything
 	if target != "" {
 		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
 		w.WriteHeader(http.StatusBadRequest)
@@ -221,11 +221,11 @@ func refuse(w http.ResponseWriter, r *http.Request, target, text string) {
 	}
 	w.Header().Set("Content-Type", "application/xml")
 	w.WriteHeader(http.StatusForbidden)
-	_, _ = w.Write(accessDenied(text)) // HEAD drops it
+	_, _ = w.Write(accessDenied(text)) // dropped for HEAD
 }
 
 func accessDenied(text string) []byte {
 	var escaped bytes.Buffer
-	_ = xml.EscapeText(&escaped, []byte(text)) // a buffer takes everything
+	_ = xml.EscapeText(&escaped, []byte(text)) // writing to a buffer does not fail
 	return []byte(xml.Header + "<Error><Code>AccessDenied</Code><Message>" + escaped.String() + "</Message></Error>")
 }

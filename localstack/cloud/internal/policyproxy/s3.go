@@ -10,7 +10,7 @@ import (
 	"github.com/pierless/pierless/localstack/cloud/internal/iam"
 )
 
-// Subresources change what a request to S3 means. Other parameters of the query do not.
+// subresources are the query parameters that select another operation of S3.
 var subresources = []string{
 	"accelerate", "acl", "analytics", "annotation", "attributes", "cors", "delete", "encryption", "intelligent-tiering", "inventory",
 	"legal-hold", "lifecycle", "location", "logging", "metadataTable", "metrics", "notification", "object-lock", "ownershipControls",
@@ -18,8 +18,8 @@ var subresources = []string{
 	"session", "tagging", "torrent", "uploads", "uploadId", "versionId", "versioning", "versions", "website",
 }
 
-// s3Calls says what a request to S3 in path style means. body is that of a POST that
-// deletes many objects.
+// s3Calls returns the IAM calls of a path-style request to S3. body is needed only for a
+// POST that deletes several objects.
 func s3Calls(r *http.Request, body []byte) ([]iam.Call, error) {
 	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	query := r.URL.Query()
@@ -86,8 +86,8 @@ func objectCalls(r *http.Request, bucket, key string, sub []string) ([]iam.Call,
 	return calls, nil
 }
 
-// objectActions is AWS's table "Actions, resources, and condition keys for Amazon S3"
-// as far as it is about the calls that touch an object's content.
+// objectActions returns the IAM actions of operations on an object's content, from AWS's
+// table "Actions, resources, and condition keys for Amazon S3".
 func objectActions(method string, sub []string) []string {
 	upload := slices.Equal(sub, []string{"uploadId"})
 	switch {

@@ -7,8 +7,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// decode turns YAML into maps, lists and scalars. Short forms such as !Ref become
-// their long ones, {"Ref": ...}, so that one evaluator serves both.
+// decode converts YAML to maps, lists and strings. Short forms such as !Ref become long
+// forms, {"Ref": ...}.
 func decode(n *yaml.Node) (any, error) {
 	for n.Kind == yaml.AliasNode {
 		n = n.Alias
@@ -49,7 +49,7 @@ func decodePlain(n *yaml.Node) (any, error) {
 		for i := 0; i < len(n.Content); i += 2 {
 			key := n.Content[i]
 			if _, twice := m[key.Value]; twice || key.Kind != yaml.ScalarNode {
-				return nil, fmt.Errorf("line %d: %q stands twice or is no name", key.Line, key.Value)
+				return nil, fmt.Errorf("line %d: the key %q occurs twice or is not a string", key.Line, key.Value)
 			}
 			value, err := decode(n.Content[i+1])
 			if err != nil {
@@ -72,7 +72,7 @@ func decodePlain(n *yaml.Node) (any, error) {
 		if n.Tag == "!!null" {
 			return nil, nil
 		}
-		// CloudFormation knows text only; 29 and "29" are the same to it.
+		// CloudFormation treats 29 and "29" alike.
 		return n.Value, nil
 	}
 	return nil, fmt.Errorf("line %d: unexpected YAML", n.Line)

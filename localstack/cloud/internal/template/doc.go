@@ -1,15 +1,15 @@
-// Package template reads a SAM template and says what it would deploy: the
-// functions with their environment, limits and policies, the routes of the HTTP API
-// with their integrations, and the keys of the tables.
+// Package template reads a SAM template: the functions with their environment, limits
+// and policies, the routes of the HTTP API with their integrations, and the keys of the
+// tables.
 //
-// Only what the local cloud needs is evaluated. What it does not understand there is
-// an error and never left out: a condition of a policy that is skipped would allow
-// what AWS refuses. It must not know how functions are run or requests answered.
+// It evaluates only the properties that the local cloud needs, and returns an error for
+// everything in them that it does not know: skipping a condition of a policy would allow
+// calls that AWS rejects. It must not know how functions are run or requests handled.
 package template
 
 import "fmt"
 
-// Error is a place in the template and what is wrong with it.
+// Error is an error at a place in the template.
 type Error struct {
 	Path   string // for example Resources.BlobsFunction.Properties.Timeout
 	Reason string

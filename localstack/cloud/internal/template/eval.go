@@ -8,22 +8,21 @@ import (
 	"strings"
 )
 
-// noValue is what Ref AWS::NoValue gives: the property is left out.
+// noValue is the result of Ref AWS::NoValue, which removes the property.
 type noValue struct{}
 
-// evaluator resolves intrinsic functions. It evaluates what it is asked for only: the
-// rest of a template may use what the local cloud knows nothing of.
+// evaluator resolves intrinsic functions of single values: other parts of a template may
+// use functions that the local cloud does not know.
 type evaluator struct {
 	parameters map[string]any
 	conditions map[string]any
-	mappings   map[string]any
 	resources  map[string]any
 	pseudo     map[string]string
 	names      map[string]string // physical names that the caller chose, by logical ID
-	open       map[string]bool   // conditions under evaluation
+	open       map[string]bool   // conditions that are being evaluated
 }
 
-// eval returns the value without intrinsics in it.
+// eval returns the value with all intrinsic functions resolved.
 func (e *evaluator) eval(path string, value any) (any, error) {
 	switch v := value.(type) {
 	case map[string]any:
@@ -57,8 +56,8 @@ func (e *evaluator) eval(path string, value any) (any, error) {
 	return value, nil
 }
 
-// intrinsic recognises a call. "Condition" is one only where it stands alone with a
-// name: a statement of a policy has a key of that name too.
+// intrinsic recognizes an intrinsic function. "Condition" is one only if it is the sole
+// key and has a name: policy statements have a key of that name too.
 func intrinsic(m map[string]any) (name string, argument any, ok bool) {
 	if len(m) != 1 {
 		return "", nil, false
@@ -96,10 +95,6 @@ func (e *evaluator) call(path, name string, argument any) (any, error) {
 	switch name {
 	case "Fn::Join":
 		return join(path, list)
-	case "Fn::Select":
-		return choose(path, list)
-	case "Fn::FindInMap":
-		return e.findInMap(path, list)
 	case "Fn::Equals":
 		if len(list) != 2 {
 			return nil, errorAt(path, "%s needs two values", name)
@@ -126,7 +121,7 @@ func booleans(path string, list []any) ([]bool, error) {
 	for _, item := range list {
 		b, ok := item.(bool)
 		if !ok {
-			return nil, errorAt(path, "%v is no condition", item)
+			return nil, errorAt(path, "%v is not a condition", item)
 		}
 		out = append(out, b)
 	}
@@ -166,7 +161,7 @@ func (e *evaluator) condition(path string, argument any) (any, error) {
 		return nil, err
 	}
 	if _, ok := value.(bool); !ok {
-		return nil, errorAt("Conditions."+name, "this is no condition")
+		return nil, errorAt("Conditions."+name, "this is not a condition")
 	}
 	return value, nil
 }
@@ -188,7 +183,7 @@ func (e *evaluator) ifElse(path string, argument any) (any, error) {
 
 var placeholder = regexp.MustCompile(`\$\{([^}]*)\}`)
 
-// sub replaces ${Name}, ${Resource.Attribute} and the names that the call defines.
+// sub replaces ${Name}, ${Resource.Attribute} and the variables that the call defines.
 func (e *evaluator) sub(path string, argument any) (any, error) {
 	text, own := "", map[string]any{}
 	switch v := argument.(type) {
@@ -201,7 +196,7 @@ func (e *evaluator) sub(path string, argument any) (any, error) {
 		}
 	}
 	if text == "" {
-		return nil, errorAt(path, "Fn::Sub needs a text")
+		return nil, errorAt(path, "Fn::Sub needs a string")
 	}
 	var failed error
 	result := placeholder.ReplaceAllStringFunc(text, func(match string) string {
@@ -244,30 +239,4 @@ func join(path string, list []any) (any, error) {
 		}
 	}
 	return nil, errorAt(path, "Fn::Join needs a separator and a list")
-}
-
-func choose(path string, list []any) (any, error) {
-	if len(list) == 2 {
-		index, err := strconv.Atoi(fmt.Sprint(list[0]))
-		items, isList := list[1].([]any)
-		if err == nil && isList && index >= 0 && index < len(items) {
-			return items[index], nil
-		}
-	}
-	return nil, errorAt(path, "Fn::Select needs an index and a list that is long enough")
-}
-
-func (e *evaluator) findInMap(path string, list []any) (any, error) {
-	var value any = e.mappings
-	for _, key := range list {
-		m, ok := value.(map[string]any)
-		if !ok {
-			return nil, errorAt(path, "Fn::FindInMap %v: there is no such entry", list)
-		}
-		value = m[fmt.Sprint(key)]
-	}
-	if value == nil || len(list) != 3 {
-		return nil, errorAt(path, "Fn::FindInMap %v: there is no such entry", list)
-	}
-	return value, nil
 }

@@ -16,9 +16,11 @@ const (
 	maxEnvironment = 4096 // bytes, names and values together
 )
 
-// Properties of a function that change what it may do or how it is called, and that
-// the local cloud cannot stand for.
-var unsupported = []string{"AutoPublishAlias", "PermissionsBoundary", "VpcConfig", "Layers", "Events", "ImageUri", "FileSystemConfigs", "DurableConfig"}
+// unsupported lists properties that change a function's permissions or invocation in a
+// way that the local cloud does not emulate.
+var unsupported = []string{
+	"AutoPublishAlias", "Role", "PermissionsBoundary", "VpcConfig", "Layers", "Events", "ImageUri", "FileSystemConfigs", "DurableConfig",
+}
 
 func (l *loader) functions() error {
 	ids, err := l.of(typeFunction)
@@ -73,7 +75,7 @@ func (l *loader) function(id string) (Function, error) {
 	if f.Environment, err = environment(path, p["Environment"]); err != nil {
 		return Function{}, err
 	}
-	f.Statements, err = l.statements(path, p)
+	f.Statements, err = policies(path+".Policies", p["Policies"])
 	return f, err
 }
 
@@ -117,13 +119,13 @@ func environment(path string, value any) (map[string]string, error) {
 	size := 0
 	for name, v := range variables {
 		if reserved(name) {
-			return nil, errorAt(path, "Lambda refuses the variable %s: the name is reserved", name)
+			return nil, errorAt(path, "Lambda rejects the variable %s: the name is reserved", name)
 		}
 		switch v.(type) {
 		case nil:
 			v = ""
 		case map[string]any, []any:
-			return nil, errorAt(path, "the variable %s is no text", name)
+			return nil, errorAt(path, "the variable %s is not a string", name)
 		}
 		out[name] = fmt.Sprint(v)
 		size += len(name) + len(out[name])
@@ -134,7 +136,8 @@ func environment(path string, value any) (map[string]string, error) {
 	return out, nil
 }
 
-// reserved variables are Lambda's; others of AWS's, such as AWS_ENDPOINT_URL_S3, may be set.
+// reserved reports whether Lambda reserves a variable. Other AWS variables, such as
+// AWS_ENDPOINT_URL_S3, may be set.
 func reserved(name string) bool {
 	return strings.HasPrefix(name, "AWS_LAMBDA_") || slices.Contains([]string{
 		"_HANDLER", "_X_AMZN_TRACE_ID", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_EXECUTION_ENV", "AWS_ACCESS_KEY",
@@ -142,58 +145,10 @@ func reserved(name string) bool {
 	}, name)
 }
 
-// managed are policies of AWS's that grant nothing on S3 or DynamoDB.
+// managed lists AWS managed policies that grant nothing on S3 or DynamoDB.
 var managed = []string{"AWSLambdaBasicExecutionRole", "AWSXRayDaemonWriteAccess", "AWSXrayWriteOnlyAccess"}
 
-// statements collects what a function may do, from its inline policies or its role.
-func (l *loader) statements(path string, p map[string]any) ([]any, error) {
-	if p["Role"] == nil {
-		return policies(path+".Policies", p["Policies"])
-	}
-	if p["Policies"] != nil {
-		return nil, errorAt(path, "it has a Role and Policies: SAM ignores the policies then")
-	}
-	roles, err := l.of(typeRole)
-	if err != nil {
-		return nil, err
-	}
-	for _, id := range roles {
-		if l.arn(typeRole, id) == fmt.Sprint(p["Role"]) {
-			return l.roleStatements(id)
-		}
-	}
-	return nil, errorAt(path, "its role %v is not in this template", p["Role"])
-}
-
-func (l *loader) roleStatements(id string) ([]any, error) {
-	path := "Resources." + id
-	if boundary, err := l.property(id, "PermissionsBoundary"); err != nil || boundary != nil {
-		return nil, errorAt(path, "the local cloud does not know permissions boundaries")
-	}
-	inline, err := l.property(id, "Policies")
-	if err != nil {
-		return nil, err
-	}
-	arns, err := l.property(id, "ManagedPolicyArns")
-	if err != nil {
-		return nil, err
-	}
-	if _, err := policies(path+".ManagedPolicyArns", arns); err != nil {
-		return nil, err
-	}
-	var all []any
-	list, _ := inline.([]any)
-	for _, item := range list {
-		policy, _ := item.(map[string]any)
-		some, err := policies(path+".Policies", policy["PolicyDocument"])
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, some...)
-	}
-	return all, nil
-}
-
+// policies collects the statements of a function's inline policies.
 func policies(path string, value any) ([]any, error) {
 	switch v := value.(type) {
 	case nil:
@@ -216,7 +171,7 @@ func policies(path string, value any) ([]any, error) {
 	case map[string]any:
 		for key := range v {
 			if key != "Statement" && key != "Version" && key != "Id" {
-				return nil, errorAt(path, "the local cloud knows policies with statements, not %s", key)
+				return nil, errorAt(path, "the local cloud does not know %s in a policy", key)
 			}
 		}
 		if list, ok := v["Statement"].([]any); ok {
@@ -224,5 +179,5 @@ func policies(path string, value any) ([]any, error) {
 		}
 		return []any{v["Statement"]}, nil
 	}
-	return nil, errorAt(path, "this is no policy")
+	return nil, errorAt(path, "this is not a policy")
 }

@@ -4,14 +4,15 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 )
 
 // loader collects the resources into a Stack.
 type loader struct {
 	*evaluator
-	globals any
-	stack   Stack
+	globals    any
+	apiID      string // logical ID of the HTTP API
+	invocation string // beginning of the URIs that invoke functions
+	stack      Stack
 }
 
 func (l *loader) load() (*Stack, error) {
@@ -26,7 +27,7 @@ func (l *loader) load() (*Stack, error) {
 	return &l.stack, nil
 }
 
-// of lists the logical IDs of a type whose condition holds, sorted.
+// of returns the sorted logical IDs of the resources of a type whose condition is true.
 func (l *loader) of(kind string) ([]string, error) {
 	var ids []string
 	for id, value := range l.resources {
@@ -49,7 +50,7 @@ func (l *loader) of(kind string) ([]string, error) {
 	return ids, nil
 }
 
-// property evaluates one property; nil where there is none.
+// property evaluates one property. It returns nil if the property is not set.
 func (l *loader) property(id, name string) (any, error) {
 	resource, _ := l.resources[id].(map[string]any)
 	properties, _ := resource["Properties"].(map[string]any)
@@ -67,12 +68,12 @@ func (l *loader) text(id, name string) (string, error) {
 	}
 	text, ok := value.(string)
 	if !ok {
-		return "", errorAt("Resources."+id+".Properties."+name, "a text is expected")
+		return "", errorAt("Resources."+id+".Properties."+name, "a string is expected")
 	}
 	return text, nil
 }
 
-// api finds the one HTTP API.
+// api finds the HTTP API, of which there must be one.
 func (l *loader) api() error {
 	ids, err := l.of(typeAPI)
 	if err != nil {
@@ -81,19 +82,19 @@ func (l *loader) api() error {
 	if len(ids) != 1 {
 		return errorAt("Resources", "%d resources are %s: the local cloud serves one", len(ids), typeAPI)
 	}
-	protocol, err := l.text(ids[0], "ProtocolType")
-	if err != nil {
+	l.apiID = ids[0]
+	l.invocation = "arn:aws:apigateway:" + l.pseudo["AWS::Region"] + ":lambda:path/2015-03-31/functions/"
+	resource, _ := l.resources[l.apiID].(map[string]any)
+	// API Gateway rejects other properties as redundant.
+	if _, err := object("Resources."+l.apiID+".Properties", resource["Properties"], "Body", "FailOnWarnings"); err != nil {
 		return err
 	}
-	if protocol != "HTTP" {
-		return errorAt("Resources."+ids[0], "its protocol is %q: the local cloud serves HTTP", protocol)
-	}
-	l.stack.APIID, err = l.physical("Resources."+ids[0], ids[0])
+	l.stack.APIID, err = l.physical("Resources."+l.apiID, l.apiID)
 	return err
 }
 
-// stages checks that the API is reached without a prefix: a named stage would put its
-// name in front of rawPath.
+// stages checks that the only stage is $default: rawPath would begin with the name of
+// any other stage.
 func (l *loader) stages() error {
 	ids, err := l.of(typeStage)
 	if err != nil {
@@ -137,33 +138,31 @@ func (l *loader) tables() error {
 			}
 		}
 		if table.HashKey == "" {
-			return errorAt(path, "it has no partition key")
+			return errorAt(path, "the table has no partition key")
 		}
 		l.stack.Tables = append(l.stack.Tables, table)
 	}
 	return nil
 }
 
-// number reads a property with a default; CloudFormation takes 29 and "29".
+// number reads a numeric property. CloudFormation accepts 29 and "29".
 func number(path string, value any, otherwise int) (int, error) {
 	if value == nil {
 		return otherwise, nil
 	}
 	n, err := strconv.Atoi(fmt.Sprint(value))
 	if err != nil {
-		return 0, errorAt(path, "%v is no number", value)
+		return 0, errorAt(path, "%v is not a number", value)
 	}
 	return n, nil
 }
 
-// functionOf finds the function behind a reference: its name, its ARN, or an ARN with
-// the function's inside, as in an integration's address.
+// functionOf returns the logical ID of the function that has this name or ARN.
 func (l *loader) functionOf(path, reference string) (string, error) {
 	for _, f := range l.stack.Functions {
-		if reference == f.Name || reference == f.ARN ||
-			strings.HasPrefix(reference, "arn:aws:apigateway:") && strings.HasSuffix(reference, "/functions/"+f.ARN+"/invocations") {
+		if reference == f.Name || reference == f.ARN {
 			return f.LogicalID, nil
 		}
 	}
-	return "", errorAt(path, "%q is no function of this template", reference)
+	return "", errorAt(path, "%q is not a function of this template", reference)
 }

@@ -2,20 +2,17 @@ package template
 
 import "fmt"
 
-// The types that the local cloud looks at.
+// Resource types that the local cloud evaluates.
 const (
-	typeFunction    = "AWS::Serverless::Function"
-	typeAPI         = "AWS::ApiGatewayV2::Api"
-	typeStage       = "AWS::ApiGatewayV2::Stage"
-	typeRoute       = "AWS::ApiGatewayV2::Route"
-	typeIntegration = "AWS::ApiGatewayV2::Integration"
-	typePermission  = "AWS::Lambda::Permission"
-	typeBucket      = "AWS::S3::Bucket"
-	typeTable       = "AWS::DynamoDB::Table"
-	typeRole        = "AWS::IAM::Role"
-	typeLogGroup    = "AWS::Logs::LogGroup"
-	typeKey         = "AWS::KMS::Key"
-	typeRule        = "AWS::Events::Rule"
+	typeFunction   = "AWS::Serverless::Function"
+	typeAPI        = "AWS::ApiGatewayV2::Api"
+	typeStage      = "AWS::ApiGatewayV2::Stage"
+	typePermission = "AWS::Lambda::Permission"
+	typeBucket     = "AWS::S3::Bucket"
+	typeTable      = "AWS::DynamoDB::Table"
+	typeLogGroup   = "AWS::Logs::LogGroup"
+	typeKey        = "AWS::KMS::Key"
+	typeRule       = "AWS::Events::Rule"
 )
 
 func (e *evaluator) typeOf(id string) string {
@@ -24,8 +21,8 @@ func (e *evaluator) typeOf(id string) string {
 	return text
 }
 
-// physical is what Ref gives for a resource: the name that the caller chose, or the
-// one that the template gives functions, or the logical ID.
+// physical returns the value of Ref for a resource: the name in Options, a function's
+// FunctionName, or the logical ID.
 func (e *evaluator) physical(path, id string) (string, error) {
 	if name, ok := e.names[id]; ok {
 		return name, nil
@@ -95,8 +92,6 @@ func (e *evaluator) arn(kind, name string) string {
 		return service("events", "rule/"+name)
 	case typeKey:
 		return service("kms", "key/"+name)
-	case typeRole:
-		return "arn:" + e.pseudo["AWS::Partition"] + ":iam::" + e.pseudo["AWS::AccountId"] + ":role/" + name
 	}
 	return ""
 }

@@ -2,6 +2,7 @@ package template
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -14,161 +15,175 @@ const (
 	maxIntegrationTimeout = 30000
 )
 
+// Keys of the OpenAPI document that API Gateway defines.
+const (
+	keyIntegration  = "x-amazon-apigateway-integration"
+	keyIntegrations = "x-amazon-apigateway-integrations"
+	keyAnyMethod    = "x-amazon-apigateway-any-method"
+)
+
+// routes reads the API's Body, an OpenAPI document, as API Gateway imports it. Keys that
+// the import would not ignore, and the local cloud does not know, are errors.
 func (l *loader) routes() error {
-	ids, err := l.of(typeRoute)
+	at := "Resources." + l.apiID + ".Properties.Body"
+	value, err := l.property(l.apiID, "Body")
 	if err != nil {
 		return err
 	}
-	keys := make(map[string]string, len(ids))
-	for _, id := range ids {
-		r, err := l.route(id)
-		if err != nil {
-			return err
-		}
-		if other, twice := keys[r.Key]; twice {
-			return errorAt("Resources."+id, "%s has the route key %q too", other, r.Key)
-		}
-		keys[r.Key] = id
-		l.stack.Routes = append(l.stack.Routes, r)
+	body, err := object(at, value, "openapi", "info", "servers", "components", "paths")
+	if err != nil {
+		return err
 	}
-	if len(ids) == 0 {
-		return errorAt("Resources", "there is no %s", typeRoute)
+	if version := fmt.Sprint(body["openapi"]); !strings.HasPrefix(version, "3.0.") {
+		return errorAt(at, "openapi is %s: the local cloud reads version 3.0", version)
+	}
+	components, _ := body["components"].(map[string]any)
+	integrations, _ := components[keyIntegrations].(map[string]any)
+	paths, _ := body["paths"].(map[string]any)
+	for _, route := range slices.Sorted(maps.Keys(paths)) {
+		item, _ := paths[route].(map[string]any)
+		for _, method := range slices.Sorted(maps.Keys(item)) {
+			r, err := l.route(at+".paths."+route+"."+method, method, route, item[method], integrations)
+			if err != nil {
+				return err
+			}
+			l.stack.Routes = append(l.stack.Routes, r)
+		}
+	}
+	if len(l.stack.Routes) == 0 {
+		return errorAt(at, "there is no path with a method")
 	}
 	return nil
 }
 
-func (l *loader) route(id string) (Route, error) {
-	at := "Resources." + id
-	r := Route{LogicalID: id}
-	var err error
-	if r.Key, err = l.text(id, "RouteKey"); err != nil {
-		return r, err
+// object returns a map that has no other keys than those listed.
+func object(at string, value any, keys ...string) (map[string]any, error) {
+	m, ok := value.(map[string]any)
+	if !ok {
+		return nil, errorAt(at, "an object is expected")
 	}
-	if err := checkKey(at, r.Key); err != nil {
-		return r, err
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		if !slices.Contains(keys, key) {
+			return nil, errorAt(at, "the local cloud does not know %s here", key)
+		}
 	}
-	authorization, err := l.text(id, "AuthorizationType")
+	return m, nil
+}
+
+func (l *loader) route(at, method, path string, value any, integrations map[string]any) (Route, error) {
+	r := Route{}
+	operation, err := object(at, value, keyIntegration, "isDefaultRoute", "responses", "operationId", "summary", "description")
 	if err != nil {
 		return r, err
 	}
-	if authorization != "" && authorization != "NONE" {
-		return r, errorAt(at, "the local cloud does not know the authorization %s", authorization)
-	}
-	target, err := l.text(id, "Target")
-	if err != nil {
+	if r.Key, err = routeKey(at, method, path, operation["isDefaultRoute"] == "true"); err != nil {
 		return r, err
 	}
-	integration, ok := strings.CutPrefix(target, "integrations/")
-	if !ok || l.typeOf(integration) != typeIntegration {
-		return r, errorAt(at, "its target %q is no integration of this template", target)
+	integration, _ := operation[keyIntegration].(map[string]any)
+	if reference, ok := integration["$ref"].(string); ok {
+		name, _ := strings.CutPrefix(reference, "#/components/"+keyIntegrations+"/")
+		if integration, ok = integrations[name].(map[string]any); !ok {
+			return r, errorAt(at, "there is no integration %s", reference)
+		}
 	}
-	if err := l.integration(integration, &r); err != nil {
+	if err := l.integration(at, integration, &r); err != nil {
 		return r, err
 	}
 	r.Permitted, err = l.permitted(r)
 	if err == nil && !r.Permitted {
-		l.stack.Warnings = append(l.stack.Warnings, fmt.Sprintf("%s: no %s lets the API invoke %s for %q: it answers 500", id, typePermission, r.Function, r.Key))
+		l.stack.Warnings = append(l.stack.Warnings, fmt.Sprintf("no %s lets the API invoke %s for %q: it answers 500", typePermission, r.Function, r.Key))
 	}
 	return r, err
 }
 
-var routeKey = regexp.MustCompile(`^(ANY|GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/(?:[^/]+(?:/[^/]+)*)?)$`)
+var validPath = regexp.MustCompile(`^/(?:[^/]+(?:/[^/]+)*)?$`)
 
-// checkKey refuses what API Gateway refuses, a slash at the end above all.
-func checkKey(at, key string) error {
-	if key == "$default" {
-		return nil
+// routeKey is the key of the route that API Gateway makes of a path and a method. It
+// refuses the paths that API Gateway refuses, above all those that end in a slash.
+func routeKey(at, method, path string, isDefault bool) (string, error) {
+	switch {
+	case method == keyAnyMethod:
+		method = "ANY"
+	case slices.Contains([]string{"get", "head", "post", "put", "patch", "delete", "options"}, method):
+		method = strings.ToUpper(method)
+	default:
+		return "", errorAt(at, "%s is not a method", method)
 	}
-	match := routeKey.FindStringSubmatch(key)
-	if match == nil {
-		return errorAt(at, "%q is no route key: a method and a path that does not end in a slash, or $default", key)
+	if isDefault != (path == "/$default") || isDefault && method != "ANY" {
+		return "", errorAt(at, "the default route is the path /$default with isDefaultRoute in its %s", keyAnyMethod)
 	}
-	segments := strings.Split(match[2][1:], "/")
+	if isDefault {
+		return "$default", nil
+	}
+	if !validPath.MatchString(path) {
+		return "", errorAt(at, "a path begins with a slash and does not end in one")
+	}
+	segments := strings.Split(path[1:], "/")
 	for i, segment := range segments {
 		variable := strings.HasPrefix(segment, "{") && strings.HasSuffix(segment, "}")
 		switch {
 		case !variable && strings.ContainsAny(segment, "{}"):
-			return errorAt(at, "%q: a variable is a whole segment", key)
+			return "", errorAt(at, "a variable is a whole segment")
 		case variable && strings.HasSuffix(segment, "+}") && i != len(segments)-1:
-			return errorAt(at, "%q: a greedy variable can only be the last segment", key)
+			return "", errorAt(at, "a greedy variable can only be the last segment")
 		}
 	}
-	return nil
+	return method + " " + path, nil
 }
 
-func (l *loader) integration(id string, r *Route) error {
-	at := "Resources." + id
-	if ids, err := l.of(typeIntegration); err != nil || !slices.Contains(ids, id) {
-		return errorAt(at, "%s needs it, but its condition does not hold", r.LogicalID)
-	}
-	for name, want := range map[string]string{"IntegrationType": "AWS_PROXY", "PayloadFormatVersion": "2.0"} {
-		got, err := l.text(id, name)
-		if err != nil {
-			return err
-		}
-		if got != want {
-			return errorAt(at, "%s is %q: the local cloud knows %s", name, got, want)
-		}
-	}
-	for _, name := range []string{"RequestParameters", "TlsConfig", "CredentialsArn", "ConnectionId"} {
-		if value, err := l.property(id, name); err != nil || value != nil {
-			return errorAt(at, "the local cloud does not know %s", name)
-		}
-	}
-	uri, err := l.text(id, "IntegrationUri")
+func (l *loader) integration(at string, value map[string]any, r *Route) error {
+	at += "." + keyIntegration
+	v, err := object(at, value, "type", "httpMethod", "payloadFormatVersion", "uri", "timeoutInMillis", "responseParameters")
 	if err != nil {
 		return err
 	}
-	if r.Function, err = l.functionOf(at, uri); err != nil {
+	for name, want := range map[string]string{"type": "AWS_PROXY", "httpMethod": "POST", "payloadFormatVersion": "2.0"} {
+		if got := fmt.Sprint(v[name]); !strings.EqualFold(got, want) {
+			return errorAt(at, "%s is %s: the local cloud knows %s", name, got, want)
+		}
+	}
+	uri, isLambda := strings.CutPrefix(fmt.Sprint(v["uri"]), l.invocation)
+	arn, invokes := strings.CutSuffix(uri, "/invocations")
+	if !isLambda || !invokes {
+		return errorAt(at, "uri is %v: API Gateway wants %s<function ARN>/invocations", v["uri"], l.invocation)
+	}
+	if r.Function, err = l.functionOf(at, arn); err != nil {
 		return err
 	}
-	timeout, err := l.property(id, "TimeoutInMillis")
-	if err != nil {
-		return err
-	}
-	if r.TimeoutMillis, err = number(at+".TimeoutInMillis", timeout, maxIntegrationTimeout); err != nil {
+	if r.TimeoutMillis, err = number(at+".timeoutInMillis", v["timeoutInMillis"], maxIntegrationTimeout); err != nil {
 		return err
 	}
 	if r.TimeoutMillis < minIntegrationTimeout || r.TimeoutMillis > maxIntegrationTimeout {
-		return errorAt(at, "TimeoutInMillis is %d: %d to %d are allowed", r.TimeoutMillis, minIntegrationTimeout, maxIntegrationTimeout)
+		return errorAt(at, "timeoutInMillis is %d: %d to %d are allowed", r.TimeoutMillis, minIntegrationTimeout, maxIntegrationTimeout)
 	}
-	r.Mapping, err = l.mapping(id)
+	r.Mapping, err = mapping(at+".responseParameters", v["responseParameters"])
 	return err
 }
 
-// mapping reads ResponseParameters: by status a list of destinations and sources
-// (CloudFormation's shape).
-func (l *loader) mapping(id string) (map[string][]Parameter, error) {
-	at := "Resources." + id + ".ResponseParameters"
-	value, err := l.property(id, "ResponseParameters")
-	if err != nil || value == nil {
-		return nil, err
+// mapping reads responseParameters: by status a source for each destination.
+func mapping(at string, value any) (map[string]map[string]string, error) {
+	if value == nil {
+		return nil, nil
 	}
-	byStatus, ok := value.(map[string]any)
+	statuses, ok := value.(map[string]any)
+	out := make(map[string]map[string]string, len(statuses))
+	for status, parameters := range statuses {
+		entries, isMap := parameters.(map[string]any)
+		ok = ok && isMap
+		out[status] = make(map[string]string, len(entries))
+		for destination, source := range entries {
+			text, isText := source.(string)
+			ok = ok && isText
+			out[status][destination] = text
+		}
+	}
 	if !ok {
-		return nil, errorAt(at, "a map by status is expected")
-	}
-	out := make(map[string][]Parameter, len(byStatus))
-	for status, entry := range byStatus {
-		holder, _ := entry.(map[string]any)
-		list, ok := holder["ResponseParameters"].([]any)
-		if !ok || len(holder) != 1 {
-			return nil, errorAt(at+"."+status, "CloudFormation wants ResponseParameters: a list of Destination and Source")
-		}
-		for _, item := range list {
-			p, _ := item.(map[string]any)
-			destination, isText := p["Destination"].(string)
-			source, isAlso := p["Source"].(string)
-			if !isText || !isAlso {
-				return nil, errorAt(at+"."+status, "an entry needs Destination and Source")
-			}
-			out[status] = append(out[status], Parameter{Destination: destination, Source: source})
-		}
+		return nil, errorAt(at, "a map of statuses is expected, each with a source for each destination")
 	}
 	return out, nil
 }
 
-// permitted says whether a permission lets the API call the route's function.
+// permitted reports whether a permission lets the API invoke the route's function.
 func (l *loader) permitted(r Route) (bool, error) {
 	ids, err := l.of(typePermission)
 	if err != nil {
@@ -205,7 +220,7 @@ func (l *loader) sourceMatches(pattern, key string) bool {
 		rest = method + route
 	}
 	arn := "arn:aws:execute-api:" + l.pseudo["AWS::Region"] + ":" + l.pseudo["AWS::AccountId"] + ":" + l.stack.APIID + "/$default/" + rest
-	// Here '*' spans slashes, which it does not for path.Match: hide them from it.
+	// An asterisk spans slashes here, but not for path.Match: replace them.
 	flat := func(s string) string {
 		return strings.NewReplacer("/", "\x01", "[", "\x02", "\\", "\x03").Replace(s)
 	}

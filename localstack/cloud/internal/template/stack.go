@@ -11,24 +11,24 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Options say what a deploy would ask for and what exists already.
+// Options are the inputs of a deployment and the names of existing resources.
 type Options struct {
-	Parameters map[string]string // by name; the template's defaults stand for the rest
+	Parameters map[string]string // by name; others have the template's defaults
 	Region     string
 	AccountID  string
-	// Bucket and Table are the physical names of the template's one bucket and one
-	// table. Where it has more, Names must tell them apart.
+	// Bucket and Table are the physical names of the template's only bucket and only
+	// table. If it has several, use Names.
 	Bucket, Table string
 	Names         map[string]string // physical names by logical ID
 }
 
-// Stack is what a deploy would make of the template, as far as the local cloud needs it.
+// Stack has the resources of the template that the local cloud needs.
 type Stack struct {
 	Functions []Function // sorted by logical ID
-	Routes    []Route    // sorted by logical ID
+	Routes    []Route    // sorted by path
 	Tables    []Table
 	APIID     string
-	Warnings  []string // deployable, but not as meant
+	Warnings  []string // mistakes that do not fail a deployment
 }
 
 // Function is an AWS::Serverless::Function.
@@ -37,31 +37,28 @@ type Function struct {
 	Environment          map[string]string
 	Memory               int // MB
 	Timeout              int // seconds
-	// Concurrency is ReservedConcurrentExecutions; -1: not set.
+	// Concurrency is ReservedConcurrentExecutions, or -1 if it is not set.
 	Concurrency int
-	// Statements are those of its policies, without intrinsics, for package iam.
+	// Statements has the evaluated statements of its policies, for package iam.
 	Statements []any
 }
 
-// Route is an AWS::ApiGatewayV2::Route with its integration.
+// Route is one operation of the API's OpenAPI document with its integration.
 type Route struct {
-	LogicalID, Key string
-	Function       string // logical ID
-	TimeoutMillis  int
-	// Mapping changes the response of the function by status, "401" for example.
-	Mapping map[string][]Parameter
+	Key           string // "ANY /a/{b}", or $default
+	Function      string // logical ID
+	TimeoutMillis int
+	// Mapping has the response parameters by status ("401") and destination.
+	Mapping map[string]map[string]string
 	// Permitted says that the API may invoke the function.
 	Permitted bool
 }
 
-// Parameter is one entry of a response parameter mapping.
-type Parameter struct{ Destination, Source string }
-
 // Table is an AWS::DynamoDB::Table.
 type Table struct{ LogicalID, Name, HashKey string }
 
-// Load reads and evaluates a template. Errors are of type *Error where they are about
-// a place in it.
+// Load reads and evaluates a template. Errors at a place in the template have the type
+// *Error.
 func Load(path string, opts Options) (*Stack, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -70,7 +67,7 @@ func Load(path string, opts Options) (*Stack, error) {
 	return Parse(text, opts)
 }
 
-// Parse is Load on a text.
+// Parse is Load for the text of a template.
 func Parse(text []byte, opts Options) (*Stack, error) {
 	var node yaml.Node
 	if err := yaml.Unmarshal(text, &node); err != nil {
@@ -82,7 +79,7 @@ func Parse(text []byte, opts Options) (*Stack, error) {
 	}
 	root, ok := decoded.(map[string]any)
 	if !ok {
-		return nil, errorAt("", "this is no template")
+		return nil, errorAt("", "this is not a template")
 	}
 	e, err := newEvaluator(root, opts)
 	if err != nil {
@@ -102,7 +99,7 @@ func newEvaluator(root map[string]any, opts Options) (*evaluator, error) {
 		return nil, err
 	}
 	e := &evaluator{
-		parameters: parameters, conditions: section("Conditions"), mappings: section("Mappings"),
+		parameters: parameters, conditions: section("Conditions"),
 		resources: section("Resources"), names: maps.Clone(opts.Names), open: map[string]bool{},
 		pseudo: map[string]string{
 			"AWS::Region": opts.Region, "AWS::AccountId": opts.AccountID, "AWS::Partition": "aws",
@@ -121,8 +118,7 @@ func newEvaluator(root map[string]any, opts Options) (*evaluator, error) {
 	return e, nil
 }
 
-// nameOnly gives the one resource of a type its name. Those that the caller named
-// already do not count.
+// nameOnly sets the name of the only resource of a type that has none yet.
 func (e *evaluator) nameOnly(kind, name string) error {
 	var unnamed []string
 	for id := range e.resources {
@@ -133,14 +129,14 @@ func (e *evaluator) nameOnly(kind, name string) error {
 	slices.Sort(unnamed)
 	switch {
 	case len(unnamed) > 1 && name != "":
-		return errorAt("Resources", "%s are all %s: say which exists under which name", strings.Join(unnamed, ", "), kind)
+		return errorAt("Resources", "%s are all of type %s: name them one by one", strings.Join(unnamed, ", "), kind)
 	case len(unnamed) == 1 && name != "":
 		e.names[unnamed[0]] = name
 	}
 	return nil
 }
 
-// parameters merges what is given with the defaults and checks both as CloudFormation does.
+// parameters merges the given values with the defaults and validates both.
 func parameters(declared map[string]any, given map[string]string) (map[string]any, error) {
 	for name := range given {
 		if _, ok := declared[name]; !ok {
@@ -152,13 +148,13 @@ func parameters(declared map[string]any, given map[string]string) (map[string]an
 		path := "Parameters." + name
 		d, ok := declaration.(map[string]any)
 		if !ok {
-			return nil, errorAt(path, "this is no parameter")
+			return nil, errorAt(path, "this is not a parameter")
 		}
 		value, set := given[name]
 		if !set {
 			fallback, hasDefault := d["Default"]
 			if !hasDefault {
-				return nil, errorAt(path, "it has no default: give a value")
+				return nil, errorAt(path, "it has no default: a value is required")
 			}
 			if fallback != nil {
 				value = fmt.Sprint(fallback)
@@ -183,7 +179,7 @@ func parameters(declared map[string]any, given map[string]string) (map[string]an
 
 func checkParameter(path string, declaration map[string]any, value string) error {
 	if allowed, ok := declaration["AllowedValues"].([]any); ok && !slices.Contains(allowed, any(value)) {
-		return errorAt(path, "%q is none of the allowed values", value)
+		return errorAt(path, "%q is not an allowed value", value)
 	}
 	pattern, ok := declaration["AllowedPattern"].(string)
 	if !ok {

@@ -39,7 +39,7 @@ func TestParse(t *testing.T) {
 	for name, value := range env {
 		baseEnv[name] = value
 	}
-	mapping := map[string][]Parameter{"401": {{"overwrite:header.www-authenticate", "$response.header.x-registry-challenge"}}}
+	mapping := map[string]map[string]string{"401": {"overwrite:header.www-authenticate": "$response.header.x-registry-challenge"}}
 	want := &Stack{
 		Functions: []Function{
 			{LogicalID: "BaseFunction", Name: "BaseFunction", ARN: lambdaARN + "BaseFunction", Environment: baseEnv, Memory: 512, Timeout: 3, Concurrency: -1},
@@ -57,14 +57,14 @@ func TestParse(t *testing.T) {
 			{LogicalID: "SweepFunction", Name: "SweepFunction", ARN: lambdaARN + "SweepFunction", Environment: env, Memory: 512, Timeout: 300, Concurrency: -1},
 		},
 		Routes: []Route{
-			{LogicalID: "BlobsRoute", Key: "ANY /v2/{n1}/blobs/{digest}", Function: "BlobsFunction", TimeoutMillis: 30000, Permitted: true},
-			{LogicalID: "DefaultRoute", Key: "$default", Function: "BaseFunction", TimeoutMillis: 29000, Mapping: mapping, Permitted: true},
-			{LogicalID: "ForbiddenRoute", Key: "GET /forbidden", Function: "BlobsFunction", TimeoutMillis: 30000},
+			{Key: "$default", Function: "BaseFunction", TimeoutMillis: 29000, Mapping: mapping, Permitted: true},
+			{Key: "GET /forbidden", Function: "BlobsFunction", TimeoutMillis: 30000},
+			{Key: "ANY /v2/{n1}/blobs/{digest}", Function: "BlobsFunction", TimeoutMillis: 30000, Permitted: true},
 		},
 		Tables: []Table{{LogicalID: "Table", Name: "names", HashKey: "pk"}},
 		APIID:  "Api",
 		Warnings: []string{
-			`ForbiddenRoute: no AWS::Lambda::Permission lets the API invoke BlobsFunction for "GET /forbidden": it answers 500`,
+			`no AWS::Lambda::Permission lets the API invoke BlobsFunction for "GET /forbidden": it answers 500`,
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -96,26 +96,36 @@ func TestParameters(t *testing.T) {
 	}
 }
 
-// TestRefuses: what the local cloud cannot stand for is an error, with its place.
+// TestRefuses: elements of a template that the local cloud does not emulate are errors.
 func TestRefuses(t *testing.T) {
 	for name, c := range map[string]struct{ from, to, want string }{
 		"intrinsic":          {`!Sub "${Bucket.Arn}/blobs/*"`, `!ImportValue x`, "Fn::ImportValue"},
 		"attribute":          {"!GetAtt Table.Arn", "!GetAtt Table.Other", "Table.Other"},
-		"reference":          {"!Ref Bucket\n", "!Ref Buckets\n", "Buckets"},
+		"name":               {"!Ref Bucket\n", "!Ref Buckets\n", "Buckets"},
 		"condition":          {"[HasKey,", "[HasNoKey,", "HasNoKey"},
 		"circle":             {`!Not [!Equals [!Ref KmsKeyArn, ""]]`, "!Condition HasKey", "depends on itself"},
 		"stage":              {"StageName: $default", "StageName: v2", "$default"},
-		"slash at the end":   {"ANY /v2/{n1}/blobs/{digest}", "ANY /v2/{n1}/blobs/", "no route key"},
+		"slash at the end":   {"/v2/{n1}/blobs/{digest}:", "/v2/{n1}/blobs/:", "does not end in one"},
 		"greedy in between":  {"/v2/{n1}/blobs", "/v2/{n1+}/blobs", "greedy"},
 		"half a variable":    {"/v2/{n1}/blobs", "/v2/x{n1}/blobs", "whole segment"},
-		"same key twice":     {"RouteKey: GET /forbidden", "RouteKey: $default", "too"},
-		"target":             {"integrations/${BlobsIntegration}", "integrations/x", "no integration"},
-		"payload format":     {`PayloadFormatVersion: "2.0"`, `PayloadFormatVersion: "1.0"`, "PayloadFormatVersion"},
-		"timeout":            {"TimeoutInMillis: 29000", "TimeoutInMillis: 31000", "50 to 30000"},
-		"OpenAPI's mapping":  {"          ResponseParameters:\n            - Destination", "          Other:\n            - Destination", "CloudFormation wants"},
-		"another function":   {"!GetAtt BaseFunction.Arn", "!GetAtt Table.Arn", "no function"},
+		"default by mark":    {"isDefaultRoute: true", "isDefaultRoute: false", "isDefaultRoute"},
+		"default by path":    {"/$default:", "/default:", "isDefaultRoute"},
+		"method":             {"            get:", "            fetch:", "not a method"},
+		"same path twice":    {"/forbidden:", "/$default:", "twice"},
+		"redundant property": {"FailOnWarnings: true", "ProtocolType: HTTP", "ProtocolType"},
+		"version of OpenAPI": {"openapi: 3.0.1", "openapi: 3.1.0", "3.1.0"},
+		"authorizer":         {"isDefaultRoute: true", "isDefaultRoute: true\n              security: []", "security"},
+		"part of document":   {"        info:", "        x-amazon-apigateway-cors: {}\n        info:", "cors"},
+		"reference":          {"integrations/base\"", "integrations/bass\"", "no integration"},
+		"payload format":     {`payloadFormatVersion: "2.0"`, `payloadFormatVersion: "1.0"`, "payloadFormatVersion"},
+		"timeout":            {"timeoutInMillis: 29000", "timeoutInMillis: 31000", "50 to 30000"},
+		"CloudFormation's":   {`{ "overwrite:header`, `{ ResponseParameters: [], "overwrite:header`, "a source for each destination"},
+		"other property":     {"timeoutInMillis: 29000", "credentials: x", "credentials"},
+		"bare ARN":           {"${BaseFunction.Arn}/invocations", "${BaseFunction.Arn}", "wants arn:aws:apigateway"},
+		"another function":   {"${BaseFunction.Arn}/inv", "${Table.Arn}/inv", "not a function"},
 		"managed policy":     {"AWSLambdaBasicExecutionRole", "AmazonS3FullAccess", "AmazonS3FullAccess"},
 		"policy template":    {"- AWSLambdaBasicExecutionRole", "- S3CrudPolicy: {BucketName: x}", "S3CrudPolicy"},
+		"role":               {"CodeUri: .\n      Environment", "Role: x\n      Environment", "Role"},
 		"events":             {"CodeUri: .\n      MemorySize", "Events: {}\n      MemorySize", "Events"},
 		"runtime":            {"provided.al2023", "python3.13", "runtime"},
 		"reserved variable":  {"ONLY_BASE", "AWS_REGION", "reserved"},
@@ -133,34 +143,10 @@ func TestRefuses(t *testing.T) {
 	}
 }
 
-func TestRole(t *testing.T) {
-	const role = `
-  BlobsRole:
-    Type: AWS::IAM::Role
-    Properties:
-      ManagedPolicyArns: [!Sub "arn:${AWS::Partition}:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"]
-      Policies:
-        - PolicyName: own
-          PolicyDocument:
-            Version: "2012-10-17"
-            Statement: { Effect: Allow, Action: "s3:GetObject", Resource: "*" }
-`
-	text := strings.Replace(fixture(t), "\nResources:\n", "\nResources:"+role, 1)
-	text = strings.Replace(text, "      CodeUri: .\n      Environment", "      Role: !GetAtt BlobsRole.Arn\n      Environment", 1)
-	stack, err := Parse([]byte(text), testOptions())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]any{map[string]any{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}}, stack.Functions[0].Statements); diff != "" {
-		t.Error(diff)
-	}
-}
-
 func TestIntrinsics(t *testing.T) {
 	e, err := newEvaluator(map[string]any{
 		"Parameters": map[string]any{"List": map[string]any{"Type": "CommaDelimitedList", "Default": "a, b"}},
 		"Conditions": map[string]any{"Yes": map[string]any{"Fn::Equals": []any{"1", "1"}}},
-		"Mappings":   map[string]any{"M": map[string]any{"k": map[string]any{"v": "found"}}},
 	}, withoutParameters())
 	if err != nil {
 		t.Fatal(err)
@@ -170,15 +156,13 @@ func TestIntrinsics(t *testing.T) {
 	no := call("Fn::Not", yes)
 	for name, c := range map[string]struct{ in, want any }{
 		"join":         {call("Fn::Join", "-", map[string]any{"Ref": "List"}), "a-b"},
-		"select":       {call("Fn::Select", "1", map[string]any{"Ref": "List"}), "b"},
-		"map":          {call("Fn::FindInMap", "M", "k", "v"), "found"},
 		"and":          {call("Fn::And", yes, no), false},
 		"and, both":    {call("Fn::And", yes, yes), true},
 		"or":           {call("Fn::Or", yes, no), true},
 		"or, neither":  {call("Fn::Or", no, no), false},
 		"if":           {call("Fn::If", "Yes", "then", "else"), "then"},
 		"sub":          {map[string]any{"Fn::Sub": "${AWS::Region} ${!Literal}"}, "eu-west-1 ${Literal}"},
-		"sub with own": {call("Fn::Sub", "${x}", map[string]any{"x": call("Fn::Select", "0", map[string]any{"Ref": "List"})}), "a"},
+		"sub with own": {call("Fn::Sub", "${x}", map[string]any{"x": call("Fn::Join", "", map[string]any{"Ref": "List"})}), "ab"},
 		"no value":     {map[string]any{"a": map[string]any{"Ref": "AWS::NoValue"}, "b": "c"}, map[string]any{"b": "c"}},
 	} {
 		got, err := e.eval(name, c.in)
