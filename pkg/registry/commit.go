@@ -9,16 +9,8 @@ import (
 	"slices"
 
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/upload"
 )
-
-// Finish is the last request of an upload.
-type Finish struct {
-	Digest oci.Digest
-	// Size that the client announces for the whole blob; below 0 it announces none.
-	Size int64
-	// Chunk is the last piece; a Length of 0 where all was sent before.
-	Chunk Chunk
-}
 
 // CompleteUpload turns an upload into a blob of the repository. Asked again after
 // its answer was lost, it succeeds again. Errors: those of AppendUpload,
@@ -40,7 +32,7 @@ func (r *Registry) CompleteUpload(ctx context.Context, repo, id string, f Finish
 		return r.finishKept(ctx, s, f, c)
 	}
 	if s.before.Size == 0 {
-		s.hashes = newHashes(f.Digest.Algorithm())
+		s.hashes = upload.NewHashes(f.Digest.Algorithm())
 		if c.size = f.Chunk.Length; c.size >= 0 && c.size <= smallBlob {
 			return r.finishSmall(ctx, s, f, c)
 		}
@@ -50,7 +42,7 @@ func (r *Registry) CompleteUpload(ctx context.Context, repo, id string, f Finish
 		return err
 	}
 	c.size, c.rowIf = stored.Size, Equal(attrWrite, s.nonce)
-	computed, err := checkContent(s.hashes, stored.Size, f)
+	computed, err := f.Check(s.hashes, stored.Size)
 	if err != nil {
 		r.cleanUp("refused last chunk", s.key, r.blobs.Discard(ctx, s.key, stored, s.before))
 		r.giveBack(ctx, &s, stored.Unused)
@@ -71,8 +63,8 @@ func (r *Registry) finishSmall(ctx context.Context, s session, f Finish, c commi
 	if err != nil {
 		return err
 	}
-	s.hashes.add(content)
-	if _, err := checkContent(s.hashes, c.size, f); err != nil {
+	s.hashes.Add(content)
+	if _, err := f.Check(s.hashes, c.size); err != nil {
 		return err
 	}
 	done, err := r.adoptExisting(ctx, c)
@@ -92,52 +84,22 @@ const firstRead = 64 << 10
 
 // readSmall reads a body of known length into memory.
 func readSmall(c Chunk) ([]byte, error) {
-	if c.Body == nil {
-		return nil, nil
-	}
+	body := upload.NewBody(c.Body, nil)
 	content := bytes.NewBuffer(make([]byte, 0, min(c.Length, firstRead)+bytes.MinRead))
-	_, err := io.CopyN(content, c.Body, firstRead)
-	if err == nil {
+	if _, err := io.CopyN(content, body, firstRead); err == nil {
 		content.Grow(int(max(c.Length-firstRead, 0)) + bytes.MinRead) // at most smallBlob
-		_, err = content.ReadFrom(c.Body)
+
+		_, _ = content.ReadFrom(body) // body remembers the error
 	}
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, errBroken(int64(content.Len()), err)
-	}
-	if int64(content.Len()) != c.Length {
-		return nil, errLength(int64(content.Len()), c.Length)
-	}
-	return content.Bytes(), nil
+	return content.Bytes(), body.Check(c.Length)
 }
 
 // drain reads the body of a request that was answered before, so that the
 // connection survives.
 func (r *Registry) drain(c Chunk) error {
-	if c.Body == nil {
-		return nil
-	}
-	if n, err := io.Copy(io.Discard, c.Body); err != nil {
-		return errBroken(n, err)
-	}
-	return nil
-}
-
-// checkContent compares what arrived with what was announced. It reports whether
-// the digest could be compared: one of an algorithm that comes as a surprise
-// cannot.
-func checkContent(hs hashes, size int64, f Finish) (computed bool, err error) {
-	if f.Size >= 0 && f.Size != size {
-		return false, oci.NewError(oci.SizeInvalid, "the blob has %d bytes, %d were announced", size, f.Size)
-	}
-	got, running := hs.digest(f.Digest.Algorithm())
-	if running && got != f.Digest {
-		return true, errDigest(got, f.Digest)
-	}
-	return running, nil
-}
-
-func errDigest(got, want oci.Digest) error {
-	return oci.NewError(oci.DigestInvalid, "the content has the digest %s, not %s", got, want)
+	body := upload.NewBody(c.Body, nil)
+	_, _ = io.Copy(io.Discard, body)
+	return body.Broken()
 }
 
 // spoil ends a session whose key holds content that nobody can name, if its row is
@@ -275,7 +237,7 @@ func (r *Registry) settled(ctx context.Context, c commit, old Row) error {
 		r.cleanUp("ended upload", c.key, r.blobs.Delete(ctx, c.key))
 		return oci.NewError(oci.BlobUploadUnknown, "the upload was cancelled, or ended by another request: start a new one")
 	}
-	return errTakenOver()
+	return upload.ErrTakenOver()
 }
 
 // PushBlob stores a whole blob that came in one request. length below 0 is
@@ -292,8 +254,8 @@ func (r *Registry) PushBlob(ctx context.Context, repo string, want oci.Digest, l
 	if err != nil {
 		return err
 	}
-	if got := want.Algorithm().FromBytes(content); got != want {
-		return errDigest(got, want)
+	if err := upload.CheckDigest(want.Algorithm().FromBytes(content), want); err != nil {
+		return err
 	}
 	return r.pushSmall(ctx, repo, want, content)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/oci/direct"
+	"github.com/pierless/pierless/pkg/oci/upload"
 )
 
 // CompleteDirect turns the bytes that are in the store into a blob of the repository,
@@ -47,9 +48,9 @@ func (r *Registry) completePut(ctx context.Context, s directSession) (direct.Upl
 		u, err := r.awaitVerification(ctx, s)
 		return u, false, err
 	}
-	if d != s.digest() {
+	if err := upload.CheckDigest(d, s.digest()); err != nil {
 		r.spoil(ctx, s.key, s.row)
-		return direct.Upload{}, false, errDigest(d, s.digest())
+		return direct.Upload{}, false, err
 	}
 	return s.upload(), true, r.commit(ctx, s.commit(s.row.text(attrWrite)))
 }
@@ -68,9 +69,10 @@ func (r *Registry) lookAt(ctx context.Context, s directSession) (oci.Digest, err
 		return "", oci.NewError(oci.BlobUploadInvalid, "the bytes were sent with a Content-Encoding: start a new upload, and send the headers of its request only")
 	case err != nil:
 		return "", fmt.Errorf("look at uploaded content: %w", err)
-	case size != s.size():
+	}
+	if err := upload.CheckSize(size, s.size()); err != nil {
 		r.spoil(ctx, s.key, s.row)
-		return "", oci.NewError(oci.SizeInvalid, "the blob has %d bytes, %d were announced", size, s.size())
+		return "", err
 	}
 	return d, nil
 }
@@ -134,7 +136,7 @@ func (s directSession) checkParts(parts []direct.Part) error {
 // awaitVerification records that all bytes are in place.
 func (r *Registry) awaitVerification(ctx context.Context, s directSession) (direct.Upload, error) {
 	attrs := Attrs{attrComplete: int64(1), attrOffset: int64(0), attrLease: int64(0), attrExpires: r.sessionEnd()}
-	if err := newHashes(s.digest().Algorithm()).save(attrs); err != nil {
+	if err := saveHashes(upload.NewHashes(s.digest().Algorithm()), attrs); err != nil {
 		return direct.Upload{}, err
 	}
 	for range maxContended {
@@ -193,9 +195,10 @@ func (r *Registry) VerifyDirect(ctx context.Context, repo, id string) (u direct.
 		u, err = r.recordVerification(context.WithoutCancel(ctx), s, nonce, offset, hs)
 		return u, false, err
 	}
-	if got, _ := hs.digest(s.digest().Algorithm()); got != s.digest() {
+	got, _ := hs.Digest(s.digest().Algorithm())
+	if err := upload.CheckDigest(got, s.digest()); err != nil {
 		r.spoil(ctx, s.key, s.row)
-		return direct.Upload{}, false, errDigest(got, s.digest())
+		return direct.Upload{}, false, err
 	}
 	return s.upload(), true, r.commit(ctx, s.commit(nonce))
 }
@@ -240,9 +243,9 @@ func (r *Registry) releaseVerification(ctx context.Context, s directSession, non
 	}
 }
 
-func (r *Registry) recordVerification(ctx context.Context, s directSession, nonce string, offset int64, hs hashes) (direct.Upload, error) {
+func (r *Registry) recordVerification(ctx context.Context, s directSession, nonce string, offset int64, hs upload.Hashes) (direct.Upload, error) {
 	attrs := Attrs{attrOffset: offset, attrLease: int64(0), attrExpires: r.sessionEnd()}
-	if err := hs.save(attrs); err != nil {
+	if err := saveHashes(hs, attrs); err != nil {
 		return direct.Upload{}, err
 	}
 	row, err := r.update(ctx, Write{Key: objectKey(s.key), Op: Set, If: Equal(attrWrite, nonce), Attrs: attrs})

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/upload"
 )
 
 // finished looks at what came of completing a key. If an earlier request completed it, and
@@ -23,23 +24,23 @@ func (r *Registry) finished(ctx context.Context, s session, c commit, computed b
 	if err != nil {
 		return err
 	}
-	got, _ := hs.digest(c.digest.Algorithm())
+	got, _ := hs.Digest(c.digest.Algorithm())
 	switch {
 	case size == c.size && got == c.digest:
 		return nil
-	case size == c.size && hs.same(s.hashes):
+	case size == c.size && hs.Same(s.hashes):
 		// The bytes are this request's, only the digest is wrong.
 		if err := r.keep(ctx, s); err != nil {
 			return err
 		}
-		return errDigest(got, c.digest)
+		return upload.CheckDigest(got, c.digest)
 	}
 	r.spoil(ctx, s.key, Attrs{attrWrite: s.nonce, attrRepo: c.repo})
 	return oci.NewError(oci.BlobUploadInvalid, "an earlier request completed this upload with other content: start a new one")
 }
 
 // hashKey hashes the content of a key from offset on.
-func (r *Registry) hashKey(ctx context.Context, key string, offset int64, a oci.Algorithm) (hashes, int64, error) {
+func (r *Registry) hashKey(ctx context.Context, key string, offset int64, a oci.Algorithm) (upload.Hashes, int64, error) {
 	content, err := r.blobs.Open(ctx, key, offset, -1)
 	if errors.Is(err, ErrNoContent) {
 		return nil, 0, oci.NewError(oci.BlobUploadInvalid, "the upload's bytes are gone: start a new one")
@@ -48,11 +49,12 @@ func (r *Registry) hashKey(ctx context.Context, key string, offset int64, a oci.
 		return nil, 0, fmt.Errorf("read back upload: %w", err)
 	}
 	defer content.Close()
-	body := &bodyReader{r: content, hashes: newHashes(a)}
+	hs := upload.NewHashes(a)
+	body := upload.NewBody(content, hs)
 	if _, err := io.Copy(io.Discard, body); err != nil {
 		return nil, 0, fmt.Errorf("read back upload: %w", err)
 	}
-	return body.hashes, body.n, nil
+	return hs, body.Len(), nil
 }
 
 // keep records that the content of an upload is in place, and only its digest was refused:
@@ -89,7 +91,7 @@ func (r *Registry) finishKept(ctx context.Context, s session, f Finish, c commit
 	if err != nil {
 		return err
 	}
-	if _, err := checkContent(hs, size, f); err != nil {
+	if _, err := f.Check(hs, size); err != nil {
 		return err
 	}
 	c.size = size
@@ -98,12 +100,13 @@ func (r *Registry) finishKept(ctx context.Context, s session, f Finish, c commit
 
 // checkSame compares a chunk with the content that is in place from its offset on.
 func (r *Registry) checkSame(ctx context.Context, s session, c Chunk) error {
-	body := &bodyReader{r: c.Body, hashes: newHashes()}
+	hs := upload.NewHashes()
+	body := upload.NewBody(c.Body, hs)
 	if _, err := io.Copy(io.Discard, body); err != nil {
-		return errBroken(body.n, err)
+		return body.Broken()
 	}
 	stored, _, err := r.hashKey(ctx, s.key, s.before.Size, "")
-	if err == nil && !stored.same(body.hashes) {
+	if err == nil && !stored.Same(hs) {
 		return errKept()
 	}
 	return err

@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/upload"
 )
 
 // Manifest is a manifest as it was pushed.
@@ -134,7 +135,7 @@ func (r *Registry) PushManifest(ctx context.Context, repo string, p ManifestPush
 	}
 	d := algorithm.FromBytes(p.Content)
 	if p.Digest != "" && d != p.Digest {
-		return PushedManifest{}, errDigest(d, p.Digest)
+		return PushedManifest{}, upload.CheckDigest(d, p.Digest)
 	}
 	push := manifestPush{ManifestPush: p, repo: repo, digest: d, manifest: m}
 	if push.refs, err = references(m); err != nil {

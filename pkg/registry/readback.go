@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/upload"
 )
 
 const (
@@ -20,7 +21,7 @@ const (
 
 // readBack hashes the content of a key from offset on, until size or for VerifyFor,
 // and returns how far it came: at least one stretch.
-func (r *Registry) readBack(ctx context.Context, key string, offset, size int64, hs hashes) (n int64, err error) {
+func (r *Registry) readBack(ctx context.Context, key string, offset, size int64, hs upload.Hashes) (n int64, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	began := r.opts.Now()
@@ -50,7 +51,7 @@ func (r *Registry) readBack(ctx context.Context, key string, offset, size int64,
 		if p.err != nil {
 			return 0, p.err
 		}
-		hs.add(p.content)
+		hs.Add(p.content)
 		n += int64(len(p.content))
 		ahead = ahead[1:]
 	}

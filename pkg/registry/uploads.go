@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/upload"
 )
 
 // Upload is where an upload session stands.
@@ -16,27 +16,10 @@ type Upload struct {
 }
 
 // Chunk is the body of one request of an upload.
-type Chunk struct {
-	// Offset is where the client says that the body begins; below 0 it does not
-	// say, and the body is appended.
-	Offset int64
-	// Length of the body in bytes; below 0 it is not known before the body ends.
-	Length int64
-	// Body may be nil when Length is 0.
-	Body io.Reader
-}
+type Chunk = upload.Chunk
 
-// OffsetError says that a chunk does not begin where the upload stands. It
-// carries the code RANGE_INVALID.
-type OffsetError struct{ Upload Upload }
-
-// Error names the offset.
-func (e *OffsetError) Error() string { return e.Unwrap().Error() }
-
-// Unwrap returns the *oci.Error for the client.
-func (e *OffsetError) Unwrap() error {
-	return oci.NewError(oci.RangeInvalid, "the next chunk must begin at byte %d", e.Upload.Offset)
-}
+// Finish is the last request of an upload.
+type Finish = upload.Finish
 
 // StartUpload opens a session. An algorithm other than sha256 that is announced
 // here is computed while the bytes arrive; an empty one means sha256.
@@ -44,7 +27,7 @@ func (r *Registry) StartUpload(ctx context.Context, repo string, algorithm oci.A
 	id, key := r.newUpload()
 	attrs := r.openRow(repo)
 	attrs[attrOffset], attrs[attrNext] = int64(0), int64(0)
-	if err := newHashes(algorithm).save(attrs); err != nil {
+	if err := saveHashes(upload.NewHashes(algorithm), attrs); err != nil {
 		return Upload{}, err
 	}
 	if err := r.transact(ctx, r.opening(key, attrs)...); err != nil {
@@ -85,13 +68,13 @@ func (r *Registry) UploadStatus(ctx context.Context, repo, id string) (Upload, e
 // stranger learns nothing of other repositories' uploads.
 func (r *Registry) checkOpen(attrs Attrs, repo string) error {
 	if attrs.text(attrState) != stateOpen || attrs.text(attrRepo) != repo || attrs.number(attrExpires) <= r.now() {
-		return oci.NewError(oci.BlobUploadUnknown, "this upload was not started in this repository, has ended, or has expired: start a new one")
+		return upload.ErrUnknown()
 	}
 	return nil
 }
 
 // AppendUpload stores a chunk behind what the upload has. Nothing of the chunk
-// counts unless all of it arrived. Errors: BLOB_UPLOAD_UNKNOWN, an *OffsetError,
+// counts unless all of it arrived. Errors: BLOB_UPLOAD_UNKNOWN, an *upload.OffsetError,
 // BLOB_UPLOAD_INVALID where the body broke off or another request took over,
 // SIZE_INVALID.
 func (r *Registry) AppendUpload(ctx context.Context, repo, id string, c Chunk) (Upload, error) {
@@ -109,7 +92,7 @@ func (r *Registry) AppendUpload(ctx context.Context, repo, id string, c Chunk) (
 	attrs := Attrs{
 		attrOffset: stored.Size, attrStored: stored.State, attrExpires: r.sessionEnd(),
 	}
-	if err := s.hashes.save(attrs); err != nil {
+	if err := saveHashes(s.hashes, attrs); err != nil {
 		return Upload{}, err
 	}
 	// The offset keeps out a repetition of this write that arrives after one of the
@@ -136,7 +119,7 @@ type session struct {
 	row    Attrs
 	before Stored
 	claim  Claim
-	hashes hashes
+	hashes upload.Hashes
 }
 
 // claim takes an upload over: whoever claimed it before can no longer record
@@ -155,7 +138,7 @@ func (r *Registry) claim(ctx context.Context, repo, id string, c Chunk) (session
 	})
 	var conflict *Conflict
 	if errors.As(err, &conflict) {
-		return session{}, r.refuseClaim(conflict, repo, id)
+		return session{}, r.refuseClaim(conflict, repo)
 	}
 	if err != nil {
 		return session{}, fmt.Errorf("claim upload session: %w", err)
@@ -176,7 +159,7 @@ type endedError struct {
 
 func (e *endedError) Unwrap() error { return e.error }
 
-func (r *Registry) refuseClaim(conflict *Conflict, repo, id string) error {
+func (r *Registry) refuseClaim(conflict *Conflict, repo string) error {
 	old := conflict.old(0).Attrs
 	if err := r.checkOpen(old, repo); err != nil {
 		if done := old.digest(attrDigest); done != "" && old.text(attrRepo) == repo {
@@ -184,7 +167,7 @@ func (r *Registry) refuseClaim(conflict *Conflict, repo, id string) error {
 		}
 		return err
 	}
-	return &OffsetError{Upload{ID: id, Offset: old.number(attrOffset)}}
+	return &upload.OffsetError{Offset: old.number(attrOffset)}
 }
 
 // lostClaim says what became of a session while this request held a claim on it.
@@ -194,11 +177,7 @@ func (r *Registry) lostClaim(conflict *Conflict, repo string) error {
 			return err
 		}
 	}
-	return errTakenOver()
-}
-
-func errTakenOver() error {
-	return oci.NewError(oci.BlobUploadInvalid, "another request on this upload came later and took it over: ask for its status")
+	return upload.ErrTakenOver()
 }
 
 // store appends the chunk's body and hashes it. After an error nothing of it is
@@ -220,14 +199,14 @@ func (r *Registry) store(ctx context.Context, s *session, c Chunk) (Stored, erro
 func (r *Registry) appendBody(ctx context.Context, s *session, c Chunk) (Stored, error) {
 	claim := s.claim
 	claim.More = func(ctx context.Context) (first, count int64, err error) { return r.extend(ctx, s) }
-	body := &bodyReader{r: c.Body, hashes: s.hashes}
+	body := upload.NewBody(c.Body, s.hashes)
 	stored, err := r.blobs.Append(ctx, s.key, claim, s.before, body)
 	switch {
-	case body.err != nil:
+	case body.Broken() != nil:
 		if err == nil {
 			r.cleanUp("broken chunk", s.key, r.blobs.Discard(ctx, s.key, stored, s.before))
 		}
-		return stored, errBroken(body.n, body.err)
+		return stored, body.Broken()
 	case errors.Is(err, ErrTooLarge):
 		return stored, oci.NewError(oci.SizeInvalid,
 			"the blob is larger than what the store can hold in pieces of this size: %s", oci.WaysPast)
@@ -237,42 +216,11 @@ func (r *Registry) appendBody(ctx context.Context, s *session, c Chunk) (Stored,
 	case err != nil:
 		return stored, fmt.Errorf("append to upload: %w", err)
 	}
-	if c.Length >= 0 && body.n != c.Length {
+	if err := body.Check(c.Length); err != nil {
 		r.cleanUp("chunk of wrong length", s.key, r.blobs.Discard(ctx, s.key, stored, s.before))
-		return stored, errLength(body.n, c.Length)
+		return stored, err
 	}
 	return stored, nil
-}
-
-// errBroken is a body that ended with an error after n bytes; the cause is for the
-// log.
-func errBroken(n int64, cause error) error {
-	return fmt.Errorf("%w (cause: %w)",
-		oci.NewError(oci.BlobUploadInvalid, "the body broke off after %d bytes; none of them counts", n), cause)
-}
-
-func errLength(got, want int64) error {
-	return oci.NewError(oci.SizeInvalid, "the body has %d bytes, %d were announced", got, want)
-}
-
-// bodyReader hashes what is read and remembers why reading ended, so that the
-// client's faults are told from the store's.
-type bodyReader struct {
-	r      io.Reader
-	hashes hashes
-	n      int64
-	err    error
-}
-
-// Read implements io.Reader.
-func (b *bodyReader) Read(p []byte) (int, error) {
-	n, err := b.r.Read(p)
-	b.hashes.add(p[:n])
-	b.n += int64(n)
-	if err != nil && !errors.Is(err, io.EOF) {
-		b.err = err
-	}
-	return n, err
 }
 
 // CancelUpload ends a session and drops its bytes. The error is

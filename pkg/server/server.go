@@ -18,6 +18,7 @@ import (
 	"github.com/pierless/pierless/internal/idle"
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/oci/route"
+	"github.com/pierless/pierless/pkg/oci/upload"
 	"github.com/pierless/pierless/pkg/registry"
 )
 
@@ -187,9 +188,6 @@ func (w *recorder) ReadFrom(r io.Reader) (int64, error) {
 // Unwrap lets http.ResponseController find the connection.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// statusClientGone is what the log shows for a client that did not wait.
-const statusClientGone = 499
-
 // writeError is the one place where an error becomes an answer. A cause that is
 // not meant for clients stays in the log.
 func (f family) writeError(w *recorder, r *http.Request, req route.Request, err error) {
@@ -201,15 +199,15 @@ func (f family) writeError(w *recorder, r *http.Request, req route.Request, err 
 		err = stalled
 	}
 	errs := wireErrors(r.Context(), err)
-	var offset *registry.OffsetError
+	var offset *upload.OffsetError
 	if errors.As(err, &offset) {
-		setUpload(w, req.Name, offset.Upload) // from where clients resume
+		setUpload(w, req.Name, registry.Upload{ID: req.Upload, Offset: offset.Offset}) // from where clients resume
 	}
 	status := errs.Status()
 	switch {
 	case stalled != nil: // the client may still read; net/http takes it for gone
 	case errors.Is(r.Context().Err(), context.Canceled): // at a deadline the client still listens
-		status = statusClientGone
+		status = idle.StatusClientGone
 	case status == http.StatusServiceUnavailable, status == http.StatusTooManyRequests:
 		w.Header().Set("Retry-After", "1")
 	}

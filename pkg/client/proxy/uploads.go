@@ -13,6 +13,7 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/oci/direct"
 	"github.com/pierless/pierless/pkg/oci/route"
+	"github.com/pierless/pierless/pkg/oci/upload"
 )
 
 // start asks the registry to open an upload, which is where it says who may push, and
@@ -333,16 +334,9 @@ func created(w http.ResponseWriter, name string, d oci.Digest) {
 
 // parseClosing reads what a request says of the blob that it ends. Errors:
 // DIGEST_INVALID, SIZE_INVALID, BLOB_UPLOAD_INVALID.
-func parseClosing(r *http.Request) (c closing, err error) {
-	q := r.URL.Query()
-	if c.digest, err = oci.ParseDigest(q.Get("digest")); err != nil {
-		return c, err
-	}
-	if c.size, err = oci.ParseSize(q.Get("size"), q.Has("size")); err != nil {
-		return c, err
-	}
-	c.last, err = parseChunk(r)
-	return c, err
+func parseClosing(r *http.Request) (closing, error) {
+	f, err := upload.ParseFinish(r)
+	return closing{digest: f.Digest, size: f.Size, last: chunk{offset: f.Chunk.Offset, length: f.Chunk.Length}}, err
 }
 
 // chunk is what a request says of its body.
@@ -352,7 +346,7 @@ type chunk struct {
 }
 
 // parseChunk reads what the headers of a request say of its body.
-func parseChunk(r *http.Request) (c chunk, err error) {
-	c.offset, c.length, err = oci.ParseChunkRange(r.Header.Get("Content-Range"), r.ContentLength)
-	return c, err
+func parseChunk(r *http.Request) (chunk, error) {
+	c, err := upload.ParseChunk(r)
+	return chunk{offset: c.Offset, length: c.Length}, err
 }
