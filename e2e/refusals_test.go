@@ -239,7 +239,7 @@ func TestSpoolFull(t *testing.T) {
 	image, small := buildLayout(t, t.TempDir(), killedLayer), buildLayout(t, t.TempDir(), mib)
 	registry := startServer(t, "localstack")
 	for name, flags := range map[string]func(t *testing.T) []string{
-		"a limit":     func(*testing.T) []string { return []string{"--spool-max", "16MiB"} },
+		"a limit":     func(*testing.T) []string { return []string{"--spool-limit", "16MiB"} },
 		"a full disk": func(t *testing.T) []string { return []string{"--spool", smallDisk(t)} },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -26,7 +26,7 @@ registry that sends nobody there. Everything else passes through. Log in with wh
 have for the registry: the proxy keeps no credentials, and adds none.
 
 Clients do not know a layer's digest before its end, most of them: such layers wait in
---spool, at most --spool-max of them together. They are gone when the layer is in the
+--spool, at most --spool-limit of them together. They are gone when the layer is in the
 registry, an hour after a client has gone away, and when the proxy ends.
 
 Only this machine can reach 127.0.0.1. For other machines there is --allow-remote: whoever
@@ -41,13 +41,13 @@ Docker Desktop, and everything else whose daemon is in a virtual machine: the da
 with "insecure-registries": ["host.docker.internal:5000"] in the daemon's settings.`
 
 const proxyExample = `  pierless proxy registry.example.com
-  pierless proxy --listen 127.0.0.1:5001 --spool /var/tmp --spool-max 50GiB https://registry.example.com
+  pierless proxy --listen 127.0.0.1:5001 --spool /var/tmp --spool-limit 50GiB https://registry.example.com
   pierless proxy --plain-http registry.internal:5000`
 
 // proxyFlags are the flags of proxy.
 type proxyFlags struct {
 	proxy.Options
-	spoolMax    string
+	spoolLimit  string
 	allowRemote bool
 	log         string
 }
@@ -57,11 +57,11 @@ func newProxy(getenv func(string) string) *cobra.Command {
 		Use: "proxy [flags] REGISTRY", Short: "Run a registry for docker push in front of one with small requests",
 		Long: proxyHelp, Example: proxyExample, Args: cobra.ExactArgs(1),
 	}
-	f := proxyFlags{Options: proxy.Options{Listen: "127.0.0.1:5000"}, log: "text", spoolMax: "20GiB"}
+	f := proxyFlags{Options: proxy.Options{Listen: "127.0.0.1:5000"}, log: "text", spoolLimit: "20GiB"}
 	flags := cmd.Flags()
 	flags.StringVar(&f.Listen, "listen", f.Listen, "address to listen on")
 	flags.StringVar(&f.Spool, "spool", "", "folder for layers on their way (default: the system's for temporary files)")
-	flags.StringVar(&f.spoolMax, "spool-max", f.spoolMax, "most that may wait there at once: a number of bytes, or with KiB, MiB, GiB, TiB behind it")
+	flags.StringVar(&f.spoolLimit, "spool-limit", f.spoolLimit, "most that may wait there at once: a number of bytes, or with KiB, MiB, GiB, TiB behind it")
 	flags.BoolVar(&f.allowRemote, "allow-remote", false, "listen where other machines can reach it")
 	flags.StringSliceVar(&f.AllowHosts, "allow-host", nil, "another name, host or host:port, under which clients know the proxy")
 	addInternalHosts(cmd, &f.InternalHosts)
@@ -85,8 +85,8 @@ func runProxy(cmd *cobra.Command, f proxyFlags) error {
 	log := newLog(cmd.ErrOrStderr(), f.log)
 	f.Log = log
 	var err error
-	if f.SpoolMax, err = parseSize(f.spoolMax); err != nil {
-		return fmt.Errorf("--spool-max: %w", err)
+	if f.SpoolLimit, err = parseSize(f.spoolLimit); err != nil {
+		return fmt.Errorf("--spool-limit: %w", err)
 	}
 	if !guard.Loopback(f.Listen) && !f.allowRemote {
 		return fmt.Errorf("%s can be reached from other machines: give --allow-remote if that is what you want", f.Listen)

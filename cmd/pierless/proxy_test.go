@@ -15,7 +15,7 @@ func TestProxy(t *testing.T) {
 	served, stopServe := start(t, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir())
 	registry := address(t, served)
 	spool := t.TempDir()
-	out, stop := start(t, "proxy", "--listen", "127.0.0.1:0", "--spool", spool, "--spool-max", "8MiB", registry)
+	out, stop := start(t, "proxy", "--listen", "127.0.0.1:0", "--spool", spool, "--spool-limit", "8MiB", registry)
 	host := address(t, out)
 	if !strings.Contains(out.String(), "docker push "+host+"/") {
 		t.Errorf("the log does not say what to type: %s", out)
@@ -60,7 +60,7 @@ func TestProxyRefuses(t *testing.T) {
 	for want, args := range map[string][]string{
 		"--allow-remote":           {"--listen", "0.0.0.0:0", "127.0.0.1:1"},
 		"accepts 1 arg":            {},
-		"is not a size":            {"--spool-max", "1 big one", "127.0.0.1:1"},
+		"is not a size":            {"--spool-limit", "1 big one", "127.0.0.1:1"},
 		"a registry's address":     {"--listen", "127.0.0.1:0", "ftp://x"},
 		"reached from other":       {"--listen", ":0", "127.0.0.1:1"},
 		"127.0.0.1:x can be":       {"--listen", "127.0.0.1:x", "127.0.0.1:1"},

@@ -24,7 +24,7 @@ func stalling(t *testing.T, begin []byte) io.Reader {
 func TestStalledClient(t *testing.T) {
 	_, wrap := withStore(t)
 	for _, up := range []*upstream{newUpstream(t, wrap), newUpstream(t, nil)} {
-		s := newSite(t, up.URL, func(o *proxy.Options) { o.SpoolMax = large + 4 })
+		s := newSite(t, up.URL, func(o *proxy.Options) { o.SpoolLimit = large + 4 })
 		content := random(large)
 		d := oci.SHA256.FromBytes(content)
 		open, kept := s.open("app"), s.open("app")

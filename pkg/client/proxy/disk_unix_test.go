@@ -17,7 +17,7 @@ func TestDiskSpace(t *testing.T) {
 	if _, _, known := diskSpace(t.TempDir() + "/missing"); known {
 		t.Error("the disk of a missing folder is known")
 	}
-	s := &spool{dir: t.TempDir(), max: math.MaxInt64}
+	s := &spool{dir: t.TempDir(), limit: math.MaxInt64}
 	if err := s.reserve(size); !errors.Is(err, errSpoolFull) || s.used != 0 {
 		t.Errorf("all %d bytes of the disk were taken: %v", s.used, err)
 	}

@@ -17,7 +17,7 @@ func (p *Proxy) SetSleep(sleep func(context.Context, time.Duration) error) { p.s
 func (p *Proxy) SetBodyIdle(d time.Duration) { p.limits.Body = d }
 
 // Expire drops the uploads that nobody has used since a moment.
-func (p *Proxy) Expire(since time.Time) { p.expire(since) }
+func (p *Proxy) Expire(since time.Time) { p.sessions.expire(since) }
 
 // Settle waits for what goes on behind the answers. The proxy is of no use afterwards.
 func (p *Proxy) Settle() {

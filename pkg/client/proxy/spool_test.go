@@ -102,13 +102,13 @@ func TestIdleLife(t *testing.T) {
 
 // TestSpoolFull: the client is told, nothing of its upload stays, others go on.
 func TestSpoolFull(t *testing.T) {
-	s := newSite(t, newUpstream(t, nil).URL, func(o *proxy.Options) { o.SpoolMax = 3 << 20 })
+	s := newSite(t, newUpstream(t, nil).URL, func(o *proxy.Options) { o.SpoolLimit = 3 << 20 })
 	kept := random(1 << 20)
 	other := s.do("PATCH", s.open("app"), stream(kept)).want(http.StatusAccepted).location()
 	for _, body := range []io.Reader{stream(random(large)), bytes.NewReader(random(large))} {
 		at := s.open("app")
 		a := s.do("PATCH", at, body).want(http.StatusInsufficientStorage, oci.Unavailable)
-		if !strings.Contains(a.body, "--spool-max") {
+		if !strings.Contains(a.body, "--spool-limit") {
 			t.Errorf("%s does not say what to do", a.body)
 		}
 		if got := len(spooled(t, s.spool)); got != 1 {
@@ -146,7 +146,7 @@ func TestSameUploadTwice(t *testing.T) {
 	s, _ := newSiteOver(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Location", "/v2/app/blobs/uploads/1")
 		w.WriteHeader(http.StatusAccepted)
-	}, func(o *proxy.Options) { o.SpoolMax = 1500 })
+	}, func(o *proxy.Options) { o.SpoolLimit = 1500 })
 	for range 2 {
 		s.do("PATCH", s.open("app"), stream(random(1000))).want(http.StatusAccepted)
 	}

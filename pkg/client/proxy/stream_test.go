@@ -63,7 +63,7 @@ func TestStoreAnswerLost(t *testing.T) {
 // it in one request.
 func TestStreamPastSpool(t *testing.T) {
 	_, wrap := withStore(t)
-	s := newSite(t, newUpstream(t, wrap).URL, func(o *proxy.Options) { o.SpoolMax = 1 })
+	s := newSite(t, newUpstream(t, wrap).URL, func(o *proxy.Options) { o.SpoolLimit = 1 })
 	content := random(large)
 	d := oci.SHA256.FromBytes(content)
 	s.do("PUT", closeAt(s.open("app"), d), bytes.NewReader(content)).want(http.StatusCreated)
@@ -200,7 +200,7 @@ func TestPasswordInAddress(t *testing.T) {
 // TestParallelSpool: requests that come at once do not get more room than there is.
 func TestParallelSpool(t *testing.T) {
 	const most, each, senders = 3 << 20, 1 << 20, 8
-	s := newSite(t, newUpstream(t, nil).URL, func(o *proxy.Options) { o.SpoolMax = most })
+	s := newSite(t, newUpstream(t, nil).URL, func(o *proxy.Options) { o.SpoolLimit = most })
 	var wait sync.WaitGroup
 	answers := make([]*answer, senders)
 	places := make([]string, senders)
