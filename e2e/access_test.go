@@ -79,7 +79,7 @@ func startGuarded(t *testing.T, store string, open bool) *server {
 		host: loopback.FreeAddress(t), log: filepath.Join(dir, "log"), token: token, probe: "/healthz",
 		command: []string{built(t, "pierless"), "serve"},
 	}
-	s.env = append(neutralEnv(), "PIERLESS_LISTEN="+s.host, "PIERLESS_DATA="+filepath.Join(dir, "data"),
+	s.env = append(neutralEnv(), "PIERLESS_LISTEN="+s.host, "PIERLESS_DATA_DIR="+filepath.Join(dir, "data"),
 		"PIERLESS_ADMIN_TOKEN_SHA256="+strings.TrimPrefix(digestOf([]byte(token)), "sha256:"))
 	if open {
 		s.env = append(s.env, "PIERLESS_ANONYMOUS_PULL=true")

@@ -56,7 +56,7 @@ func startServer(t *testing.T, store string) *server {
 	s := &server{host: loopback.FreeAddress(t), log: filepath.Join(dir, "log"), command: []string{built(t, "pierless"), "serve"}, probe: "/healthz"}
 	switch store {
 	case "embedded":
-		s.env = append(neutralEnv(), "PIERLESS_LISTEN="+s.host, "PIERLESS_DATA="+filepath.Join(dir, "data"))
+		s.env = append(neutralEnv(), "PIERLESS_LISTEN="+s.host, "PIERLESS_DATA_DIR="+filepath.Join(dir, "data"))
 	case "localstack":
 		s.bucket = initialise(t)
 		s.env = append(os.Environ(), "PIERLESS_LISTEN="+s.host, "PIERLESS_BUCKET="+s.bucket, "PIERLESS_TABLE="+s.bucket)

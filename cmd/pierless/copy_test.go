@@ -133,7 +133,7 @@ func imageID(archive []byte, containerd bool) string {
 func dockerBesideRegistry(t *testing.T) (name string, api *dockerAPI) {
 	t.Helper()
 	alone(t)
-	served, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir())
+	served, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir())
 	t.Cleanup(func() { _ = stop() })
 	name = address(t, served) + "/team/app:1"
 	api = &dockerAPI{images: map[string][]byte{name: savedImage(t, name)}}
@@ -242,7 +242,7 @@ func write(t *testing.T, path, content string) {
 
 func TestCopyFromStdinToALayoutAndBack(t *testing.T) {
 	alone(t)
-	served, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir())
+	served, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir())
 	defer stop()
 	host, dir := address(t, served), t.TempDir()
 	out, _, err := copyRun(t.Context(), bytes.NewReader(savedImage(t, "app:1")), "push", "docker-archive:-", host+"/app:1")
@@ -263,7 +263,7 @@ func TestCopyFromStdinToALayoutAndBack(t *testing.T) {
 // TestCopyCredentials: the command line goes before docker's file, that before podman's.
 func TestCopyCredentials(t *testing.T) {
 	alone(t)
-	served, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir())
+	served, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir())
 	defer stop()
 	closed := strings.TrimPrefix(behindPassword(t, address(t, served), "right", "WWW-Authenticate"), "http://")
 	archive := filepath.Join(t.TempDir(), "a.tar")

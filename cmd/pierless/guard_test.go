@@ -106,7 +106,7 @@ func TestServeGuard(t *testing.T) {
 
 // TestServeRebinding: nothing of an open registry is read, deleted or stored by pages.
 func TestServeRebinding(t *testing.T) {
-	out, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir(), "--request-log=false")
+	out, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir(), "--request-log=false")
 	host := address(t, out)
 	send := func(method, path string, header map[string]string) int {
 		t.Helper()

@@ -69,7 +69,7 @@ func TestHealth(t *testing.T) {
 // TestServeLostFolder: /healthz of a real process follows the store.
 func TestServeLostFolder(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
-	out, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data", data)
+	out, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data-dir", data)
 	host := address(t, out)
 	if status, _ := get(t, "http://"+host+"/healthz"); status != http.StatusOK {
 		t.Errorf("healthz: %d", status)

@@ -12,7 +12,7 @@ import (
 
 // TestProxy: a blob that is pushed to the proxy as docker does it is in the registry.
 func TestProxy(t *testing.T) {
-	served, stopServe := start(t, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir())
+	served, stopServe := start(t, "serve", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir())
 	registry := address(t, served)
 	spool := t.TempDir()
 	out, stop := start(t, "proxy", "--listen", "127.0.0.1:0", "--spool", spool, "--spool-limit", "8MiB", registry)

@@ -24,7 +24,7 @@ import (
 const serveHelp = `Serve runs the registry as one process until it is stopped with Ctrl-C or SIGTERM;
 requests that are under way then get 30 seconds to end.
 
-Without a bucket and a table it keeps everything in a folder (--data). With both it
+Without a bucket and a table it keeps everything in a folder (--data-dir). With both it
 works over S3 and DynamoDB, and pulls are redirected to presigned S3 URLs; AWS's
 usual variables give region and credentials, AWS_ENDPOINT_URL_S3 and
 AWS_ENDPOINT_URL_DYNAMODB an emulator. 'pierless init' creates both.
@@ -42,7 +42,7 @@ Before it is ready it reads from its store once, and says what to set if that fa
 /healthz answers 200 while the store can be read, else 503.`
 
 const serveExample = `  pierless serve
-  pierless serve --listen 127.0.0.1:5001 --data /srv/registry
+  pierless serve --listen 127.0.0.1:5001 --data-dir /srv/registry
   pierless serve --bucket my-registry --table my-registry --log json`
 
 const (
@@ -58,14 +58,14 @@ func newServe(getenv func(string) string) *cobra.Command {
 	c, err := env.Load(getenv)
 	f := cmd.Flags()
 	f.StringVar(&c.Listen, "listen", c.Listen, "address to listen on (PIERLESS_LISTEN)")
-	f.StringVar(&c.Data, "data", c.Data, "folder of the embedded store (PIERLESS_DATA)")
-	f.BoolVar(&c.ServeBlobs, "serve-blobs", c.ServeBlobs, "send blob bytes through this process instead of redirecting to S3 (PIERLESS_SERVE_BLOBS)")
+	f.StringVar(&c.Data, "data-dir", c.Data, "folder of the embedded store (PIERLESS_DATA_DIR)")
+	f.BoolVar(&c.ServeBlobs, "no-redirect", c.ServeBlobs, "send blob bytes through this process instead of redirecting to S3 (PIERLESS_NO_REDIRECT)")
 	f.BoolVar(&c.RedirectHead, "redirect-head", c.RedirectHead, "redirect HEAD of blobs to S3 too, for a gateway that loses Content-Length (PIERLESS_REDIRECT_HEAD)")
 	f.StringSliceVar(&c.AllowHosts, "allow-host", c.AllowHosts,
 		"another name, host or host:port, under which clients know an open registry (PIERLESS_ALLOW_HOST)")
 	f.BoolVar(&c.RequestLog, "request-log", c.RequestLog,
 		"log each request, not only those that fail by a fault of the registry (PIERLESS_REQUEST_LOG)")
-	f.BoolVar(&c.AllowSparse, "allow-sparse", c.AllowSparse, "accept indexes whose children are not all pushed (PIERLESS_ALLOW_SPARSE)")
+	f.BoolVar(&c.AllowSparse, "allow-sparse-index", c.AllowSparse, "accept indexes whose children are not all pushed (PIERLESS_ALLOW_SPARSE_INDEX)")
 	f.StringVar(&c.AdminTokenSHA256, "admin-token-sha256", c.AdminTokenSHA256, "SHA-256 of the token that opens the registry, see 'pierless token'; empty: open to all (PIERLESS_ADMIN_TOKEN_SHA256)")
 	f.BoolVar(&c.AnonymousPull, "anonymous-pull", c.AnonymousPull, "let everybody pull; pushes still need the token (PIERLESS_ANONYMOUS_PULL)")
 	return configured(cmd, &c, err, serve)

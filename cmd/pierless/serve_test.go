@@ -92,7 +92,7 @@ func get(t *testing.T, url string) (status int, body string) {
 // TestServeKeeps: what was pushed before a stop is there after the next start.
 func TestServeKeeps(t *testing.T) {
 	data := t.TempDir()
-	out, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data", data)
+	out, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data-dir", data)
 	host := address(t, out)
 	if status, body := get(t, "http://"+host+"/healthz"); status != http.StatusOK || body != "ok\n" {
 		t.Errorf("healthz: %d %q", status, body)
@@ -106,14 +106,14 @@ func TestServeKeeps(t *testing.T) {
 	}
 	resp.Body.Close()
 	second := newRoot(func(string) string { return "" })
-	second.SetArgs([]string{"serve", "--listen", "127.0.0.1:0", "--data", data})
+	second.SetArgs([]string{"serve", "--listen", "127.0.0.1:0", "--data-dir", data})
 	if err := second.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), data) {
 		t.Errorf("a second process on the folder: %v, want an error that names it", err)
 	}
 	if err := stop(); err != nil {
 		t.Errorf("stop: %v", err)
 	}
-	out, stop = start(t, "serve", "--listen", "127.0.0.1:0", "--data", data)
+	out, stop = start(t, "serve", "--listen", "127.0.0.1:0", "--data-dir", data)
 	if status, body := get(t, "http://"+address(t, out)+blob); status != http.StatusOK || body != content {
 		t.Errorf("after a restart: %d %q", status, body)
 	}
@@ -124,7 +124,7 @@ func TestServeKeeps(t *testing.T) {
 
 // TestServeFinishesRequests: a stop lets a request under way end.
 func TestServeFinishesRequests(t *testing.T) {
-	out, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir())
+	out, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir())
 	host := address(t, out)
 	body, send := io.Pipe()
 	answered := make(chan string, 1)
@@ -164,10 +164,10 @@ func TestRefusals(t *testing.T) {
 	}
 	defer busy.Close()
 	for want, args := range map[string][]string{
-		"address already in use":    {"serve", "--data", t.TempDir(), "--listen", busy.Addr().String()},
+		"address already in use":    {"serve", "--data-dir", t.TempDir(), "--listen", busy.Addr().String()},
 		"set both":                  {"serve", "--bucket", "b"},
 		"use text or json":          {"serve", "--log", "xml"},
-		"64 lower-case hex digits":  {"serve", "--data", t.TempDir(), "--admin-token-sha256", "secret"},
+		"64 lower-case hex digits":  {"serve", "--data-dir", t.TempDir(), "--admin-token-sha256", "secret"},
 		"everything is open":        {"serve", "--anonymous-pull"},
 		"name a bucket":             {"init"},
 		"unknown command":           {"serv"},

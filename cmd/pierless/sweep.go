@@ -25,18 +25,18 @@ command does it at once, and says how much there was. It stops at Ctrl-C; the ne
 one goes on.
 
 Give it the bucket and the table of the registry, or the folder of one that does not
-run (--data).
+run (--data-dir).
 
 The exit status is 0 when there is nothing left to drop, and 1 otherwise.`
 
 const sweepExample = `  pierless sweep --bucket my-registry --table my-registry
-  pierless sweep --data /srv/registry --json`
+  pierless sweep --data-dir /srv/registry --json`
 
 func newSweep(getenv func(string) string) *cobra.Command {
 	cmd := &cobra.Command{Use: "sweep", Short: "Drop uploads that nobody completed", Long: sweepHelp, Example: sweepExample}
 	c, err := env.Load(getenv)
 	asJSON := cmd.Flags().Bool("json", false, "write the report as JSON")
-	cmd.Flags().StringVar(&c.Data, "data", c.Data, "folder of the embedded store (PIERLESS_DATA)")
+	cmd.Flags().StringVar(&c.Data, "data-dir", c.Data, "folder of the embedded store (PIERLESS_DATA_DIR)")
 	return configured(cmd, &c, err, func(cmd *cobra.Command, c env.Config) error { return runSweep(cmd, c, *asJSON) })
 }
 
@@ -68,7 +68,7 @@ func hasStore(c env.Config) error {
 	}
 	_, err := os.Stat(filepath.Join(c.Data, "names.db"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no store in %s: name its folder with --data, or a bucket and a table", c.Data)
+		return fmt.Errorf("there is no store in %s: name its folder with --data-dir, or a bucket and a table", c.Data)
 	}
 	return err
 }

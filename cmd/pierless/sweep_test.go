@@ -43,7 +43,7 @@ func abandoned(t *testing.T, n int) (dir string) {
 func TestSweep(t *testing.T) {
 	dir := abandoned(t, 3)
 	for _, want := range []sweep.Report{{Uploads: sweep.Uploads{Ended: 3}, Complete: true}, {Complete: true}} {
-		out, wait := startEnded(t, "sweep", "--data", dir, "--json")
+		out, wait := startEnded(t, "sweep", "--data-dir", dir, "--json")
 		if err := wait(); err != nil {
 			t.Fatal(err)
 		}
@@ -60,8 +60,8 @@ func TestSweep(t *testing.T) {
 
 func TestSweepNeedsAStore(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "mistyped")
-	out, wait := startEnded(t, "sweep", "--data", dir)
-	if err := wait(); err == nil || !strings.Contains(err.Error(), "--data") {
+	out, wait := startEnded(t, "sweep", "--data-dir", dir)
+	if err := wait(); err == nil || !strings.Contains(err.Error(), "--data-dir") {
 		t.Errorf("%v %s", err, out)
 	}
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
@@ -72,7 +72,7 @@ func TestSweepNeedsAStore(t *testing.T) {
 // TestServeSweeps: at the start, while it serves; and the embedded store takes no
 // direct uploads, whatever is asked of them.
 func TestServeSweeps(t *testing.T) {
-	out, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data", abandoned(t, 2))
+	out, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data-dir", abandoned(t, 2))
 	at := address(t, out)
 	await(t, out, "msg=sweep")
 	if status, body := get(t, "http://"+at+"/v2/a/_pierless/uploads/x"); status != http.StatusNotFound || !strings.Contains(body, string(oci.Unsupported)) {

@@ -26,7 +26,7 @@ func TestToken(t *testing.T) {
 		t.Errorf("token prints %q", text)
 	}
 	for _, anonymous := range []bool{false, true} {
-		args := []string{"serve", "--listen", "127.0.0.1:0", "--data", t.TempDir(), "--admin-token-sha256", made.SHA256}
+		args := []string{"serve", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir(), "--admin-token-sha256", made.SHA256}
 		if anonymous {
 			args = append(args, "--anonymous-pull")
 		}

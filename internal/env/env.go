@@ -14,7 +14,7 @@ import (
 // Config is what the environment says. Unset variables give the defaults.
 type Config struct {
 	Listen string // PIERLESS_LISTEN, host:port
-	Data   string // PIERLESS_DATA, a folder
+	Data   string // PIERLESS_DATA_DIR, a folder
 	Bucket string // PIERLESS_BUCKET; with Table: storage on AWS
 	Table  string // PIERLESS_TABLE
 	SSE    string // PIERLESS_SSE: "", AES256 or aws:kms
@@ -25,9 +25,9 @@ type Config struct {
 	// for a registry without access control.
 	AdminTokenSHA256 string
 
-	ServeBlobs    bool // PIERLESS_SERVE_BLOBS: no redirects to S3
+	ServeBlobs    bool // PIERLESS_NO_REDIRECT: no redirects to S3
 	RedirectHead  bool // PIERLESS_REDIRECT_HEAD: HEAD of blobs is redirected to S3 too
-	AllowSparse   bool // PIERLESS_ALLOW_SPARSE: indexes with missing children
+	AllowSparse   bool // PIERLESS_ALLOW_SPARSE_INDEX: indexes with missing children
 	AnonymousPull bool // PIERLESS_ANONYMOUS_PULL: pulls need no credentials
 	RequestLog    bool // PIERLESS_REQUEST_LOG: one line per request; true by default
 
@@ -41,7 +41,7 @@ type Config struct {
 func Load(get func(string) string) (Config, error) {
 	c := Config{
 		Listen: or(get("PIERLESS_LISTEN"), "127.0.0.1:5000"),
-		Data:   or(get("PIERLESS_DATA"), "./pierless-data"),
+		Data:   or(get("PIERLESS_DATA_DIR"), "./pierless-data"),
 		Bucket: get("PIERLESS_BUCKET"),
 		Table:  get("PIERLESS_TABLE"),
 		SSE:    get("PIERLESS_SSE"),
@@ -55,7 +55,7 @@ func Load(get func(string) string) (Config, error) {
 		c.AllowHosts = strings.Split(hosts, ",")
 	}
 	for name, field := range map[string]*bool{
-		"PIERLESS_SERVE_BLOBS": &c.ServeBlobs, "PIERLESS_ALLOW_SPARSE": &c.AllowSparse,
+		"PIERLESS_NO_REDIRECT": &c.ServeBlobs, "PIERLESS_ALLOW_SPARSE_INDEX": &c.AllowSparse,
 		"PIERLESS_ANONYMOUS_PULL": &c.AnonymousPull, "PIERLESS_REDIRECT_HEAD": &c.RedirectHead,
 		"PIERLESS_REQUEST_LOG": &c.RequestLog,
 	} {
