@@ -301,19 +301,19 @@ func TestCopyCredentials(t *testing.T) {
 func TestCopyMisuse(t *testing.T) {
 	alone(t)
 	for want, args := range map[string][]string{
-		"names no registry":           {"push", "app:1"},
-		"say where to push":           {"push", "oci:x"},
-		"pierless pull [flags]":       {"pull"},
-		"at least 1":                  {"push", "-j", "0", "oci:x", "r.example.com/a"},
-		"is no platform":              {"push", "--platform", "arm64", "oci:x", "r.example.com/a"},
-		"is a source":                 {"copy", "r.example.com/a", "self:"},
-		"is no image name":            {"pull", "r.example.com/A b"},
-		"leave out the scheme":        {"pull", "https://r.example.com/a"},
-		"docker.io/NAME":              {"push", "oci:x", "me/app"},
-		"needs --username":            {"push", "--password-stdin", "oci:x", "r.example.com/a"},
-		"unknown flag":                {"copy", "--what"},
-		"cannot be a digest":          {"copy", "r.example.com/a", "oci:x@sha256:" + strings.Repeat("0", 64)},
-		"standard output is no desti": {"copy", "r.example.com/a", "docker-archive:-"},
+		"has no registry host":       {"push", "app:1"},
+		"the destination is missing": {"push", "oci:x"},
+		"pierless pull [flags]":      {"pull"},
+		"at least 1":                 {"push", "-j", "0", "oci:x", "r.example.com/a"},
+		"is no platform":             {"push", "--platform", "arm64", "oci:x", "r.example.com/a"},
+		"self: cannot be":            {"copy", "r.example.com/a", "self:"},
+		"is no image name":           {"pull", "r.example.com/A b"},
+		"leave out the scheme":       {"pull", "https://r.example.com/a"},
+		"docker.io/NAME":             {"push", "oci:x", "me/app"},
+		"needs --username":           {"push", "--password-stdin", "oci:x", "r.example.com/a"},
+		"unknown flag":               {"copy", "--what"},
+		"cannot have a digest":       {"copy", "r.example.com/a", "oci:x@sha256:" + strings.Repeat("0", 64)},
+		"standard output cannot be":  {"copy", "r.example.com/a", "docker-archive:-"},
 	} {
 		if _, _, err := copyRun(t.Context(), strings.NewReader(""), args...); err == nil || !strings.Contains(err.Error(), want) || exitCode(err) != 2 {
 			t.Errorf("%v: %v with exit code %d, want 2 and %q", args, err, exitCode(err), want)

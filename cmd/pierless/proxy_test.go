@@ -62,8 +62,8 @@ func TestProxyRefuses(t *testing.T) {
 		"accepts 1 arg":            {},
 		"is not a size":            {"--spool-limit", "1 big one", "127.0.0.1:1"},
 		"a registry's address":     {"--listen", "127.0.0.1:0", "ftp://x"},
-		"reached from other":       {"--listen", ":0", "127.0.0.1:1"},
-		"127.0.0.1:x can be":       {"--listen", "127.0.0.1:x", "127.0.0.1:1"},
+		"machines can reach :0":    {"--listen", ":0", "127.0.0.1:1"},
+		"can reach 127.0.0.1:x":    {"--listen", "127.0.0.1:x", "127.0.0.1:1"},
 		"not a directory":          {"--listen", "127.0.0.1:0", "--spool", "/dev/null/x", "127.0.0.1:1"},
 		"unknown flag: --spoolmax": {"--spoolmax", "1", "127.0.0.1:1"},
 	} {

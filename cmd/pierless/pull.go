@@ -6,26 +6,26 @@ import (
 	"github.com/pierless/pierless/pkg/client/images"
 )
 
-const pullHelp = `Pull brings an image from a registry into the Docker daemon, or to PLACE:
+const pullHelp = `Pull copies an image from a registry to the Docker daemon, or to DESTINATION:
 
-` + placesHelp + `
-Of an image for several platforms a daemon gets the one that it runs, an archive for
-Docker the one of this machine, and a layout all; --platform chooses one.
+` + transportsHelp + `
+Of an image for several platforms, the daemon gets the one it runs on, a Docker
+archive that of this machine, and a layout all; --platform selects one.
 
-Digests stay, except in Docker's classic image store, which keeps no manifests: 'docker
-info' shows driver-type io.containerd.snapshotter.v1 for the store that keeps them, the
-default of new installations of Docker 29.
+Digests stay the same, except in Docker's classic image store, which has no
+manifests. 'docker info' shows driver-type io.containerd.snapshotter.v1 for the
+store that keeps them, the default of new installations of Docker 29.
 ` + credentialsHelp + `
-The last line on standard output is NAME:TAG@DIGEST, or NAME:TAG if the daemon does not keep
-the digest. ` + copyExitHelp
+The last line on standard output is NAME:TAG@DIGEST, or NAME:TAG if the daemon
+does not keep the digest.` + copyExitHelp
 
 const pullExample = `  pierless pull registry.example.com/team/app:1
   pierless pull registry.example.com/team/app:1 oci:./layout
-  pierless pull --platform linux/arm64 registry.example.com/team/app:1 docker-archive:app.tar`
+  pierless pull --platform linux/arm64 registry.example.com/app:1 oci:./arm64`
 
 func newPull(getenv func(string) string) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "pull [flags] REFERENCE [PLACE]", Short: "Pull an image into the Docker daemon, a layout or an archive",
+		Use: "pull [flags] IMAGE [DESTINATION]", Short: "Pull an image into the Docker daemon, a layout or an archive",
 		Long: pullHelp, Example: pullExample,
 	}
 	return copying(cmd, getenv, 1, pullPlaces)

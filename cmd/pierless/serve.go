@@ -21,25 +21,26 @@ import (
 	"github.com/pierless/pierless/pkg/server/auth"
 )
 
-const serveHelp = `Serve runs the registry as one process until it is stopped with Ctrl-C or SIGTERM;
-requests that are under way then get 30 seconds to end.
+const serveHelp = `Serve runs the registry as one process until Ctrl-C or SIGTERM. Requests in
+progress then have 30 seconds to finish.
 
-Without a bucket and a table it keeps everything in a folder (--data-dir). With both it
-works over S3 and DynamoDB, and pulls are redirected to presigned S3 URLs; AWS's
-usual variables give region and credentials, AWS_ENDPOINT_URL_S3 and
-AWS_ENDPOINT_URL_DYNAMODB an emulator. 'pierless init' creates both.
+Without --bucket and --table it stores everything in --data-dir. With both it
+uses S3 and DynamoDB and redirects pulls to presigned S3 URLs; 'pierless init'
+creates them. Region, credentials and endpoints come from AWS's own variables,
+such as AWS_REGION and AWS_ENDPOINT_URL_S3.
 
-Every hour, and at the start, it drops uploads that nobody completed, as 'pierless
-sweep' does.
+At the start and every hour it removes expired uploads, like 'pierless sweep'.
 
-Without an administrator's token the registry is open: listen beyond loopback only
-behind something that is not. 'pierless token' makes one. An open registry, and one on
-loopback with --anonymous-pull, refuses requests that web pages send, and requests for a
-host name that a page could have made its own: clients use an IP address, localhost or a
-name given with --allow-host. Beyond loopback, names without a dot work too.
+Without --admin-token-sha256 the registry is open to every client that reaches
+it: listen beyond loopback only behind a proxy with access control. 'pierless
+token' creates a token. An open registry, and one on loopback with
+--anonymous-pull, rejects requests from web pages and for unknown host names:
+clients use an IP address, localhost or a name given with --allow-host. Beyond
+loopback, names without a dot are accepted too.
 
-Before it is ready it reads from its store once, and says what to set if that fails.
-/healthz answers 200 while the store can be read, else 503.`
+Before it is ready, serve reads from its store once, and exits with the setting
+to change if that fails. /healthz returns 200 while the store can be read, else
+503.`
 
 const serveExample = `  pierless serve
   pierless serve --listen 127.0.0.1:5001 --data-dir /srv/registry
@@ -57,17 +58,17 @@ func newServe(getenv func(string) string) *cobra.Command {
 	cmd := &cobra.Command{Use: "serve", Short: "Run the registry", Long: serveHelp, Example: serveExample}
 	c, err := env.Load(getenv)
 	f := cmd.Flags()
-	f.StringVar(&c.Listen, "listen", c.Listen, "address to listen on (PIERLESS_LISTEN)")
-	f.StringVar(&c.Data, "data-dir", c.Data, "folder of the embedded store (PIERLESS_DATA_DIR)")
-	f.BoolVar(&c.ServeBlobs, "no-redirect", c.ServeBlobs, "send blob bytes through this process instead of redirecting to S3 (PIERLESS_NO_REDIRECT)")
-	f.BoolVar(&c.RedirectHead, "redirect-head", c.RedirectHead, "redirect HEAD of blobs to S3 too, for a gateway that loses Content-Length (PIERLESS_REDIRECT_HEAD)")
+	f.StringVar(&c.Listen, "listen", c.Listen, "`address` to listen on (PIERLESS_LISTEN)")
+	addDataDir(cmd, &c)
+	f.BoolVar(&c.ServeBlobs, "no-redirect", c.ServeBlobs, "send blobs through this process instead of redirecting pulls to S3 (PIERLESS_NO_REDIRECT)")
+	f.BoolVar(&c.RedirectHead, "redirect-head", c.RedirectHead, "also redirect HEAD of blobs to S3, behind a gateway that drops Content-Length (PIERLESS_REDIRECT_HEAD)")
 	f.StringSliceVar(&c.AllowHosts, "allow-host", c.AllowHosts,
-		"another name, host or host:port, under which clients know an open registry (PIERLESS_ALLOW_HOST)")
+		"another `host` or host:port that clients use for an open registry (PIERLESS_ALLOW_HOST)")
 	f.BoolVar(&c.RequestLog, "request-log", c.RequestLog,
-		"log each request, not only those that fail by a fault of the registry (PIERLESS_REQUEST_LOG)")
-	f.BoolVar(&c.AllowSparse, "allow-sparse-index", c.AllowSparse, "accept indexes whose children are not all pushed (PIERLESS_ALLOW_SPARSE_INDEX)")
-	f.StringVar(&c.AdminTokenSHA256, "admin-token-sha256", c.AdminTokenSHA256, "SHA-256 of the token that opens the registry, see 'pierless token'; empty: open to all (PIERLESS_ADMIN_TOKEN_SHA256)")
-	f.BoolVar(&c.AnonymousPull, "anonymous-pull", c.AnonymousPull, "let everybody pull; pushes still need the token (PIERLESS_ANONYMOUS_PULL)")
+		"log every request; false: only those that fail with a 5xx status (PIERLESS_REQUEST_LOG)")
+	f.BoolVar(&c.AllowSparse, "allow-sparse-index", c.AllowSparse, "accept indexes of which some images are missing (PIERLESS_ALLOW_SPARSE_INDEX)")
+	f.StringVar(&c.AdminTokenSHA256, "admin-token-sha256", c.AdminTokenSHA256, "`SHA-256` of the administrator's token (default: no access control) (PIERLESS_ADMIN_TOKEN_SHA256)")
+	f.BoolVar(&c.AnonymousPull, "anonymous-pull", c.AnonymousPull, "allow pulls without the token (PIERLESS_ANONYMOUS_PULL)")
 	return configured(cmd, &c, err, serve)
 }
 

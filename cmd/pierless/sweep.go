@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,27 +15,25 @@ import (
 	"github.com/pierless/pierless/pkg/registry/sweep"
 )
 
-const sweepHelp = `Sweep drops what nobody needs any more: uploads that were begun and not completed
-within 24 hours, with the bytes that they had stored. What is in use is never
-touched, and any number of sweeps may run beside pushes and each other.
+const sweepHelp = `Sweep removes uploads that were not completed within 24 hours, with the bytes
+that they have stored. It never touches content in use, and any number of
+sweeps and pushes can run at the same time.
 
-A deployed registry sweeps by itself every hour, and so does 'pierless serve'. This
-command does it at once, and says how much there was. It stops at Ctrl-C; the next
-one goes on.
+A deployed registry and 'pierless serve' sweep every hour. This command does it
+now and reports the result. After Ctrl-C the next sweep continues.
 
-Give it the bucket and the table of the registry, or the folder of one that does not
-run (--data-dir).
+Set --bucket and --table, or the --data-dir of a registry that is not running.
 
-The exit status is 0 when there is nothing left to drop, and 1 otherwise.`
+The exit status is 0 if nothing is left to remove, and 1 otherwise.`
 
 const sweepExample = `  pierless sweep --bucket my-registry --table my-registry
   pierless sweep --data-dir /srv/registry --json`
 
 func newSweep(getenv func(string) string) *cobra.Command {
-	cmd := &cobra.Command{Use: "sweep", Short: "Drop uploads that nobody completed", Long: sweepHelp, Example: sweepExample}
+	cmd := &cobra.Command{Use: "sweep", Short: "Remove expired uploads", Long: sweepHelp, Example: sweepExample}
 	c, err := env.Load(getenv)
 	asJSON := cmd.Flags().Bool("json", false, "write the report as JSON")
-	cmd.Flags().StringVar(&c.Data, "data-dir", c.Data, "folder of the embedded store (PIERLESS_DATA_DIR)")
+	addDataDir(cmd, &c)
 	return configured(cmd, &c, err, func(cmd *cobra.Command, c env.Config) error { return runSweep(cmd, c, *asJSON) })
 }
 
@@ -50,7 +47,7 @@ func runSweep(cmd *cobra.Command, c env.Config, asJSON bool) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	reg := registry.New(s.meta, s.blobs, registry.Options{Log: newLog(cmd.ErrOrStderr(), c.Log)})
-	shown := newCounter(cmd.ErrOrStderr(), "uploads looked at")
+	shown := newCounter(cmd.ErrOrStderr(), "uploads checked")
 	report, err := sweep.Run(cmd.Context(), reg, func(r sweep.Report) {
 		shown.set(r.Uploads.Ended + r.Uploads.Kept + r.Uploads.Done)
 	})
@@ -61,28 +58,26 @@ func runSweep(cmd *cobra.Command, c env.Config, asJSON bool) (err error) {
 	return err
 }
 
-// hasStore keeps a mistyped folder from becoming an empty store.
+// hasStore prevents that a mistyped directory becomes an empty store.
 func hasStore(c env.Config) error {
 	if c.OnAWS() {
 		return nil
 	}
 	_, err := os.Stat(filepath.Join(c.Data, "names.db"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no store in %s: name its folder with --data-dir, or a bucket and a table", c.Data)
+		return fmt.Errorf("%s has no store: set --data-dir, or --bucket and --table", c.Data)
 	}
 	return err
 }
 
 func writeSweep(w io.Writer, r sweep.Report, asJSON bool) error {
 	if asJSON {
-		encoder := json.NewEncoder(w)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(r)
+		return writeJSON(w, r)
 	}
 	rest := ""
 	if !r.Complete {
-		rest = "; there is more to do"
+		rest = "; there are more"
 	}
-	_, err := fmt.Fprintf(w, "%d uploads ended, %d go on, %d had ended before%s\n", r.Uploads.Ended, r.Uploads.Kept, r.Uploads.Done, rest)
+	_, err := fmt.Fprintf(w, "%d uploads removed, %d still active, %d ended before%s\n", r.Uploads.Ended, r.Uploads.Kept, r.Uploads.Done, rest)
 	return err
 }

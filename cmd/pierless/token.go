@@ -9,17 +9,15 @@ import (
 	"github.com/pierless/pierless/pkg/server/auth"
 )
 
-const tokenHelp = `Token prints a new administrator's token and its SHA-256, both once: nothing is kept.
+const tokenHelp = `Token prints a new administrator's token and its SHA-256. It stores neither.
 
-The token is the password of 'docker login'; any user name will do. Keep it where you
-keep passwords. The SHA-256 is what the registry gets, and no secret: the token cannot
-be found from it. Give it to
+The token is the password for 'docker login', with any user name. Keep it
+secret. The SHA-256 is not secret; give it to the registry:
 
-  pierless serve    as --admin-token-sha256, or in PIERLESS_ADMIN_TOKEN_SHA256
-  a deployment      as the template's parameter for it, which hands the functions
-                    PIERLESS_ADMIN_TOKEN_SHA256
+  pierless serve    --admin-token-sha256 or PIERLESS_ADMIN_TOKEN_SHA256
+  a deployment      parameter AdminTokenSha256 of template.yaml
 
-Replacing the SHA-256 ends the old token.`
+The token is valid until the registry gets another SHA-256.`
 
 const tokenExample = `  pierless token
   pierless token --json | jq -r .sha256`
@@ -27,7 +25,7 @@ const tokenExample = `  pierless token
 func newToken() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "token", Short: "Make an administrator's token and its SHA-256", Long: tokenHelp, Example: tokenExample,
+		Use: "token", Short: "Create an administrator's token", Long: tokenHelp, Example: tokenExample,
 		Args: cobra.NoArgs,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, `print {"token","sha256"}`)
@@ -36,7 +34,7 @@ func newToken() *cobra.Command {
 		if asJSON {
 			return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]string{"token": token, "sha256": sum})
 		}
-		_, err := fmt.Fprintf(cmd.OutOrStdout(), "token   %s   for you: the password of docker login, shown only now\nsha256  %s   for the registry: PIERLESS_ADMIN_TOKEN_SHA256\n", token, sum)
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "token   %s   the password for docker login, shown only once\nsha256  %s   for the registry: PIERLESS_ADMIN_TOKEN_SHA256\n", token, sum)
 		return err
 	}
 	return cmd
