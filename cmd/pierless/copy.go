@@ -84,8 +84,8 @@ type misuse struct{ error }
 func (misuse) ExitCode() int   { return 2 }
 func (e misuse) Unwrap() error { return e.error }
 
-// copying adds flags and code to a command that copies an image. It takes least to 2
-// arguments, which places parses.
+// copying adds the flags and the code of push, pull and copy to cmd. The command takes from
+// least to two arguments, which places parses.
 func copying(cmd *cobra.Command, getenv func(string) string, least int, places func(args []string) (from, to images.Place, err error)) *cobra.Command {
 	var f copyFlags
 	flags := cmd.Flags()

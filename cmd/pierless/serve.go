@@ -50,7 +50,7 @@ const (
 	headerTimeout = 10 * time.Second // to send the request line and headers
 	idleTimeout   = 2 * time.Minute  // between two requests of a connection
 	startTimeout  = 15 * time.Second // for the store to answer at the start
-	stopTimeout   = 30 * time.Second // for requests under way at the end
+	stopTimeout   = 30 * time.Second // for requests in progress at the end
 	sweepInterval = time.Hour        // in the background
 )
 
@@ -73,7 +73,7 @@ func newServe(getenv func(string) string) *cobra.Command {
 }
 
 func serve(cmd *cobra.Command, c env.Config) error {
-	// The embedded store has no place that clients could be sent to.
+	// The embedded store has no URLs to redirect to.
 	c.ServeBlobs = c.ServeBlobs || !c.OnAWS()
 
 	log := newLog(cmd.ErrOrStderr(), c.Log)
@@ -133,13 +133,13 @@ func logReady(log *slog.Logger, c env.Config, at net.Addr) {
 	log.Info("ready", "listen", at.String(), "store", store, "try", "docker push "+at.String()+"/<name>:<tag>")
 	if c.AdminTokenSHA256 == "" && !guard.Loopback(at.String()) {
 		log.Warn("there is no access control: every machine that reaches this address can push and delete; "+
-			"'pierless token' makes a token", "listen", at.String())
+			"'pierless token' creates a token", "listen", at.String())
 	}
 }
 
-// sweepInBackground sweeps until ctx ends, or until what it returns is called, which
-// waits for it. It shares nothing with requests but the store, which it asks for little
-// at a time.
+// sweepInBackground sweeps at once and every hour, until ctx ends or the returned function is
+// called, which waits for the running sweep. A sweep reads the store in small steps, so that it
+// does not slow down requests.
 func sweepInBackground(ctx context.Context, reg *registry.Registry, log *slog.Logger) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})

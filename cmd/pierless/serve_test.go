@@ -16,7 +16,7 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// output is what a command prints while it runs.
+// output collects the output of a running command.
 type output struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -34,7 +34,7 @@ func (o *output) String() string {
 	return o.b.String()
 }
 
-// start runs the command until stop is called, which returns how it ended.
+// start runs the command until stop is called, which returns its error.
 func start(t *testing.T, args ...string) (out *output, stop func() error) {
 	t.Helper()
 	out = &output{}
@@ -51,7 +51,7 @@ func start(t *testing.T, args ...string) (out *output, stop func() error) {
 	}
 }
 
-// address waits for the line that says where the registry listens.
+// address waits for the line with the address of the registry, and returns it.
 func address(t *testing.T, out *output) string {
 	t.Helper()
 	listen := regexp.MustCompile(`listen=(\S+)`)
@@ -59,7 +59,7 @@ func address(t *testing.T, out *output) string {
 	return listen.FindStringSubmatch(out.String())[1]
 }
 
-// await waits for a line that has a text in it.
+// await waits until the output contains a text.
 func await(t *testing.T, out *output, text string) {
 	t.Helper()
 	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Millisecond) {
@@ -89,7 +89,7 @@ func get(t *testing.T, url string) (status int, body string) {
 	return resp.StatusCode, string(b)
 }
 
-// TestServeKeeps: what was pushed before a stop is there after the next start.
+// TestServeKeeps: content is kept over a restart.
 func TestServeKeeps(t *testing.T) {
 	data := t.TempDir()
 	out, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data-dir", data)
@@ -108,7 +108,7 @@ func TestServeKeeps(t *testing.T) {
 	second := newRoot(func(string) string { return "" })
 	second.SetArgs([]string{"serve", "--listen", "127.0.0.1:0", "--data-dir", data})
 	if err := second.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), data) {
-		t.Errorf("a second process on the folder: %v, want an error that names it", err)
+		t.Errorf("a second process on the directory: %v, want an error that names it", err)
 	}
 	if err := stop(); err != nil {
 		t.Errorf("stop: %v", err)
@@ -122,7 +122,7 @@ func TestServeKeeps(t *testing.T) {
 	}
 }
 
-// TestServeFinishesRequests: a stop lets a request under way end.
+// TestServeFinishesRequests: a stop lets a request in progress finish.
 func TestServeFinishesRequests(t *testing.T) {
 	out, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir())
 	host := address(t, out)
@@ -143,14 +143,14 @@ func TestServeFinishesRequests(t *testing.T) {
 		resp.Body.Close()
 		answered <- resp.Status
 	}()
-	fmt.Fprint(send, "sl") // taken once the server has the request, and asks for its body
+	fmt.Fprint(send, "sl") // read once the server has the request and asks for its body
 	stopped := make(chan error, 1)
 	go func() { stopped <- stop() }()
 	await(t, out, "stopping")
 	fmt.Fprint(send, "ow")
 	send.Close()
 	if got := <-answered; got != "201 Created" {
-		t.Errorf("the request under way got %s", got)
+		t.Errorf("the request in progress got %s", got)
 	}
 	if err := <-stopped; err != nil {
 		t.Errorf("stop: %v", err)

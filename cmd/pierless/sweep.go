@@ -58,7 +58,7 @@ func runSweep(cmd *cobra.Command, c env.Config, asJSON bool) (err error) {
 	return err
 }
 
-// hasStore prevents that a mistyped directory becomes an empty store.
+// hasStore returns an error if the directory has no store: opening it would create one.
 func hasStore(c env.Config) error {
 	if c.OnAWS() {
 		return nil

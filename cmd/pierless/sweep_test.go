@@ -15,7 +15,7 @@ import (
 	"github.com/pierless/pierless/pkg/registry/sweep"
 )
 
-// abandoned is a store in which n uploads were left behind, two days ago.
+// abandoned returns the directory of a store with n uploads that were abandoned two days ago.
 func abandoned(t *testing.T, n int) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -65,12 +65,11 @@ func TestSweepNeedsAStore(t *testing.T) {
 		t.Errorf("%v %s", err, out)
 	}
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
-		t.Errorf("the folder was made: %v", err)
+		t.Errorf("the directory was created: %v", err)
 	}
 }
 
-// TestServeSweeps: at the start, while it serves; and the embedded store takes no
-// direct uploads, whatever is asked of them.
+// TestServeSweeps: serve sweeps at the start. The embedded store offers no direct uploads.
 func TestServeSweeps(t *testing.T) {
 	out, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data-dir", abandoned(t, 2))
 	at := address(t, out)

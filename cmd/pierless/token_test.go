@@ -16,7 +16,7 @@ func printed(t *testing.T, args ...string) string {
 	return out.String()
 }
 
-// TestToken: what token prints closes what serve serves.
+// TestToken: a registry with the printed SHA-256 requires the printed token.
 func TestToken(t *testing.T) {
 	var made struct{ Token, SHA256 string }
 	if err := json.Unmarshal([]byte(printed(t, "token", "--json")), &made); err != nil || len(made.Token) != 43 || len(made.SHA256) != 64 {
