@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// TestDoctor: the built command finds nothing wrong with the template behind any
-// gateway that there may be, and what is wrong where a setting does not fit to it.
+// TestDoctor: "pierless doctor" accepts the template behind every supported gateway, and finds a
+// setting that does not match the gateway.
 func TestDoctor(t *testing.T) {
 	const (
 		redirectHead = "template parameter RedirectHead"
@@ -23,7 +23,7 @@ func TestDoctor(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		flags []string
-		wrong map[string]string // what doctor must say to set, by check; empty: it refers to another check
+		wrong map[string]string // the setting that doctor must name, by check; empty: it refers to another check
 	}{
 		{"default", nil, nil},
 		{"challenge renamed", []string{"--rename-challenge"}, nil},
@@ -44,7 +44,7 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
-// checkDoctor fails unless doctor finds wrong what is wrong, and nothing else.
+// checkDoctor fails unless doctor reports exactly these errors.
 func checkDoctor(t *testing.T, s *server, wrong map[string]string) {
 	t.Helper()
 	cmd := s.examine(t, "doctor", "--json")
@@ -83,8 +83,7 @@ func checkDoctor(t *testing.T, s *server, wrong map[string]string) {
 	}
 }
 
-// withoutMapping writes a copy of the template whose integrations do not bring the
-// challenge back.
+// withoutMapping writes a copy of the template without the mapping of the challenge header.
 func withoutMapping(t *testing.T) string {
 	t.Helper()
 	const mapping = `      ResponseParameters:
