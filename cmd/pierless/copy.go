@@ -10,53 +10,9 @@ import (
 	"github.com/pierless/pierless/pkg/client/images"
 )
 
-const (
-	registryHelp = `  HOST/NAME[:TAG|@DIGEST]           a registry
-`
-	transportsHelp = `  docker-daemon:NAME[:TAG]          the Docker daemon
-  docker-archive:FILE[:NAME[:TAG]]  a file of docker save; as a source it may be
-                                    compressed, and - is standard input
-  oci:DIR[:TAG|@DIGEST]             an OCI layout in a directory
-  oci-archive:FILE[:TAG|@DIGEST]    an OCI layout in a tar file
-  self:[BINARY]                     source only: an image that runs 'pierless
-                                    serve', made from this or another static
-                                    binary for Linux
-`
-	credentialsHelp = `
-Credentials are those of 'docker login', credential helpers included, or of
-'podman login', unless --username or PIERLESS_USERNAME is set. Registries on
-loopback addresses are reached over plain HTTP.
-`
-	copyExitHelp = `
-
-The exit status is 0 if the whole image was copied, 1 if not, and 2 for a wrong
-command line.`
-
-	copyHelp = `Copy copies an image between:
-
-` + registryHelp + transportsHelp + `
-Manifests, layers and digests stay the same, except with Docker's classic image
-store: it has no manifests, and copying from it compresses the layers. All
-platforms of an image are copied, unless --platform selects one or the
-destination is Docker. Within one registry, layers are mounted and not sent.
-
---referrers also copies signatures, SBOMs and other referrers of the image, and
-cosign's tags (.sig, .att, .sbom). In a registry without the referrers API it
-updates the referrers tag, as the OCI spec asks of clients.
-` + credentialsHelp + `
-The last line on standard output is NAME:TAG@DIGEST, or NAME:TAG if the
-destination is Docker's classic image store.` + copyExitHelp
-
-	copyExample = `  pierless copy docker.io/library/alpine:3 registry.example.com/alpine:3
-  pierless copy --referrers old.example.com/app:1 registry.example.com/app:1
-  pierless copy oci:./layout:1 docker-daemon:app:1
-  pierless copy self:./bin/pierless oci:./gateway`
-)
-
 func newCopy(getenv func(string) string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "copy [flags] SOURCE DESTINATION", Short: "Copy an image between registries, layouts, archives and the daemon",
-		Long: copyHelp, Example: copyExample,
 	}
 	return copying(cmd, getenv, 2, func(args []string) (from, to images.Place, err error) {
 		if from, err = images.ParsePlace(args[0], images.InRegistry); err != nil {
@@ -94,7 +50,8 @@ func copying(cmd *cobra.Command, getenv func(string) string, least int, places f
 	flags.IntVarP(&f.jobs, "jobs", "j", 4, "`number` of layers to copy at a time")
 	flags.BoolVar(&f.referrers, "referrers", false,
 		"also copy signatures, SBOMs and other referrers, and cosign's tags (from registries and layouts, not to Docker)")
-	flags.BoolVar(&f.parts, "parts", false, "send layers above 4 MiB in parts, so that an interrupted push resumes within them; layers above 5 GiB always are")
+	flags.BoolVar(&f.parts, "parts", false,
+		"send layers above 4 MiB in parts, so that an interrupted push resumes within them; layers above 5 GiB always are")
 	addInternalHosts(cmd, &f.internalHosts)
 	flags.BoolVar(&f.plainHTTP, "plain-http", false, "use http for registries")
 	flags.BoolVar(&f.json, "json", false, "write the result as JSON")

@@ -9,15 +9,8 @@ import (
 	"github.com/pierless/pierless/internal/env"
 )
 
-const initHelp = `Init creates the S3 bucket and the DynamoDB table that the registry needs, with
-the required settings. It leaves existing ones unchanged, so running it again
-is safe.`
-
 func newInit(getenv func(string) string) *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "init", Short: "Create the bucket and the table for storage on AWS", Long: initHelp,
-		Example: "  pierless init --bucket my-registry --table my-registry",
-	}
+	cmd := &cobra.Command{Use: "init", Short: "Create the bucket and the table for storage on AWS"}
 	c, err := env.Load(getenv)
 	return configured(cmd, &c, err, func(cmd *cobra.Command, c env.Config) error {
 		if !c.OnAWS() {

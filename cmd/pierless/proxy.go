@@ -13,31 +13,6 @@ import (
 	"github.com/pierless/pierless/pkg/client/proxy"
 )
 
-const proxyHelp = `Proxy runs a local registry in front of REGISTRY, so that docker, podman, crane
-and every other client can push layers of any size. The functions of a deployed
-registry accept about 4.5 MiB in one request: the proxy sends layers straight to
-the registry's store, or in chunks if the registry offers no direct uploads. It
-forwards all other requests.
-
-Log in to the proxy with your credentials for the registry. The proxy stores no
-credentials and adds none.
-
-Most clients send the digest of a layer last. Such layers are kept in --spool,
---spool-limit at most, until they are in the registry, the client has been gone
-for an hour, or the proxy ends.
-
-Only this machine can reach 127.0.0.1. With --allow-remote other machines can
-use the proxy with their own credentials, fill the spool, and read passwords on
-the network. A daemon in a virtual machine, as with Docker Desktop, needs it:
-see docs/proxy.md, or use 'pierless push'.`
-
-const proxyExample = `  pierless proxy registry.example.com
-  docker login 127.0.0.1:5000
-  docker push 127.0.0.1:5000/team/app:1
-
-  pierless proxy --spool /var/tmp --spool-limit 50GiB registry.example.com
-  pierless proxy --plain-http registry.internal:5000`
-
 // proxyFlags are the flags of proxy.
 type proxyFlags struct {
 	proxy.Options
@@ -47,10 +22,7 @@ type proxyFlags struct {
 }
 
 func newProxy(getenv func(string) string) *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "proxy [flags] REGISTRY", Short: "Run a local proxy that lets docker push layers of any size",
-		Long: proxyHelp, Example: proxyExample, Args: cobra.ExactArgs(1),
-	}
+	cmd := &cobra.Command{Use: "proxy [flags] REGISTRY", Short: "Run a local proxy that lets docker push layers of any size", Args: cobra.ExactArgs(1)}
 	f := proxyFlags{Options: proxy.Options{Listen: "127.0.0.1:5000"}, log: "text", spoolLimit: "20GiB"}
 	flags := cmd.Flags()
 	flags.StringVar(&f.Listen, "listen", f.Listen, "`address` to listen on")

@@ -9,32 +9,17 @@ import (
 	"github.com/pierless/pierless/internal/env"
 )
 
-const rootHelp = `Pierless is a private OCI registry. In an AWS account it runs as Lambda
-functions over S3 and DynamoDB. This command runs it as one process, over the
-same storage or over a local directory, and has tools for clients.
-
-Every setting of a registry is a flag and an environment variable; the flag
-takes precedence. --help of each command lists both.`
-
-const rootExample = `  pierless serve                    run a registry on 127.0.0.1:5000
-  docker push 127.0.0.1:5000/hello  docker needs no settings for loopback
-  pierless push HOST/app:1          push an image of any size from Docker
-  pierless proxy HOST               let docker push layers of any size
-  pierless verify 127.0.0.1:5000    test this or any other registry
-  pierless doctor https://HOST      check a deployment`
-
 func newRoot(getenv func(string) string) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "pierless",
 		Short:         "A private OCI registry, serverless or as one process",
-		Long:          rootHelp,
-		Example:       rootExample,
 		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newServe(getenv), newInit(getenv), newToken(), newVerify(getenv), newDoctor(getenv), newSweep(getenv))
-	root.AddCommand(newPush(getenv), newPull(getenv), newCopy(getenv), newProxy(getenv))
+	root.AddCommand(newServe(getenv), newInit(getenv), newToken(), newSweep(getenv), newVerify(getenv),
+		newDoctor(getenv), newPush(getenv), newPull(getenv), newCopy(getenv), newProxy(getenv))
+	setHelp(append(root.Commands(), root)...)
 	const usages = ".FlagUsages"
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), usages, usages+"Wrapped 80"))
 	return root

@@ -21,31 +21,6 @@ import (
 	"github.com/pierless/pierless/pkg/server/auth"
 )
 
-const serveHelp = `Serve runs the registry as one process until Ctrl-C or SIGTERM. Requests in
-progress then have 30 seconds to finish.
-
-Without --bucket and --table it stores everything in --data-dir. With both it
-uses S3 and DynamoDB and redirects pulls to presigned S3 URLs; 'pierless init'
-creates them. Region, credentials and endpoints come from AWS's own variables,
-such as AWS_REGION and AWS_ENDPOINT_URL_S3.
-
-At the start and every hour it removes expired uploads, like 'pierless sweep'.
-
-Without --admin-token-sha256 the registry is open to every client that reaches
-it: listen beyond loopback only behind a proxy with access control. 'pierless
-token' creates a token. An open registry, and one on loopback with
---anonymous-pull, rejects requests from web pages and for unknown host names:
-clients use an IP address, localhost or a name given with --allow-host. Beyond
-loopback, names without a dot are accepted too.
-
-Before it is ready, serve reads from its store once, and exits with the setting
-to change if that fails. /healthz returns 200 while the store can be read, else
-503.`
-
-const serveExample = `  pierless serve
-  pierless serve --listen 127.0.0.1:5001 --data-dir /srv/registry
-  pierless serve --bucket my-registry --table my-registry --log json`
-
 const (
 	headerTimeout = 10 * time.Second // to send the request line and headers
 	idleTimeout   = 2 * time.Minute  // between two requests of a connection
@@ -55,7 +30,7 @@ const (
 )
 
 func newServe(getenv func(string) string) *cobra.Command {
-	cmd := &cobra.Command{Use: "serve", Short: "Run the registry", Long: serveHelp, Example: serveExample}
+	cmd := &cobra.Command{Use: "serve", Short: "Run the registry"}
 	c, err := env.Load(getenv)
 	f := cmd.Flags()
 	f.StringVar(&c.Listen, "listen", c.Listen, "`address` to listen on (PIERLESS_LISTEN)")

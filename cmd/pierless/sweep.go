@@ -15,22 +15,8 @@ import (
 	"github.com/pierless/pierless/pkg/registry/sweep"
 )
 
-const sweepHelp = `Sweep removes uploads that were not completed within 24 hours, with the bytes
-that they have stored. It never touches content in use, and any number of
-sweeps and pushes can run at the same time.
-
-A deployed registry and 'pierless serve' sweep every hour. This command does it
-now and reports the result. After Ctrl-C the next sweep continues.
-
-Set --bucket and --table, or the --data-dir of a registry that is not running.
-
-The exit status is 0 if nothing is left to remove, and 1 otherwise.`
-
-const sweepExample = `  pierless sweep --bucket my-registry --table my-registry
-  pierless sweep --data-dir /srv/registry --json`
-
 func newSweep(getenv func(string) string) *cobra.Command {
-	cmd := &cobra.Command{Use: "sweep", Short: "Remove expired uploads", Long: sweepHelp, Example: sweepExample}
+	cmd := &cobra.Command{Use: "sweep", Short: "Remove expired uploads"}
 	c, err := env.Load(getenv)
 	asJSON := cmd.Flags().Bool("json", false, "write the report as JSON")
 	addDataDir(cmd, &c)

@@ -21,7 +21,7 @@ func (p *Proxy) Expire(since time.Time) { p.sessions.expire(since) }
 
 // Settle waits for the work after answers. It stops the expiry of uploads.
 func (p *Proxy) Settle() {
-	p.stopped.Do(func() { close(p.stop) })
+	p.stop()
 	p.behind.Wait()
 }
 

@@ -71,9 +71,8 @@ type Proxy struct {
 	sleep  func(context.Context, time.Duration) error
 	limits idle.Limits
 
-	stop    chan struct{}
-	stopped sync.Once
-	behind  sync.WaitGroup // work after an answer
+	stop   context.CancelFunc // of the expiry of uploads
+	behind sync.WaitGroup     // work after an answer
 }
 
 // New returns a proxy and creates its spool, which Close removes. It makes no request to the
@@ -95,7 +94,7 @@ func New(opts Options) (*Proxy, error) {
 	p := &Proxy{
 		upstream: upstream, guard: guard.New(opts.Listen, opts.AllowHosts), transport: opts.Transport, log: opts.Log,
 		internalHosts: opts.InternalHosts, errorLog: slog.NewLogLogger(opts.Log.Handler(), slog.LevelDebug),
-		sleep: client.Sleep, limits: idle.Default(), stop: make(chan struct{}),
+		sleep: client.Sleep, limits: idle.Default(),
 	}
 	if p.transport == nil {
 		p.transport = client.NewTransport() // it changes no Accept-Encoding, and decompresses nothing
@@ -103,7 +102,9 @@ func New(opts Options) (*Proxy, error) {
 	if p.spool, err = openSpool(opts.Spool, opts.SpoolLimit); err != nil {
 		return nil, err
 	}
-	p.behind.Go(p.expireIdle)
+	ctx, stop := context.WithCancel(context.Background())
+	p.stop = stop
+	p.behind.Go(func() { p.expireIdle(ctx) })
 	return p, nil
 }
 
@@ -115,19 +116,19 @@ func (p *Proxy) Spool() string { return p.spool.dir }
 
 // Close ends the open uploads and removes the spool. All requests must have ended.
 func (p *Proxy) Close() error {
-	p.stopped.Do(func() { close(p.stop) })
+	p.stop()
 	p.sessions.expire(time.Time{})
 	p.behind.Wait()
 	return p.spool.close()
 }
 
-// expireIdle discards uploads without requests until Close.
-func (p *Proxy) expireIdle() {
+// expireIdle discards uploads without requests until the context ends.
+func (p *Proxy) expireIdle(ctx context.Context) {
 	tick := time.NewTicker(idleLife / 20)
 	defer tick.Stop()
 	for {
 		select {
-		case <-p.stop:
+		case <-ctx.Done():
 			return
 		case now := <-tick.C:
 			p.sessions.expire(now.Add(-idleLife))
