@@ -69,7 +69,7 @@ func testClient(t *testing.T, store string, image *testImage, c client) {
 
 // testIndex pushes an image for two platforms and pulls one of them.
 func testIndex(t *testing.T, s *server, image *testImage, c client, repo string) {
-	// Push first what the client cannot push itself, and podman's parts.
+	// First push the images that the client cannot push itself, and podman's parts.
 	if !c.keeps {
 		s.pushLayout(t, image.indexLayout, repo, "v1", image.index)
 	}

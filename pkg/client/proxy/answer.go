@@ -72,7 +72,7 @@ func errorsOf(err error) oci.Errors {
 	var refused *client.TargetError
 	switch {
 	case errors.Is(err, errSpoolFull):
-		full := oci.NewError(oci.Unavailable, "pierless proxy has no room for this upload: its spool is full (see --spool and --spool-limit); "+
+		full := oci.NewError(oci.Unavailable, "the spool of pierless proxy is full (see --spool and --spool-limit): "+
 			"try again when other uploads have ended")
 		full.Status = http.StatusInsufficientStorage
 		return oci.Errors{full}
@@ -89,17 +89,14 @@ func errorsOf(err error) oci.Errors {
 	case errors.Is(err, context.Canceled):
 		return oci.Errors{upload.ErrTakenOver()}
 	}
-	return oci.Errors{oci.NewError(oci.Unavailable, "the registry or its store did not accept the upload: try again; the log of pierless proxy has the cause")}
+	return oci.Errors{oci.NewError(oci.Unavailable,
+		"the registry or its store did not accept the upload: try again; the log of pierless proxy has the cause")}
 }
 
 // answerOf repeats the registry's own error with its status.
 func answerOf(answer *client.Error) oci.Errors {
 	if answer.Status >= 500 && answer.Status != http.StatusInsufficientStorage || answer.Status < 400 {
 		return oci.Errors{oci.NewError(oci.Unavailable, "the registry keeps answering %d: try again later", answer.Status)}
-	}
-	if len(answer.Errors) == 0 {
-		plain := &oci.Error{Code: oci.Unknown, Message: fmt.Sprintf("the registry answered %d", answer.Status), Status: answer.Status}
-		return oci.Errors{plain}
 	}
 	errs := make(oci.Errors, len(answer.Errors))
 	for i, e := range answer.Errors {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httputil"
 	"strings"
@@ -21,7 +22,7 @@ const maxAnswer = 1 << 20
 // sees the answer first; an error that it returns is answered instead.
 func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, inspect func(*http.Response) error) {
 	through := httputil.ReverseProxy{
-		Rewrite: p.rewrite, Transport: p.transport, ErrorLog: p.errorLog,
+		Rewrite: p.rewrite, Transport: p.transport, ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 		ModifyResponse: func(resp *http.Response) error {
 			localize(p.upstream, resp.Header, r.Host)
 			for name := range w.Header() {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -66,9 +65,8 @@ type Proxy struct {
 	log       *slog.Logger
 
 	internalHosts []string
-	errorLog      *log.Logger
 
-	sleep  func(context.Context, time.Duration) error
+	sleep  func(context.Context, time.Duration) error // between tries
 	limits idle.Limits
 
 	stop   context.CancelFunc // of the expiry of uploads
@@ -93,8 +91,7 @@ func New(opts Options) (*Proxy, error) {
 	}
 	p := &Proxy{
 		upstream: upstream, guard: guard.New(opts.Listen, opts.AllowHosts), transport: opts.Transport, log: opts.Log,
-		internalHosts: opts.InternalHosts, errorLog: slog.NewLogLogger(opts.Log.Handler(), slog.LevelDebug),
-		sleep: client.Sleep, limits: idle.Default(),
+		internalHosts: opts.InternalHosts, sleep: client.Sleep, limits: idle.Default(),
 	}
 	if p.transport == nil {
 		p.transport = client.NewTransport() // it changes no Accept-Encoding, and decompresses nothing

@@ -177,7 +177,7 @@ func (c *claim) keep() error {
 	return c.s.file.truncate(c.size) // a request that was taken over may have written more
 }
 
-// content returns the spooled bytes if they match what the client announced. They are
+// content returns the spooled bytes if they have the announced size and digest. They are
 // readable until the session ends. Errors: SIZE_INVALID, DIGEST_INVALID.
 func (c *claim) content(f upload.Finish) (client.Blob, error) {
 	var file io.ReaderAt = strings.NewReader("")
@@ -232,7 +232,7 @@ func (c *claim) end() {
 // drop removes the file. The caller holds the lock.
 func (s *session) drop() {
 	if s.file != nil {
-		_ = s.file.remove() // what stays goes with the spool
+		_ = s.file.remove() // at the latest, close removes it with the spool
 		s.file = nil
 	}
 }

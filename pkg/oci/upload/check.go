@@ -68,7 +68,7 @@ func CheckDigest(got, announced oci.Digest) error {
 	return nil
 }
 
-// Check compares the content of an upload with what its last request announces. computed
+// Check compares the content of an upload with its announced size and digest. computed
 // reports whether the digest could be compared: hs lacks an algorithm that the client did
 // not announce at the start. Errors: SIZE_INVALID, DIGEST_INVALID.
 func (f Finish) Check(hs Hashes, size int64) (computed bool, err error) {
