@@ -1,8 +1,13 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -125,6 +130,53 @@ func TestContentAfterTakeover(t *testing.T) {
 	}
 	if got, err := io.ReadAll(from); err == nil {
 		t.Errorf("read %q of a session that has ended", got)
+	}
+}
+
+// sender is a fake registry that accepts uploads. It calls during while it gets the bytes.
+type sender struct{ during func() }
+
+func (s sender) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp := &http.Response{StatusCode: http.StatusNotFound, Header: http.Header{}, Body: http.NoBody, Request: r}
+	if r.ContentLength > 0 && r.Body != nil {
+		defer r.Body.Close()
+		if _, err := io.ReadFull(r.Body, make([]byte, 1)); err != nil {
+			return nil, err
+		}
+		s.during()
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			return nil, err
+		}
+	}
+	if r.Method == http.MethodPost && r.URL.Path == "/v2/app/blobs/uploads/" {
+		resp.StatusCode = http.StatusAccepted
+		resp.Header.Set("Location", "/v2/app/blobs/uploads/1")
+	}
+	return resp, nil
+}
+
+// TestSendAfterTakeover: a request whose bytes another one has removed fails as one that was taken
+// over.
+func TestSendAfterTakeover(t *testing.T) {
+	s := newSession(t)
+	p := &Proxy{transport: sender{func() { s.discard() }}, log: slog.New(slog.DiscardHandler), upstream: &url.URL{Scheme: "https", Host: "registry.example"}}
+	p.sleep = func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
+	r := httptest.NewRequest(http.MethodPut, "/", http.NoBody)
+	repo, err := p.repository(r, "app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := strings.Repeat("x", 3<<19)
+	s.spool.limit = 10 << 20
+	f := upload.Finish{Digest: oci.SHA256.FromBytes([]byte(content)), Size: -1, Chunk: upload.Chunk{Length: -1, Body: strings.NewReader(content)}}
+	c, ctx, err := s.newClaim(t.Context(), -1, f.Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.end()
+	err = completion{proxy: p, r: r, repo: repo, claim: c, finish: f}.send(ctx)
+	if errs := errorsOf(err); len(errs) != 1 || errs[0].Code != oci.BlobUploadInvalid {
+		t.Errorf("%v is answered with %v", err, errs)
 	}
 }
 

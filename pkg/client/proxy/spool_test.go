@@ -155,6 +155,17 @@ func TestSameUploadTwice(t *testing.T) {
 	}
 }
 
+// TestUnknownAlgorithm: the proxy serves an upload although the registry has ignored that its
+// digest-algorithm is unknown.
+func TestUnknownAlgorithm(t *testing.T) {
+	s, _ := newSiteOver(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Location", "/v2/app/blobs/uploads/1")
+		w.WriteHeader(http.StatusAccepted)
+	})
+	at := s.do("POST", "/v2/app/blobs/uploads/?digest-algorithm=md5", nil).want(http.StatusAccepted).location()
+	s.do("PATCH", at, stream(random(1000))).want(http.StatusAccepted)
+}
+
 // TestKilled: a proxy that starts removes the spool of a killed one, and not that of a running one.
 func TestKilled(t *testing.T) {
 	up := newUpstream(t, nil)

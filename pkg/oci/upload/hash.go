@@ -17,7 +17,7 @@ type Hashes map[oci.Algorithm]hash.Hash
 func NewHashes(algorithms ...oci.Algorithm) Hashes {
 	hs := Hashes{oci.SHA256: oci.SHA256.New()}
 	for _, a := range algorithms {
-		if a != "" && hs[a] == nil {
+		if a != "" {
 			hs[a] = a.New()
 		}
 	}

@@ -139,6 +139,9 @@ func TestLoadHashesRejects(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if hs, err := upload.LoadHashes(map[oci.Algorithm][]byte{oci.SHA256: states[oci.SHA256], oci.SHA512: nil}); err != nil || len(hs) != 1 {
+		t.Errorf("without a state of sha512: %d hashes, %v", len(hs), err)
+	}
 	for name, bad := range map[string]map[oci.Algorithm][]byte{
 		"no state":       {},
 		"only sha512":    {oci.SHA512: states[oci.SHA512]},
