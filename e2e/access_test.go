@@ -13,17 +13,17 @@ import (
 	"github.com/pierless/pierless/internal/loopback"
 )
 
-// guest is a client together with its bare commands: the tests of access run them where
-// they must fail. A nil function means that the program has no command for it.
+// guest is a client with its bare commands, for the tests in which they must fail. A nil
+// function means that the program has no such command.
 type guest struct {
 	client
-	// login asks the registry whether the password is right.
+	// login checks the password with the registry.
 	login func(host, password string) []string
-	// load makes the image known under the name that push sends.
+	// load gives the client the image under the name that push uses.
 	load func(ref string) []string
 	push func(ref string) []string
 	pull func(ref string) []string
-	// loggedOut is the client without its login, if it reads none from docker's file.
+	// loggedOut is the client without a login; nil for clients that read docker's file.
 	loggedOut *client
 }
 
@@ -46,7 +46,7 @@ func TestAccess(t *testing.T) {
 				if store != "functions" || !open {
 					return
 				}
-				// The proxy turns the address of the token endpoint into its own.
+				// The proxy rewrites the address of the token endpoint.
 				proxy := startProxy(t, s)
 				for _, g := range []guest{
 					dockerGuest(image, dockerd), skopeoGuest(t, image), craneGuest(t, image), containerdGuest(image, ctrd, s.token),
@@ -60,7 +60,7 @@ func TestAccess(t *testing.T) {
 	}
 }
 
-// checkLogins fails unless the built command finds nothing wrong with the logins.
+// checkLogins fails if "pierless verify" finds an error in the login protocol.
 func (s *server) checkLogins(t *testing.T) {
 	t.Helper()
 	if out, err := s.examine(t, "verify", "--all", "--only", "client-auth-*").CombinedOutput(); err != nil {
@@ -68,7 +68,7 @@ func (s *server) checkLogins(t *testing.T) {
 	}
 }
 
-// startGuarded starts a registry that wants a token.
+// startGuarded starts a registry with an administrator's token.
 func startGuarded(t *testing.T, store string, open bool) *server {
 	t.Helper()
 	if store == "functions" {
@@ -79,7 +79,7 @@ func startGuarded(t *testing.T, store string, open bool) *server {
 		host: loopback.FreeAddress(t), log: filepath.Join(dir, "log"), token: token, probe: "/healthz",
 		command: []string{built(t, "pierless"), "serve"},
 	}
-	s.env = append(neutralEnv(), "PIERLESS_LISTEN="+s.host, "PIERLESS_DATA="+filepath.Join(dir, "data"),
+	s.env = append(neutralEnv(), "PIERLESS_LISTEN="+s.host, "PIERLESS_DATA_DIR="+filepath.Join(dir, "data"),
 		"PIERLESS_ADMIN_TOKEN_SHA256="+strings.TrimPrefix(digestOf([]byte(token)), "sha256:"))
 	if open {
 		s.env = append(s.env, "PIERLESS_ANONYMOUS_PULL=true")
@@ -126,18 +126,18 @@ func testAccess(t *testing.T, s *server, g guest, open bool) {
 	}
 }
 
-// alias is another name of the server, for regctl: it sends its Bearer token along if a
-// redirect leads to the same host name on another port, and S3 refuses a request that is
-// also presigned (LocalStack takes it). In a deployment the names always differ.
+// alias returns another host name of the server, for regctl: if a redirect leads to the same
+// host name on another port, regctl sends its Bearer token along, and S3 rejects a presigned
+// request with another credential (LocalStack accepts it). In a deployment the names differ.
 func (s *server) alias() string {
 	_, port, _ := net.SplitHostPort(s.host)
 	return net.JoinHostPort("localhost", port)
 }
 
-// denied finds what clients make of a 401.
+// denied matches the output of clients for a 401.
 var denied = regexp.MustCompile(`(?i)unauthorized|401|basic (auth )?credential|invalid username/password`)
 
-// wantDenied runs a command that must fail for want of a login.
+// wantDenied runs a command that must fail without a login.
 func wantDenied(t *testing.T, args []string) {
 	t.Helper()
 	out, err := command(t, args[0], args[1:]...).CombinedOutput()
@@ -186,7 +186,7 @@ func skopeoGuest(t *testing.T, image *testImage) guest {
 	}
 }
 
-// craneGuest has no login: crane only writes the file.
+// craneGuest has no login: that of crane only writes the file.
 func craneGuest(t *testing.T, image *testImage) guest {
 	call, layout := words("crane"), filepath.Join(t.TempDir(), "layout")
 	return guest{

@@ -11,19 +11,19 @@ import (
 	"time"
 )
 
-// client is what one program can do with a registry. A nil function means that
-// the program has no command for it.
+// client is a program with its commands for a registry. A nil function means that the program
+// has no such command.
 type client struct {
 	name string
-	// keeps says that images are pushed byte for byte from a layout; docker and
-	// podman compress anew, and so make a manifest of their own.
+	// keeps reports whether images are pushed byte for byte from a layout; docker and podman
+	// compress again and write another manifest.
 	keeps bool
 
 	push func(t *testing.T, ref string)
-	// pull fetches the image and checks that it is the one with the digest.
+	// pull fetches the image and checks its digest.
 	pull func(t *testing.T, ref, digest string)
-	// fetch does so where the client may have the layers, but not from there: it drops
-	// them before. A client without fetch keeps nothing.
+	// fetch is pull for a client that may have the layers from another registry: it removes
+	// them first. A client without fetch caches nothing.
 	fetch  func(t *testing.T, ref, digest string)
 	copy   func(t *testing.T, from, to string)
 	tags   func(t *testing.T, repo string) []string
@@ -34,7 +34,7 @@ type client struct {
 	platform func(t *testing.T, ref string)
 }
 
-// fetchAnew pulls an image that another client has pushed.
+// fetchAnew pulls an image that another client has pushed, layers included.
 func (c client) fetchAnew(t *testing.T, ref, digest string) {
 	t.Helper()
 	if c.fetch != nil {
@@ -44,7 +44,7 @@ func (c client) fetchAnew(t *testing.T, ref, digest string) {
 	c.pull(t, ref, digest)
 }
 
-// run calls a program and returns what it printed; its failure ends the test.
+// run runs a program and returns its output; if the program fails, the test ends.
 func run(t *testing.T, program string, args ...string) string {
 	t.Helper()
 	cmd := command(t, program, args...)
@@ -57,13 +57,14 @@ func run(t *testing.T, program string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// command is a program that leaves nothing behind, and ends with the test.
+// command returns a program whose home and temporary files are in a directory of the test. It is
+// killed when the test ends.
 func command(t *testing.T, program string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), program, args...)
-	// Killed with the test, a client may leave a child that holds the output.
+	// A killed client may leave a child process that keeps the output open.
 	cmd.WaitDelay = 10 * time.Second
-	// Big temporary files go where the test cleans up.
+	// The test removes large temporary files.
 	scratch := t.TempDir()
 	cmd.Env = append(os.Environ(), "TMPDIR="+scratch, "HOME="+scratch, "XDG_RUNTIME_DIR="+scratch)
 	return cmd
@@ -102,7 +103,7 @@ func skopeo(image *testImage) client {
 	}
 }
 
-// listedTags reads the tags out of skopeo's JSON, one a line in quotes.
+// listedTags returns the tags of skopeo's JSON: one per line, in quotes.
 func listedTags(out string) []string {
 	_, list, _ := strings.Cut(out, `"Tags": [`)
 	list, _, _ = strings.Cut(list, "]")

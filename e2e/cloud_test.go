@@ -14,9 +14,9 @@ import (
 
 const administrator = "admin"
 
-// startCloud starts what a deploy of template.yaml makes: the real binaries of the
-// functions behind a local API Gateway, each held to its own policy. It is closed to
-// all but an administrator whose token is new. flags are more flags of bin/cloud.
+// startCloud starts a local deployment of template.yaml: the binaries of the functions behind a
+// local API Gateway, each limited by its own policy. Access needs a new administrator's token.
+// flags are more flags of bin/cloud.
 func startCloud(t *testing.T, flags ...string) *server {
 	t.Helper()
 	name, token := initialise(t), rand.Text()
@@ -31,15 +31,14 @@ func startCloud(t *testing.T, flags ...string) *server {
 	return s
 }
 
-// logIn has clients find the logins to the servers that want one, and to no other,
-// until the test ends: all of them read docker's file, and skopeo and podman are told
-// where it is.
+// logIn writes the logins to servers with a token into a new docker configuration, until the
+// test ends. All clients read docker's file; skopeo and podman get its path.
 func logIn(t *testing.T, servers ...*server) {
 	t.Helper()
 	logins := map[string]any{}
 	for _, s := range servers {
 		if s.token != "" {
-			login := map[string][]byte{"auth": []byte(administrator + ":" + s.token)} // JSON has bytes in base64
+			login := map[string][]byte{"auth": []byte(administrator + ":" + s.token)} // encoding/json writes bytes in base64
 			logins[s.host], logins[s.alias()] = login, login
 		}
 	}

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// containerd talks to a daemon of the test's own through ctr, which reads no file with
-// logins: it is told the token.
+// containerd uses ctr with a daemon of the test. ctr reads no file with logins: it gets the
+// token as a flag.
 func containerd(image *testImage, socket, token string) client {
 	flags := func(args ...string) []string {
 		return append([]string{"--address", socket, "--namespace", "e2e"}, args...)
@@ -29,11 +29,11 @@ func containerd(image *testImage, socket, token string) client {
 	return client{
 		name: "containerd",
 		push: func(t *testing.T, ref string) {
-			// Its archive has no compressed layers: containerd pushes what it has.
+			// Its archive has no compressed layers, and containerd pushes layers unchanged.
 			call(t, "images", "import", "--no-unpack", image.archive)
 			push := flags(append(append([]string{"images", "push"}, login...), ref, "localhost/pierless/e2e:v1")...)
-			// Now and then ctr loses a read of its own daemon's content (containerd/nerdctl#984),
-			// whatever the registry. What a registry does to it is no error of RPC.
+			// ctr sometimes fails to read from its own daemon (containerd/nerdctl#984). Errors of
+			// a registry are not RPC errors.
 			if out, err := command(t, "ctr", push...).CombinedOutput(); err != nil {
 				if !strings.Contains(string(out), "rpc error: code = Internal desc = unexpected EOF") {
 					t.Fatalf("ctr images push: %v\n%s", err, out)
@@ -46,8 +46,8 @@ func containerd(image *testImage, socket, token string) client {
 			if kept := strings.Fields(call(t, "images", "ls", "--quiet")); len(kept) > 0 {
 				call(t, append([]string{"images", "rm", "--sync"}, kept...)...)
 			}
-			// Not "images pull", which unpacks: the sandbox may not mount. Each blob's
-			// digest is checked all the same.
+			// Not "images pull", which unpacks: the sandbox may not mount. The digest of each
+			// blob is checked here too.
 			call(t, append(append([]string{"content", "fetch"}, login...), ref)...)
 			if got := call(t, "images", "ls", "name=="+ref); !strings.Contains(got, " "+digest+" ") {
 				t.Fatalf("pulled %s, want %s", got, digest)

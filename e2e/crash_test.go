@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// TestKillInChunkedUpload kills the registry while it takes a chunk: what it had
-// confirmed before is there after a restart, and the upload goes on from there.
+// TestKillInChunkedUpload kills the registry while it receives a chunk: confirmed chunks survive
+// a restart, and the upload continues from there.
 func TestKillInChunkedUpload(t *testing.T) {
 	const (
 		chunk = 8 * mib
@@ -43,8 +43,8 @@ func TestKillInChunkedUpload(t *testing.T) {
 	}
 }
 
-// TestKillInStreamedUpload kills the registry in the one long request that docker
-// sends: the session is still there, and takes the rest.
+// TestKillInStreamedUpload kills the registry during the single long request that docker sends:
+// the session survives and accepts the rest.
 func TestKillInStreamedUpload(t *testing.T) {
 	const size = 100 * 1000 * 1000
 	for _, store := range stores {
@@ -65,11 +65,11 @@ func TestKillInStreamedUpload(t *testing.T) {
 	}
 }
 
-// killWhileSending starts a PATCH and kills the server when count bytes of the
-// content have been taken from it.
+// killWhileSending starts a PATCH and kills the server when count bytes of the content have been
+// read.
 func (s *server) killWhileSending(t *testing.T, upload, contentRange string, content io.Reader, count int64) {
 	t.Helper()
-	// MultiReader hides the type: with a length the client might send at once.
+	// MultiReader hides the length: with it the client might send everything at once.
 	body := io.MultiReader(io.LimitReader(content, count), &killer{s: s}, content)
 	resp, err := s.send("PATCH", upload, contentRange, body)
 	if err == nil {
@@ -78,7 +78,7 @@ func (s *server) killWhileSending(t *testing.T, upload, contentRange string, con
 	}
 }
 
-// killer is an empty reader that ends the server when it is read.
+// killer is an empty reader that kills the server when it is read.
 type killer struct{ s *server }
 
 func (k *killer) Read([]byte) (int, error) {
@@ -86,7 +86,7 @@ func (k *killer) Read([]byte) (int, error) {
 	return 0, io.EOF
 }
 
-// finishAndCheck closes the upload of noise and reads the blob back.
+// finishAndCheck completes the upload of noise and reads the blob back.
 func (s *server) finishAndCheck(t *testing.T, store, upload, repo string, seed byte, size int64) string {
 	t.Helper()
 	digest := noiseDigest(t, seed, size)

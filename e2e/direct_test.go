@@ -11,20 +11,20 @@ import (
 	"testing"
 )
 
-// offer is what a client says of a blob that it has.
+// offer announces a blob to the registry.
 type offer struct {
 	Digest string `json:"digest"`
 	Size   int64  `json:"size"`
 	Parts  bool   `json:"parts,omitempty"`
 }
 
-// signed is a request to the store that the registry has signed.
+// signed is a presigned request to the store.
 type signed struct {
 	Method, URL string
 	Headers     map[string]string
 }
 
-// upload is an upload past the registry, as docs/direct-uploads.md has it.
+// upload is a direct upload, as in docs/direct-uploads.md.
 type upload struct {
 	ID       string
 	PartSize int64
@@ -32,14 +32,14 @@ type upload struct {
 	location string
 }
 
-// answer is what a request of the protocol brought.
+// answer is the answer to a request of the protocol.
 type answer struct {
 	status int
 	body   []byte
 	header http.Header
 }
 
-// code is that of the first error in the answer.
+// code returns the code of the first error in the answer.
 func (a answer) code() string {
 	var body struct{ Errors []struct{ Code string } }
 	if json.Unmarshal(a.body, &body) != nil || len(body.Errors) == 0 {
@@ -55,7 +55,7 @@ func (a answer) want(t *testing.T, what string, status int, code string) {
 	}
 }
 
-// call makes a request of the protocol; only one without an id carries credentials.
+// call makes a request of the protocol. Only requests without an upload id have credentials.
 func (s *server) call(t *testing.T, method, path string, body any) answer {
 	t.Helper()
 	var content io.Reader
@@ -80,7 +80,7 @@ func roundTrip(t *testing.T, req *http.Request) answer {
 	return answer{status: resp.StatusCode, body: content, header: resp.Header}
 }
 
-// offer opens an upload; it must not exist.
+// offer opens an upload; the blob must not exist.
 func (s *server) offer(t *testing.T, repo string, o offer) upload {
 	t.Helper()
 	a := s.call(t, "POST", "/v2/"+repo+"/_pierless/uploads", o)
@@ -97,8 +97,8 @@ func (s *server) complete(t *testing.T, u upload) answer {
 	return s.call(t, "PUT", u.location, nil)
 }
 
-// send makes the signed request with these bytes, and is told the store's status. The
-// announced length is sent whatever the bytes are: what is missing is zeros.
+// send makes the signed request with these bytes and returns the store's status. It always sends
+// the announced length, padded with zeros.
 func (r *signed) send(t *testing.T, content []byte) answer {
 	t.Helper()
 	req, err := http.NewRequest(r.Method, r.URL, nil)
@@ -114,7 +114,7 @@ func (r *signed) send(t *testing.T, content []byte) answer {
 	return roundTrip(t, req)
 }
 
-// with is the request with another header, which is no longer what was signed.
+// with returns the request with a changed header, which breaks the signature.
 func (r *signed) with(name, value string) *signed {
 	changed := &signed{Method: r.Method, URL: r.URL, Headers: map[string]string{name: value}}
 	for header, v := range r.Headers {
@@ -125,7 +125,7 @@ func (r *signed) with(name, value string) *signed {
 	return changed
 }
 
-// checkNoBlob fails if the registry shows the blob, or has bytes under its digest.
+// checkNoBlob fails if the registry has the blob.
 func (s *server) checkNoBlob(t *testing.T, repo, digest string) {
 	t.Helper()
 	resp, err := s.send("GET", "/v2/"+repo+"/blobs/"+digest, "", nil)

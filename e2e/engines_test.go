@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// docker talks to a daemon of the test's own, which pushes and pulls.
+// docker uses a daemon of the test, which pushes and pulls.
 func docker(image *testImage, socket string) client {
 	call := func(t *testing.T, args ...string) string {
 		t.Helper()
@@ -130,14 +130,14 @@ func wantArchitecture(t *testing.T, got string) {
 	}
 }
 
-// startDockerd runs a daemon that has no network: pushing and loading need none,
-// and the machine's firewall stays as it is. It returns the daemon's socket.
+// startDockerd runs a daemon without container networks, which pushing and loading do not need,
+// so that it does not change the machine's firewall. It returns the daemon's socket.
 func startDockerd(t *testing.T) string {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Fatal("dockerd must run as root here: run the tests as root, or choose with -run (scripts/e2e.sh)")
 	}
-	// Not t.TempDir: its path is too long for containerd's sockets.
+	// The path of t.TempDir is too long for containerd's sockets.
 	dir, err := os.MkdirTemp("", "e2e")
 	must(t, err)
 	socket := filepath.Join(dir, "docker.sock")
@@ -148,7 +148,7 @@ func startDockerd(t *testing.T) string {
 		"--pidfile", filepath.Join(dir, "pid"), "--storage-driver", "vfs",
 		"--bridge=none", "--iptables=false", "--ip-masq=false")
 	cmd.Stdout, cmd.Stderr = log, log
-	// The settings of another daemon on this machine are not ours.
+	// Ignore the settings of another daemon on this machine.
 	cmd.Args = append(cmd.Args, "--config-file", writeFile(t, filepath.Join(dir, "daemon.json"), "{}"))
 	must(t, cmd.Start())
 	t.Cleanup(func() {

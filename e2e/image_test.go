@@ -23,7 +23,7 @@ const (
 	typeLayer    = "application/vnd.oci.image.layer.v1.tar+gzip"
 )
 
-// descriptor points to a blob, as in the OCI image specification.
+// descriptor is a descriptor of the OCI image specification.
 type descriptor struct {
 	MediaType   string            `json:"mediaType"`
 	Digest      string            `json:"digest"`
@@ -37,7 +37,7 @@ type platform struct {
 	OS           string `json:"os"`
 }
 
-// document is a manifest or an index: both are made of descriptors.
+// document is a manifest or an index: both consist of descriptors.
 type document struct {
 	SchemaVersion int          `json:"schemaVersion"`
 	MediaType     string       `json:"mediaType,omitempty"`
@@ -46,7 +46,7 @@ type document struct {
 	Manifests     []descriptor `json:"manifests,omitempty"`
 }
 
-// testImage is one image for two platforms, in the forms that clients read.
+// testImage is an image for two platforms, in the formats that clients read.
 type testImage struct {
 	amd64, arm64, index descriptor
 	// OCI layouts, each with one entry named "v1".
@@ -55,8 +55,7 @@ type testImage struct {
 	archive string
 }
 
-// layer is one layer: a tar of one file, which can be written again at any time, and
-// its compressed form as a blob.
+// layer is a tar of one file, which can be generated again, and its compressed blob.
 type layer struct {
 	name   string // of the file
 	size   int64  // of the file
@@ -66,14 +65,14 @@ type layer struct {
 }
 
 const (
-	toolsLayer = 3 * mib           // beside them
-	largeLayer = 100 * 1000 * kib  // clients send it as they send big layers
-	smallLayer = 4 * mib           // goes through a function in one request
-	modelLayer = 300 * 1000 * 1000 // what people push
+	toolsLayer = 3 * mib           // in the same image
+	largeLayer = 100 * 1000 * kib  // large enough for every special case of clients
+	smallLayer = 4 * mib           // fits in one request to a function
+	modelLayer = 300 * 1000 * 1000 // a typical model
 )
 
-// buildImage writes the test image: nothing can be pulled to test with. Its third
-// layer has a file of that size, which no client can compress.
+// buildImage writes the test image, as the test has no network. The file in its third layer has
+// the given size and cannot be compressed.
 func buildImage(t *testing.T, dir string, size int64) *testImage {
 	t.Helper()
 	blobs := filepath.Join(dir, "blobs")
@@ -99,8 +98,7 @@ func buildImage(t *testing.T, dir string, size int64) *testImage {
 	return image
 }
 
-// buildLayout writes an image of two layers as an OCI layout alone: that is as much
-// room as the larger layer takes.
+// buildLayout writes an image of two layers as an OCI layout only, to save disk space.
 func buildLayout(t *testing.T, dir string, size int64) *testImage {
 	t.Helper()
 	blobs := filepath.Join(dir, "blobs")
@@ -113,7 +111,7 @@ func buildLayout(t *testing.T, dir string, size int64) *testImage {
 	return image
 }
 
-// writeLayer makes a layer of one file. It may be larger than memory.
+// writeLayer writes a layer of one file, which may be larger than memory.
 func writeLayer(t *testing.T, blobs, name string, size int64) layer {
 	t.Helper()
 	file, err := os.CreateTemp(blobs, "layer")
@@ -143,7 +141,7 @@ func (l layer) writeTar(t *testing.T, to io.Writer) {
 	must(t, w.Close())
 }
 
-// counter counts what is written to it.
+// counter counts the bytes written to it.
 type counter struct{ n int64 }
 
 func (c *counter) Write(p []byte) (int, error) {
@@ -185,8 +183,8 @@ func writeBlob(t *testing.T, blobs, mediaType string, content []byte) descriptor
 	return d
 }
 
-// writeLayout makes an OCI layout whose only entry is root. The blobs are shared
-// by all layouts through links; those that root does not reach do no harm.
+// writeLayout writes an OCI layout whose only entry is root. All layouts share the blobs through
+// links; clients ignore those that root does not reference.
 func writeLayout(t *testing.T, dir, blobs string, root descriptor) string {
 	t.Helper()
 	must(t, os.MkdirAll(filepath.Join(dir, "blobs", "sha256"), 0o755))
@@ -228,8 +226,8 @@ func writeArchive(t *testing.T, path string, config []byte, layers []layer) {
 	must(t, f.Close())
 }
 
-// checkLayout fails unless dir is an OCI layout with root and all that it reaches,
-// every blob with the content its digest promises.
+// checkLayout fails unless dir is an OCI layout with root and everything it references, and each
+// blob has the content of its digest.
 func checkLayout(t *testing.T, dir, root string) {
 	t.Helper()
 	var index document

@@ -11,7 +11,7 @@ import (
 	"github.com/pierless/pierless/internal/loopback"
 )
 
-// site is a registry over LocalStack, with a relay on each way that bytes take to it.
+// site is a registry over LocalStack, with a relay on each path of bytes.
 type site struct {
 	server *server
 	front  *relay // to the registry
@@ -27,7 +27,7 @@ func startSite(t *testing.T) *site {
 	return s
 }
 
-// relayOf is the relay by which a point is passed: only S3 has no /v2/ in its paths.
+// relayOf returns the relay for a point: only paths of S3 do not contain /v2/.
 func (s *site) relayOf(p point) *relay {
 	if strings.HasPrefix(p.path, "/blobs/") {
 		return s.store
@@ -40,7 +40,7 @@ const (
 	killedPart  = 16 * mib
 )
 
-// Points of an upload of killedLayer: what is under /blobs/ is S3's.
+// Points of an upload of killedLayer. Paths with /blobs/ belong to S3.
 var (
 	offered   = point{method: "POST", path: "/_pierless/uploads", answered: true}
 	inThePut  = point{method: "PUT", path: "/blobs/", bytes: 20 * mib}
@@ -50,8 +50,8 @@ var (
 	tagged    = point{method: "PUT", path: "/manifests/", answered: true}
 )
 
-// TestKillPush kills "pierless push" at points of its way: the same command again ends
-// right, and two days later nothing is left of the first.
+// TestKillPush kills "pierless push" at each point: repeating the command succeeds, and two days
+// later nothing of the first one is left.
 func TestKillPush(t *testing.T) {
 	image := buildLayout(t, t.TempDir(), killedLayer)
 	source := "oci:" + image.amd64Layout + ":v1"
@@ -59,7 +59,7 @@ func TestKillPush(t *testing.T) {
 		name string
 		at   point
 		args []string
-		// again is the most that the second command may send.
+		// again is the maximum of bytes that the second command may send.
 		again int64
 	}{
 		{"offer answered", offered, nil, killedLayer + mib},
@@ -99,7 +99,7 @@ func TestKillPush(t *testing.T) {
 	}
 }
 
-// TestKillPushInChunks does so where there is no store to send clients to.
+// TestKillPushInChunks does so with a registry without direct uploads.
 func TestKillPushInChunks(t *testing.T) {
 	image := buildLayout(t, t.TempDir(), killedLayer)
 	s, home := startServer(t, "embedded"), t.TempDir()
@@ -120,7 +120,7 @@ func TestKillPushInChunks(t *testing.T) {
 	crane(image).pull(t, ref, image.amd64.Digest)
 }
 
-// TestKillProxy kills the proxy under a client's push.
+// TestKillProxy kills the proxy during a client's push.
 func TestKillProxy(t *testing.T) {
 	image := buildLayout(t, t.TempDir(), killedLayer)
 	for _, c := range []struct {
@@ -144,7 +144,7 @@ func TestKillProxy(t *testing.T) {
 				relay = clients
 			}
 			relay.set(c.at, proxy.kill)
-			// A client that gives up at once.
+			// A client that does not retry.
 			ref := clients.host + "/e2e/killed:v1"
 			if out, err := command(t, "skopeo", skopeoPush(image, ref)...).CombinedOutput(); err == nil {
 				t.Fatalf("pushed through a killed proxy:\n%s", out)
@@ -158,13 +158,13 @@ func TestKillProxy(t *testing.T) {
 	}
 }
 
-// TestKillGateway kills "pierless serve" over S3 under a stock client's push.
+// TestKillGateway kills "pierless serve" over S3 during a stock client's push.
 func TestKillGateway(t *testing.T) {
 	image := buildLayout(t, t.TempDir(), killedLayer)
 	for _, c := range []struct {
 		name string
 		at   point
-		// unrecorded says that the session does not know its parts yet.
+		// unrecorded means that the session has not recorded its parts yet.
 		unrecorded bool
 	}{
 		{"in a part", point{method: "PUT", path: "/blobs/", bytes: 3 * mib}, true},
@@ -187,7 +187,7 @@ func TestKillGateway(t *testing.T) {
 	}
 }
 
-// checkEnd pulls the image with another client, and looks at what is left.
+// checkEnd pulls the image with another client, and checks that no unneeded data is left.
 func (s *site) checkEnd(t *testing.T, image *testImage, ref string, flags ...string) {
 	t.Helper()
 	crane(image).pull(t, ref, image.amd64.Digest)
@@ -201,7 +201,7 @@ func flagIf(set bool, flag string) []string {
 	return nil
 }
 
-// atHome is a command whose home, unlike that of others, was there before.
+// atHome returns a command that uses an existing home directory, unlike command.
 func atHome(t *testing.T, home, program string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := command(t, program, args...)
@@ -209,8 +209,7 @@ func atHome(t *testing.T, home, program string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// skopeoPush are the arguments of a push of the image; without more of them, skopeo
-// repeats nothing.
+// skopeoPush returns the arguments for pushing the image. By default skopeo does not retry.
 func skopeoPush(image *testImage, ref string) []string {
 	return []string{"--insecure-policy", "copy", "--dest-tls-verify=false", "oci:" + image.amd64Layout + ":v1", "docker://" + ref}
 }

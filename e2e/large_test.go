@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestLargeLayer pushes a layer through the functions that is larger than what they
-// take in one request: regctl sends chunks by itself, docker is told no.
+// TestLargeLayer pushes a layer that is larger than one request to the functions: regctl sends
+// chunks, docker gets an error.
 func TestLargeLayer(t *testing.T) {
 	image := buildImage(t, t.TempDir(), largeLayer)
 	s, socket := startServer(t, "functions"), startDockerd(t)
@@ -33,7 +33,7 @@ func TestLargeLayer(t *testing.T) {
 		}
 	})
 	t.Run("docker may not push", func(t *testing.T) {
-		// Another registry: in the first, docker finds the layers and mounts them.
+		// In the first registry docker would find the layers and mount them.
 		s := startServer(t, "functions")
 		refused := s.host + "/e2e/refused:v1"
 		run(t, "docker", docker("load", "--quiet", "--input", image.archive)...)

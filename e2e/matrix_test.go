@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestClients has every client do everything it can, everywhere. Through the
-// functions only regctl can push a large layer: see TestLargeLayer.
+// TestClients runs every command of every client on every store. Through the functions only
+// regctl can push a large layer: see TestLargeLayer.
 func TestClients(t *testing.T) {
 	large, small := buildImage(t, t.TempDir(), largeLayer), buildImage(t, t.TempDir(), smallLayer)
 	socket, storage := startDockerd(t), t.TempDir()
@@ -22,8 +22,8 @@ func TestClients(t *testing.T) {
 				docker(image, socket), podman(image, storage), skopeo(image), crane(image), regctl(image), oras(image),
 				pierless(t, image),
 			} {
-				// An empty registry for each: where the layers are there
-				// already, regctl mounts them and uploads nothing.
+				// An empty registry for each: regctl would mount existing layers and
+				// upload nothing.
 				t.Run(c.name, func(t *testing.T) { testClient(t, store, image, c) })
 			}
 		})
@@ -34,7 +34,7 @@ func testClient(t *testing.T, store string, image *testImage, c client) {
 	s := startServer(t, store)
 	repo := "e2e/" + c.name
 	name := s.host + "/" + repo
-	var pushed string // the digest of what the client pushed
+	var pushed string // digest of the pushed image
 
 	step(t, c, "push", true, func(t *testing.T) {
 		c.push(t, name+":v1")
@@ -69,7 +69,7 @@ func testClient(t *testing.T, store string, image *testImage, c client) {
 
 // testIndex pushes an image for two platforms and pulls one of them.
 func testIndex(t *testing.T, s *server, image *testImage, c client, repo string) {
-	// What a client cannot push itself, and podman's parts, are there before.
+	// First push the images that the client cannot push itself, and podman's parts.
 	if !c.keeps {
 		s.pushLayout(t, image.indexLayout, repo, "v1", image.index)
 	}
@@ -96,14 +96,14 @@ func testIndex(t *testing.T, s *server, image *testImage, c client, repo string)
 	step(t, c, "pull by platform", true, func(t *testing.T) { c.platform(t, s.host+"/"+repo+":v1") })
 }
 
-// step is one cell of the matrix. A cell that the client has no command for is
-// listed, not skipped: there is nothing to come back for.
+// step runs one cell of the matrix. A cell without a command is logged and not skipped: a skipped
+// test suggests missing work.
 func step(t *testing.T, c client, name string, can bool, test func(*testing.T)) {
 	if !can {
 		t.Logf("%s has no command to %s", c.name, name)
 		return
 	}
 	if !t.Run(name, test) {
-		t.FailNow() // what follows builds on it
+		t.FailNow() // later steps need it
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestMemory pushes a layer of 2 GiB in one request and reads it back: the
-// registry must pass it on and not collect it.
+// TestMemory pushes a layer of 2 GiB in one request and reads it back: the registry must not keep
+// it in memory.
 func TestMemory(t *testing.T) {
 	const (
 		size  = 2 << 30

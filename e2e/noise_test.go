@@ -13,16 +13,16 @@ const (
 	mib = 1 << 20
 )
 
-// noise is a stream of bytes that no compression makes smaller, the same in
-// every run, and cheap to enter anywhere: block n depends on n alone.
+// noise is a stream of incompressible bytes that is the same in every run and can be read from any
+// offset: block n depends only on n.
 type noise struct {
 	seed   byte
 	offset int64
 	end    int64
-	block  []byte // what is left of the current block
+	block  []byte // rest of the current block
 }
 
-// newNoise returns bytes [from, to) of the stream that seed names.
+// newNoise returns the bytes [from, to) of the stream for a seed.
 func newNoise(seed byte, from, to int64) *noise {
 	return &noise{seed: seed, offset: from, end: to}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/pierless/pierless/internal/loopback"
 )
 
-// pierless is the built command as a client.
+// pierless uses the built command as a client.
 func pierless(t *testing.T, image *testImage) client {
 	binary := built(t, "pierless")
 	return client{
@@ -36,8 +36,8 @@ func pierless(t *testing.T, image *testImage) client {
 	}
 }
 
-// startProxy starts "pierless proxy" in front of a registry, as a server with its own
-// host and spool and the registry's token. flags are more flags of it.
+// startProxy starts "pierless proxy" in front of a registry. It returns a server with the proxy's
+// address and spool and the registry's token. flags are more flags of the proxy.
 func startProxy(t *testing.T, registry *server, flags ...string) *server {
 	t.Helper()
 	return startProxyAt(t, loopback.FreeAddress(t), registry, flags...)
@@ -58,15 +58,15 @@ func startProxyAt(t *testing.T, host string, registry *server, flags ...string) 
 	return p
 }
 
-// sums are what a local cloud counted, over all functions.
+// sums are the counters of a local cloud over all functions.
 type sums struct {
-	lambda      int64 // bytes that functions were given, or gave
+	lambda      int64 // bytes of requests and answers of functions
 	aws         int64 // bytes that functions exchanged with S3 and DynamoDB
-	presigned   int64 // bytes that clients sent to S3 by URLs that functions signed
+	presigned   int64 // bytes that clients sent to S3 with presigned URLs
 	invocations int64
 }
 
-// stats reads the counts of a local cloud.
+// stats reads the counters of a local cloud.
 func (s *server) stats(t *testing.T) sums {
 	t.Helper()
 	resp, err := http.Get("http://" + s.host + "/_cloud/stats")
@@ -92,9 +92,9 @@ func (s *server) stats(t *testing.T) sums {
 	return all
 }
 
-// checkPastFunctions runs what pushes a layer of size bytes, and fails if it did not go
-// past the functions. Layers of small bytes, together, may go through them, where they
-// count thrice: into a function, as base64, and out of it.
+// checkPastFunctions calls a function that pushes a layer of size bytes, and fails if the layer
+// went through functions. Other layers, of small bytes together, may: they count three times, into
+// a function, as base64, and out of it.
 func (s *server) checkPastFunctions(t *testing.T, size, small int64, push func()) {
 	t.Helper()
 	before := s.stats(t)
@@ -110,9 +110,9 @@ func (s *server) checkPastFunctions(t *testing.T, size, small int64, push func()
 	}
 }
 
-// checkNothingLeft fails if anything is in the bucket or the table that no blob needs,
-// two days later. It makes uploads expire: the test must be done with the store. flags
-// are more flags of bin/leftovers.
+// checkNothingLeft fails if two days later the bucket or the table has anything that no blob
+// needs. It makes uploads expire: the test must not use the store afterwards. flags are more
+// flags of bin/leftovers.
 func (s *server) checkNothingLeft(t *testing.T, flags ...string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), built(t, "leftovers"), append([]string{"-name", s.bucket}, flags...)...)
@@ -123,7 +123,7 @@ func (s *server) checkNothingLeft(t *testing.T, flags ...string) {
 	}
 }
 
-// fails runs a program that must fail with the exit code, and returns what it said.
+// fails runs a program that must fail with the exit code, and returns its output.
 func fails(t *testing.T, code int, program string, args ...string) string {
 	t.Helper()
 	cmd := command(t, program, args...)

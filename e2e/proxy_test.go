@@ -10,9 +10,8 @@ import (
 	"time"
 )
 
-// TestProxy has the stock clients push what no function takes, through "pierless
-// proxy" in front of the functions; each image is pulled back by another client, past
-// the proxy or through it.
+// TestProxy pushes layers that are too large for functions with stock clients through "pierless
+// proxy". Another client pulls each image, directly or through the proxy.
 func TestProxy(t *testing.T) {
 	image := buildImage(t, t.TempDir(), modelLayer)
 	dockerd, storage, daemon := startDockerd(t), t.TempDir(), startContainerd(t)
@@ -33,7 +32,7 @@ func TestProxy(t *testing.T) {
 	} {
 		name := c.push(&server{}).name + " then " + c.pull(&server{}).name
 		t.Run(name, func(t *testing.T) {
-			// A registry for each: layers that are there already are not pushed.
+			// A registry for each: existing layers are not pushed.
 			registry := startServer(t, "functions")
 			proxy := startProxy(t, registry)
 			push, pull := c.push(registry), c.pull(registry)
@@ -55,20 +54,20 @@ func TestProxy(t *testing.T) {
 	}
 }
 
-// checkSpoolEmpty fails unless a proxy gives up the disk space of what it has passed on.
+// checkSpoolEmpty fails unless a proxy frees the disk space of layers that it has sent.
 func (s *server) checkSpoolEmpty(t *testing.T) {
 	t.Helper()
 	var used int64
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		if used = folderSize(t, s.spool); used == 0 {
+		if used = dirSize(t, s.spool); used == 0 {
 			return
 		}
 	}
 	t.Errorf("there are %d bytes in the spool", used)
 }
 
-// folderSize is the size of all files under dir, some of which may go meanwhile.
-func folderSize(t *testing.T, dir string) int64 {
+// dirSize returns the size of all files under dir. Files may disappear meanwhile.
+func dirSize(t *testing.T, dir string) int64 {
 	t.Helper()
 	var size int64
 	must(t, filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {

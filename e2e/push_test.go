@@ -13,8 +13,8 @@ import (
 	"github.com/pierless/pierless/internal/loopback"
 )
 
-// TestPush pushes a layer of 1 GiB with "pierless push", which no function sees where
-// there are functions, and pulls it back with another client. On disk it goes in chunks.
+// TestPush pushes a layer of 1 GiB with "pierless push", past the functions if there are any, and
+// pulls it with another client. The embedded store gets it in chunks.
 func TestPush(t *testing.T) {
 	const size = 1 << 30
 	image := buildLayout(t, t.TempDir(), size)
@@ -34,7 +34,7 @@ func TestPush(t *testing.T) {
 
 			if store == "functions" {
 				before := s.stats(t)
-				push() // again: everything is there
+				push() // again: nothing is sent
 				if sent := s.stats(t).presigned - before.presigned; sent != 0 {
 					t.Errorf("the second push sent %d bytes", sent)
 				}
@@ -43,8 +43,7 @@ func TestPush(t *testing.T) {
 	}
 }
 
-// TestPushInParts: the same in parts, which a function reads back before the blob is
-// to be seen.
+// TestPushInParts: the same in parts, which a function reads back before the blob becomes visible.
 func TestPushInParts(t *testing.T) {
 	const size = 200*mib + 5
 	image := buildLayout(t, t.TempDir(), size)
@@ -62,8 +61,8 @@ func TestPushInParts(t *testing.T) {
 	crane(image).pull(t, ref, image.amd64.Digest)
 }
 
-// TestPushFromDocker pushes an image out of docker's daemon and out of its archive,
-// copies it to another registry, and pulls it into the daemon from there.
+// TestPushFromDocker pushes an image from docker's daemon and from its archive, copies it to
+// another registry, and pulls it from there into the daemon.
 func TestPushFromDocker(t *testing.T) {
 	image := buildImage(t, t.TempDir(), largeLayer)
 	socket, binary := startDockerd(t), built(t, "pierless")
@@ -104,8 +103,8 @@ func TestPushFromDocker(t *testing.T) {
 	})
 }
 
-// TestPushGateway: one process with the functions' bucket and table takes what they do
-// not, from docker; both see the same images.
+// TestPushGateway: one process over the functions' bucket and table accepts docker's large layers;
+// both serve the same images.
 func TestPushGateway(t *testing.T) {
 	image := buildImage(t, t.TempDir(), largeLayer)
 	socket := startDockerd(t)
@@ -140,9 +139,9 @@ func startGateway(t *testing.T, functions *server) *server {
 	return s
 }
 
-// checkSelf fails unless an image is this command: its only layer has the binary that
-// the configuration starts. Containers need more rights than this test may have, so
-// the binary runs as it is.
+// checkSelf fails unless an image contains this command: its only layer has the binary that the
+// configuration starts. The test runs the binary itself, as it may lack the permissions to start
+// containers.
 func checkSelf(t *testing.T, ref string) {
 	t.Helper()
 	var config struct {

@@ -10,8 +10,8 @@ import (
 	"github.com/pierless/pierless/internal/loopback"
 )
 
-// TestReferrersWithoutAPI copies an image with what oras attached to it to a registry
-// without the referrers API, where oras and regctl find it and attach more, and back.
+// TestReferrersWithoutAPI copies an image with its referrers to a registry without the referrers
+// API and back. There oras and regctl find them and attach more.
 func TestReferrersWithoutAPI(t *testing.T) {
 	image := buildLayout(t, t.TempDir(), mib)
 	s, other := startServer(t, "embedded"), startCraneRegistry(t)
@@ -54,7 +54,7 @@ func TestReferrersWithoutAPI(t *testing.T) {
 	}
 }
 
-// startCraneRegistry starts a registry that has no referrers API.
+// startCraneRegistry starts a registry without the referrers API.
 func startCraneRegistry(t *testing.T) *server {
 	t.Helper()
 	r := &server{host: loopback.FreeAddress(t), log: filepath.Join(t.TempDir(), "log"), probe: "/v2/", env: neutralEnv()}

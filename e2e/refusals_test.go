@@ -15,12 +15,12 @@ import (
 	"testing"
 )
 
-// TestDirectRefused sends what is not what was announced, to the functions and to the
-// store: nobody sees a blob afterwards, and two days later nothing is left.
+// TestDirectRefused sends content that was not announced, to the functions and to the store: no
+// blob becomes visible, and two days later nothing is left.
 func TestDirectRefused(t *testing.T) {
 	const repo = "e2e/refused"
 	s := startServer(t, "functions")
-	content := make([]byte, 6*mib) // more than a function takes
+	content := make([]byte, 6*mib) // more than a function accepts
 	_, err := io.ReadFull(newNoise('r', 0, int64(len(content))), content)
 	must(t, err)
 	wrong := bytes.Clone(content)
@@ -107,8 +107,8 @@ func TestDirectRefused(t *testing.T) {
 	s.checkNothingLeft(t)
 }
 
-// wantRefused checks the store's status. LocalStack checks what is signed in a URL, and
-// versitygw what is signed anywhere: pkg/registry/s3blobs has the tests with that.
+// wantRefused checks the store's status. LocalStack checks only signed query parameters; the
+// tests of pkg/registry/s3blobs use versitygw, which also checks signed headers.
 func wantRefused(t *testing.T, a answer, status int) {
 	t.Helper()
 	if a.status != status {
@@ -116,7 +116,7 @@ func wantRefused(t *testing.T, a answer, status int) {
 	}
 }
 
-// blobDigest reads a blob.
+// blobDigest reads a blob and returns its digest.
 func (s *server) blobDigest(t *testing.T, repo, digest string) string {
 	t.Helper()
 	resp, err := s.send("GET", "/v2/"+repo+"/blobs/"+digest, "", nil)
@@ -133,8 +133,8 @@ func (s *server) blobDigest(t *testing.T, repo, digest string) string {
 	return digestOf(content)
 }
 
-// TestPushRefused: what cannot be pushed ends with exit code 1 and a word about why,
-// and nothing of it is to be seen.
+// TestPushRefused: a push that must fail ends with exit code 1 and the reason, and no image becomes
+// visible.
 func TestPushRefused(t *testing.T) {
 	s := startServer(t, "localstack")
 	binary := built(t, "pierless")
@@ -172,7 +172,7 @@ func overwrite(t *testing.T, path string, offset int64, content string) {
 	must(t, err)
 }
 
-// largest is the largest blob of a layout.
+// largest returns the largest blob of a layout.
 func largest(t *testing.T, layout string) string {
 	t.Helper()
 	dir := filepath.Join(layout, "blobs", "sha256")
@@ -190,8 +190,8 @@ func largest(t *testing.T, layout string) string {
 	return filepath.Join(dir, name)
 }
 
-// TestRegistryDies: a registry that goes away for good under a push is an error that
-// names it, and once it is back the same command ends right.
+// TestRegistryDies: a push whose registry disappears ends with an error that names it; repeating
+// the push after a restart succeeds.
 func TestRegistryDies(t *testing.T) {
 	image := buildLayout(t, t.TempDir(), killedLayer)
 	for name, at := range map[string]point{"in the middle": inThePut, "before the manifest": {method: "PUT", path: "/manifests/"}} {
@@ -218,7 +218,7 @@ func TestRegistryDies(t *testing.T) {
 	}
 }
 
-// TestExpiredURL: the store says that a request has expired; pierless asks for another.
+// TestExpiredURL: if the store rejects an expired request, pierless asks for a new one.
 func TestExpiredURL(t *testing.T) {
 	image := buildLayout(t, t.TempDir(), killedLayer)
 	for name, flags := range map[string][]string{"one PUT": nil, "parts": {"--parts"}} {
@@ -233,13 +233,13 @@ func TestExpiredURL(t *testing.T) {
 	}
 }
 
-// TestSpoolFull: a proxy without room refuses a layer with words that clients print,
-// and goes on with others.
+// TestSpoolFull: a proxy without space rejects a layer with a message that clients print, and
+// accepts others.
 func TestSpoolFull(t *testing.T) {
 	image, small := buildLayout(t, t.TempDir(), killedLayer), buildLayout(t, t.TempDir(), mib)
 	registry := startServer(t, "localstack")
 	for name, flags := range map[string]func(t *testing.T) []string{
-		"a limit":     func(*testing.T) []string { return []string{"--spool-max", "16MiB"} },
+		"a limit":     func(*testing.T) []string { return []string{"--spool-limit", "16MiB"} },
 		"a full disk": func(t *testing.T) []string { return []string{"--spool", smallDisk(t)} },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -17,34 +17,34 @@ import (
 	"time"
 )
 
-// relay stands between a client and a server, or between a server and its store, and
-// sees what passes: so a test can kill one of them at a point and not at a time.
+// relay forwards requests between a client and a server, or between a server and its store, so
+// that a test can kill one of them at a point of the traffic instead of after a time.
 type relay struct {
 	host string
-	sent atomic.Int64 // bytes of requests that came by
-	open atomic.Int64 // requests that have no answer yet
+	sent atomic.Int64 // bytes of forwarded requests
+	open atomic.Int64 // requests without an answer
 	trap atomic.Pointer[trap]
 }
 
-// point is a place in the traffic: a request of this method, with path in its path.
+// point is a point of the traffic: a request with this method whose path contains path.
 type point struct {
 	method, path string
-	bytes        int64 // not before the request has brought so many, or of requests that bring as many
-	answered     bool  // not before the answer is there, which is lost then
-	count        int64 // not before so many requests came there; 0 is 1
+	bytes        int64 // after so many bytes of the request; for expireOnce, a request that announces as many
+	answered     bool  // after the answer has arrived, which is then lost
+	count        int64 // at the count-th such request; 0 means 1
 }
 
-// trap does something when a point is reached, once.
+// trap runs a function when a point is reached, once.
 type trap struct {
 	point
 
 	spring  func()
-	refused string // what the request is answered with, in place of an answer
+	refused string // the answer to the request, instead of the server's
 	reached atomic.Int64
 	sprung  atomic.Bool
 }
 
-// startRelay forwards to a server, given as host:port, for as long as the test runs.
+// startRelay starts a relay to host:port that runs until the test ends.
 func startRelay(t *testing.T, to string) *relay {
 	t.Helper()
 	r := &relay{}
@@ -52,12 +52,12 @@ func startRelay(t *testing.T, to string) *relay {
 	transport.DisableCompression = true
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
-			// Host stays what the client wrote: it is signed.
+			// The client's Host is signed.
 			p.Out.URL.Scheme, p.Out.URL.Host, p.Out.Host = "http", to, p.In.Host
 		},
 		Transport:      transport,
 		ModifyResponse: func(resp *http.Response) error { return r.answered(resp.Request) },
-		// What a dead server did not answer is no answer of ours either.
+		// Without the answer of a killed server the relay closes the connection.
 		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 		ErrorLog:     log.New(io.Discard, "", 0),
 	}
@@ -66,7 +66,7 @@ func startRelay(t *testing.T, to string) *relay {
 		defer r.open.Add(-1)
 		if refused := r.watch(req); refused != "" {
 			w.WriteHeader(http.StatusForbidden)
-			_, _ = io.WriteString(w, refused) // a client that left needs none
+			_, _ = io.WriteString(w, refused) // fails only if the client has left
 			return
 		}
 		proxy.ServeHTTP(w, req)
@@ -78,17 +78,17 @@ func startRelay(t *testing.T, to string) *relay {
 	return r
 }
 
-// set lays a trap, in place of the one before.
+// set replaces the trap.
 func (r *relay) set(p point, spring func()) { r.trap.Store(&trap{point: p, spring: spring}) }
 
-// expireOnce has one request refused as S3 does when a URL has expired. It is one that
-// announces as many bytes as the point has.
+// expireOnce answers one request like S3 after a URL has expired: the one that announces the bytes
+// of the point.
 func (r *relay) expireOnce(p point) {
 	r.trap.Store(&trap{point: p, spring: func() {}, refused: `<?xml version="1.0" encoding="UTF-8"?>
 <Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>`})
 }
 
-// check fails unless the trap has sprung: a point that is never passed tests nothing.
+// check fails unless the trap has sprung: a point that is never reached tests nothing.
 func (r *relay) check(t *testing.T) {
 	t.Helper()
 	if trap := r.trap.Swap(nil); !trap.sprung.Load() {
@@ -96,12 +96,12 @@ func (r *relay) check(t *testing.T) {
 	}
 }
 
-// drain waits for the requests of a client that was killed to end, and returns the bytes
-// that came by until then: the kernel had megabytes of them still.
+// drain waits until the requests of a killed client have ended, and returns the bytes forwarded
+// until then: the kernel had buffered megabytes of them.
 func (r *relay) drain(t *testing.T) int64 {
 	t.Helper()
 	deadline := time.Now().Add(patience)
-	// A request may stand in a connection that nobody has read from yet.
+	// A request may be in a connection that the relay has not read yet.
 	for quiet := 0; quiet < 20; quiet++ {
 		time.Sleep(10 * time.Millisecond)
 		if r.open.Load() != 0 {
@@ -114,7 +114,7 @@ func (r *relay) drain(t *testing.T) int64 {
 	return r.sent.Load()
 }
 
-// watch returns what a request is refused with, or "".
+// watch returns the answer that replaces the server's, or "".
 func (r *relay) watch(req *http.Request) string {
 	body := &watchedBody{ReadCloser: req.Body, relay: r}
 	req.Body = body
@@ -132,7 +132,7 @@ func (r *relay) watch(req *http.Request) string {
 	return ""
 }
 
-// answered fails where the answer is lost, together with the one that is killed.
+// answered returns an error if the trap loses this answer.
 func (r *relay) answered(req *http.Request) error {
 	if trap := r.trap.Load(); trap != nil && trap.answered && trap.of(req) && max(req.ContentLength, 0) >= trap.bytes && trap.reach() {
 		return errors.New("the answer is lost")
@@ -144,7 +144,7 @@ func (p *point) of(req *http.Request) bool {
 	return req.Method == p.method && strings.Contains(req.URL.Path, p.path)
 }
 
-// reach reports whether it springs the trap.
+// reach reports whether a request springs the trap.
 func (p *trap) reach() bool {
 	springs := p.reached.Add(1) >= p.count && p.sprung.CompareAndSwap(false, true)
 	if springs {
@@ -153,11 +153,11 @@ func (p *trap) reach() bool {
 	return springs
 }
 
-// watchedBody counts what is read of a request.
+// watchedBody counts the bytes that are read of a request.
 type watchedBody struct {
 	io.ReadCloser
 	relay *relay
-	trap  *trap // that waits for bytes of this request, or nil
+	trap  *trap // for bytes of this request, or nil
 	n     int64
 }
 
@@ -171,5 +171,5 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// kill ends a server from a relay's handler, which does not wait for it.
+// kill kills a server from a relay's handler, without waiting for its end.
 func (s *server) kill() { _ = s.cmd.Process.Signal(syscall.SIGKILL) } // it may have ended

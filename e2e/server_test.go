@@ -20,24 +20,24 @@ import (
 	"github.com/pierless/pierless/internal/loopback"
 )
 
-// stores are the two ways of "pierless serve" to keep data: on disk, and in S3 and
-// DynamoDB, where blobs are fetched by a redirect.
+// stores are the two kinds of storage of "pierless serve": on disk, and in S3 and DynamoDB with
+// redirected pulls.
 var stores = []string{"embedded", "localstack"}
 
-// everywhere adds what a deploy makes: the functions behind their gateway.
+// everywhere adds the deployment: functions behind a gateway.
 var everywhere = append(slices.Clip(stores), "functions")
 
-// patience is how long a test waits for what must come. It ends what hangs: nothing else
-// depends on it, and a busy machine may need much of it.
+// patience is the timeout for every wait. Only a hanging test reaches it, and a busy machine may
+// need much of it.
 const patience = 5 * time.Minute
 
-// server is a registry of its own, which a test may kill and start again.
+// server is a registry of one test, which may kill and restart it.
 type server struct {
 	host    string // 127.0.0.1:port
 	command []string
 	env     []string
-	probe   string // the path that answers 200, or 401, once it runs
-	token   string // the administrator's; empty where everybody may do everything
+	probe   string // a path with the status 200 or 401 once the server runs
+	token   string // the administrator's; empty for an open registry
 	bucket  string // and table, if it is on LocalStack
 	spool   string // of a proxy
 	log     string
@@ -45,8 +45,8 @@ type server struct {
 	ended   chan struct{} // closed when it has ended
 }
 
-// startServer starts a registry on an empty store and stops it with the test, and
-// has clients find their login to it.
+// startServer starts a registry on an empty store, gives clients their login to it, and stops it
+// with the test.
 func startServer(t *testing.T, store string) *server {
 	t.Helper()
 	if store == "functions" {
@@ -56,7 +56,7 @@ func startServer(t *testing.T, store string) *server {
 	s := &server{host: loopback.FreeAddress(t), log: filepath.Join(dir, "log"), command: []string{built(t, "pierless"), "serve"}, probe: "/healthz"}
 	switch store {
 	case "embedded":
-		s.env = append(neutralEnv(), "PIERLESS_LISTEN="+s.host, "PIERLESS_DATA="+filepath.Join(dir, "data"))
+		s.env = append(neutralEnv(), "PIERLESS_LISTEN="+s.host, "PIERLESS_DATA_DIR="+filepath.Join(dir, "data"))
 	case "localstack":
 		s.bucket = initialise(t)
 		s.env = append(os.Environ(), "PIERLESS_LISTEN="+s.host, "PIERLESS_BUCKET="+s.bucket, "PIERLESS_TABLE="+s.bucket)
@@ -65,7 +65,7 @@ func startServer(t *testing.T, store string) *server {
 	return s
 }
 
-// initialise makes a bucket and a table in LocalStack and returns their one name.
+// initialise creates a bucket and a table of one name in LocalStack and returns the name.
 func initialise(t *testing.T) string {
 	t.Helper()
 	endpoint(t)
@@ -74,7 +74,7 @@ func initialise(t *testing.T) string {
 	if err != nil {
 		t.Fatalf("pierless init: %v\n%s", err, out)
 	}
-	// LocalStack keeps what tests forget until it ends.
+	// LocalStack would keep them until it ends.
 	t.Cleanup(func() {
 		if out, err := exec.Command(built(t, "leftovers"), "-name", name, "-empty").CombinedOutput(); err != nil {
 			t.Errorf("empty the bucket: %v\n%s", err, out)
@@ -83,7 +83,7 @@ func initialise(t *testing.T) string {
 	return name
 }
 
-// endpoint is LocalStack's address.
+// endpoint returns LocalStack's address.
 func endpoint(t *testing.T) string {
 	t.Helper()
 	address := os.Getenv("AWS_ENDPOINT_URL_S3")
@@ -93,7 +93,7 @@ func endpoint(t *testing.T) string {
 	return address
 }
 
-// run starts the server for as long as the test runs.
+// run starts the server, which ends with the test.
 func (s *server) run(t *testing.T) {
 	t.Helper()
 	logIn(t, s)
@@ -106,8 +106,8 @@ func (s *server) run(t *testing.T) {
 	})
 }
 
-// neutralEnv is the environment without what chooses a store: LocalStack's
-// bucket would win over the data folder.
+// neutralEnv returns the environment without the variables that select a store: LocalStack's
+// bucket would take precedence over the data directory.
 func neutralEnv() []string {
 	return slices.DeleteFunc(os.Environ(), func(variable string) bool {
 		return strings.HasPrefix(variable, "PIERLESS_") || strings.HasPrefix(variable, "AWS_")
@@ -126,7 +126,7 @@ func (s *server) start(t *testing.T) {
 	s.ended = make(chan struct{})
 	go func(cmd *exec.Cmd, ended chan<- struct{}) {
 		defer close(ended)
-		_ = cmd.Wait() // the log says why
+		_ = cmd.Wait() // the log has the cause
 	}(s.cmd, s.ended)
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		select {
@@ -155,7 +155,7 @@ func (s *server) stop(signal syscall.Signal) {
 	<-s.ended
 }
 
-// restart brings a killed server back on the same address and store.
+// restart starts a killed server again on the same address and store.
 func (s *server) restart(t *testing.T) {
 	t.Helper()
 	s.stop(syscall.SIGKILL)
@@ -164,7 +164,7 @@ func (s *server) restart(t *testing.T) {
 
 var highWater = regexp.MustCompile(`VmHWM:\s+(\d+) kB`)
 
-// peakMemory is the most memory the server has had resident, in bytes.
+// peakMemory returns the server's peak resident memory in bytes.
 func (s *server) peakMemory(t *testing.T) int64 {
 	t.Helper()
 	status, err := os.ReadFile("/proc/" + strconv.Itoa(s.cmd.Process.Pid) + "/status")
@@ -178,7 +178,7 @@ func (s *server) peakMemory(t *testing.T) int64 {
 	return size * kib
 }
 
-// built is the path of what scripts/e2e.sh built.
+// built returns the path of a binary from scripts/e2e.sh.
 func built(t *testing.T, name string) string {
 	t.Helper()
 	path, err := filepath.Abs(filepath.Join("../bin", name))

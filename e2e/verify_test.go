@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestVerify: the built command finds nothing wrong with the built registry.
+// TestVerify: "pierless verify" finds no error in the registry.
 func TestVerify(t *testing.T) {
 	for _, store := range everywhere {
 		t.Run(store, func(t *testing.T) {
@@ -26,7 +26,7 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// examine is verify or doctor on the server, in the administrator's name.
+// examine runs verify or doctor on the server with the administrator's login.
 func (s *server) examine(t *testing.T, command string, flags ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(built(t, "pierless"), append([]string{command, s.host}, flags...)...)

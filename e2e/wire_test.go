@@ -14,8 +14,8 @@ import (
 	"testing"
 )
 
-// send makes one request to the registry. Only the transport's failure is an
-// error: the killing tests provoke it.
+// send makes one request to the registry. It returns errors of the transport, which the tests with
+// kill provoke; every other failure ends the test.
 func (s *server) send(method, target, contentRange string, body io.Reader) (*http.Response, error) {
 	if strings.HasPrefix(target, "/") {
 		target = "http://" + s.host + target
@@ -31,8 +31,8 @@ func (s *server) send(method, target, contentRange string, body io.Reader) (*htt
 	return s.do(req)
 }
 
-// do sends a request, in the administrator's name if the registry is closed. It
-// follows no redirect there: a signed URL takes no other credentials.
+// do sends a request, with the administrator's login if the registry needs one. Then it follows no
+// redirect: a presigned URL accepts no other credentials.
 func (s *server) do(req *http.Request) (*http.Response, error) {
 	if s.token == "" {
 		return http.DefaultClient.Do(req)
@@ -41,10 +41,10 @@ func (s *server) do(req *http.Request) (*http.Response, error) {
 	return direct.Do(req)
 }
 
-// direct follows no redirect.
+// direct is a client that follows no redirect.
 var direct = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 
-// want makes one request without a body in the answer and checks its status.
+// want makes one request, checks its status and ignores the body of the answer.
 func (s *server) want(t *testing.T, status int, method, target, contentRange string, body io.Reader) *http.Response {
 	t.Helper()
 	resp, err := s.send(method, target, contentRange, body)
@@ -76,7 +76,7 @@ func (s *server) appendStream(t *testing.T, upload string, content io.Reader) st
 	return location(t, s.want(t, http.StatusAccepted, "PATCH", upload, "", io.MultiReader(content)))
 }
 
-// received asks how much of an upload the registry has.
+// received returns the bytes of an upload that the registry has.
 func (s *server) received(t *testing.T, upload string) (string, int64) {
 	t.Helper()
 	resp := s.want(t, http.StatusNoContent, "GET", upload, "", nil)
@@ -85,13 +85,13 @@ func (s *server) received(t *testing.T, upload string) (string, int64) {
 	if !found || err != nil {
 		t.Fatalf("upload status has Range %q", resp.Header.Get("Range"))
 	}
-	if last == 0 { // "0-0" is how an empty upload is written
+	if last == 0 { // "0-0" also means an empty upload
 		return location(t, resp), 0
 	}
 	return location(t, resp), last + 1
 }
 
-// finishUpload closes a session under the digest.
+// finishUpload completes a session with the digest.
 func (s *server) finishUpload(t *testing.T, upload, digest string) {
 	t.Helper()
 	u, err := url.Parse(upload)
@@ -102,7 +102,7 @@ func (s *server) finishUpload(t *testing.T, upload, digest string) {
 	s.want(t, http.StatusCreated, "PUT", u.String(), "", nil)
 }
 
-// pushLayout uploads all that root reaches in an OCI layout, then root as tag.
+// pushLayout uploads everything that root references in an OCI layout, then root as tag.
 func (s *server) pushLayout(t *testing.T, layout, repo, tag string, root descriptor) {
 	t.Helper()
 	content := readBlob(t, layout, root.Digest)
@@ -132,7 +132,7 @@ func (s *server) pushLayout(t *testing.T, layout, repo, tag string, root descrip
 }
 
 // manifest fetches a manifest and returns it with the digest of its content, or
-// "" when there is none.
+// "" if there is none.
 func (s *server) manifest(t *testing.T, repo, reference string) (document, string) {
 	t.Helper()
 	req, err := http.NewRequest("GET", "http://"+s.host+"/v2/"+repo+"/manifests/"+reference, nil)
@@ -159,8 +159,8 @@ func (s *server) manifest(t *testing.T, repo, reference string) (document, strin
 	return doc, digestOf(content)
 }
 
-// checkBlobAnswer fails unless the store is the one that was meant: on disk a blob
-// is in the answer, in S3 the answer redirects to it, through a gateway for HEAD too.
+// checkBlobAnswer fails unless the answer fits the store: the embedded one sends the blob, S3 gets a
+// redirect, behind a gateway for HEAD too.
 func (s *server) checkBlobAnswer(t *testing.T, store, repo, digest string) {
 	t.Helper()
 	want := map[string]map[string]int{

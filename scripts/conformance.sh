@@ -19,7 +19,7 @@ cleanup() {
 rm -rf "$results"
 mkdir -p "$results/data" && echo '*' >.cache/.gitignore
 # An environment for LocalStack would win over the data folder.
-env -u PIERLESS_BUCKET -u PIERLESS_TABLE PIERLESS_LISTEN="$listen" PIERLESS_DATA="$results/data" \
+env -u PIERLESS_BUCKET -u PIERLESS_TABLE PIERLESS_LISTEN="$listen" PIERLESS_DATA_DIR="$results/data" \
   bin/pierless serve >"$results/server.log" 2>&1 &
 server=$!
 for _ in $(seq 100); do

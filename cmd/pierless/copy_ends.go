@@ -17,14 +17,21 @@ import (
 	"github.com/pierless/pierless/pkg/client/images"
 )
 
-// copyEnds is what a copy works with.
+// copyEnds are the source and the destination of a copy.
 type copyEnds struct {
+	flags   copyFlags
+	stdin   io.Reader
+	log     *slog.Logger
+	getenv  func(string) string
+	logins  func(ctx context.Context, host string) (client.Credential, error)
+	clients map[string]*client.Client // by registry
+
 	from  images.Source
 	to    images.Destination
 	spool *images.Spool
 }
 
-// Close drops what was not finished.
+// Close removes unfinished files.
 func (e *copyEnds) Close() error {
 	var errs []error
 	if e.to != nil {
@@ -36,40 +43,27 @@ func (e *copyEnds) Close() error {
 	return errors.Join(append(errs, e.spool.Close())...)
 }
 
-// opener opens places; registries and daemon once.
-type opener struct {
-	cmd     *cobra.Command
-	f       copyFlags
-	log     io.Writer
-	getenv  func(string) string
-	spool   *images.Spool
-	logins  func(ctx context.Context, host string) (client.Credential, error)
-	clients map[string]*client.Client
-}
-
-func (f copyFlags) open(cmd *cobra.Command, getenv func(string) string, log io.Writer, from, to images.Place) (ends *copyEnds, err error) {
-	spool := images.NewSpool(os.TempDir(), 0)
-	ends = &copyEnds{spool: spool}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, ends.Close())
-		}
-	}()
-	o := &opener{cmd: cmd, f: f, log: log, getenv: getenv, spool: spool, clients: map[string]*client.Client{}}
+func (f copyFlags) open(cmd *cobra.Command, getenv func(string) string, log io.Writer, from, to images.Place) (*copyEnds, error) {
+	e := &copyEnds{
+		flags: f, stdin: cmd.InOrStdin(), log: slog.New(newNotices(log)), getenv: getenv,
+		clients: map[string]*client.Client{}, spool: images.NewSpool(os.TempDir(), 0),
+	}
 	server, err := loginServer(from, to)
+	if err == nil {
+		e.logins = f.logins(getenv, server)
+		e.from, err = e.source(from)
+	}
+	if err == nil {
+		e.to, err = e.destination(cmd.Context(), to)
+	}
 	if err != nil {
-		return ends, err
+		return nil, errors.Join(err, e.Close())
 	}
-	o.logins = f.logins(getenv, server)
-	if ends.from, err = o.source(from); err != nil {
-		return ends, err
-	}
-	ends.to, err = o.destination(to)
-	return ends, err
+	return e, nil
 }
 
-// loginServer is the registry that a user name on the command line is for: that of the
-// destination, if it is one; empty where there is none.
+// loginServer returns the host for which --username is meant: that of the destination if it
+// is a registry, else that of the source. It is empty if neither is one.
 func loginServer(from, to images.Place) (host string, err error) {
 	p := from
 	if to.Kind == images.InRegistry {
@@ -82,89 +76,88 @@ func loginServer(from, to images.Place) (host string, err error) {
 	if err != nil {
 		return "", err
 	}
-	return server.Host, nil // as the client calls it: that of Docker Hub is another than its name
+	return server.Host, nil // of the API: Docker Hub's differs from the host in names
 }
 
-func (o *opener) source(p images.Place) (images.Source, error) {
+func (e *copyEnds) source(p images.Place) (images.Source, error) {
 	switch p.Kind {
 	case images.DockerDaemon:
-		d, err := newDaemon(o.getenv)
+		d, err := newDaemon(e.getenv)
 		if err != nil {
 			return nil, err
 		}
-		return images.FromDaemon(d, p.Name, o.spool), nil
+		return images.FromDaemon(d, p.Name, e.spool), nil
 	case images.OCILayout:
 		return images.FromLayout(p.Path, p.Reference)
 	case images.DockerArchive, images.OCIArchive:
-		return images.FromArchive(p, o.cmd.InOrStdin(), o.spool)
+		return images.FromArchive(p, e.stdin, e.spool)
 	case images.SelfImage:
 		if p.Path == "" {
 			running, err := os.Executable()
 			if err != nil {
-				return nil, fmt.Errorf("find the binary that runs: %w", err)
+				return nil, fmt.Errorf("find the running binary: %w", err)
 			}
 			p.Path = running
 		}
-		return images.FromSelf(p.Path, o.spool)
+		return images.FromSelf(p.Path, e.spool)
 	default: // a registry
 	}
-	c, err := o.client(p.Name.Host)
+	c, err := e.client(p.Name.Host)
 	if err != nil {
 		return nil, err
 	}
 	return images.FromRegistry(c, p.Name)
 }
 
-func (o *opener) destination(p images.Place) (images.Destination, error) {
+func (e *copyEnds) destination(ctx context.Context, p images.Place) (images.Destination, error) {
 	switch p.Kind {
 	case images.DockerDaemon:
-		d, err := newDaemon(o.getenv)
+		d, err := newDaemon(e.getenv)
 		if err != nil {
 			return nil, err
 		}
-		return images.ToDaemon(o.cmd.Context(), d, p.Name, o.spool), nil
+		return images.ToDaemon(ctx, d, p.Name, e.spool), nil
 	case images.OCILayout:
 		return images.ToLayout(p.Path, p.Reference.Tag)
 	case images.DockerArchive, images.OCIArchive:
-		return images.ToArchive(p, o.spool)
+		return images.ToArchive(p, e.spool)
 	default: // a registry
 	}
-	c, err := o.client(p.Name.Host)
+	c, err := e.client(p.Name.Host)
 	if err != nil {
 		return nil, err
 	}
 	return images.ToRegistry(c, p.Name)
 }
 
-// client is the one for a registry: connections and tokens are shared where an image
-// is copied inside of it.
-func (o *opener) client(server string) (*client.Client, error) {
-	if c := o.clients[server]; c != nil {
+// client returns the client for a registry. A copy within one registry shares its
+// connections and tokens.
+func (e *copyEnds) client(server string) (*client.Client, error) {
+	if c := e.clients[server]; c != nil {
 		return c, nil
 	}
 	opts := client.Options{
-		PlainHTTP: o.f.plainHTTP, Credentials: o.logins, UserAgent: "pierless/" + strings.ReplaceAll(version(), " ", "+"),
-		InternalHosts: o.f.internalHosts,
-		Log:           slog.New(newNotices(o.log)),
+		PlainHTTP: e.flags.plainHTTP, Credentials: e.logins, UserAgent: "pierless/" + strings.ReplaceAll(version(), " ", "+"),
+		InternalHosts: e.flags.internalHosts, Log: e.log,
 	}
-	if o.f.parts {
+	if e.flags.parts {
 		opts.PartsFrom = 1
 	}
 	if uploads, err := openUploads(); err == nil {
 		opts.Resume = uploads
-	} else if o.f.parts {
-		opts.Log.Warn("uploads that are interrupted start again next time", "error", err)
+	} else if e.flags.parts {
+		e.log.Warn("interrupted uploads will start again from the beginning", "error", err)
 	}
 	c, err := client.New(server, opts)
 	if err != nil {
 		return nil, err
 	}
-	o.clients[server] = c
+	e.clients[server] = c
 	return c, nil
 }
 
-// openUploads remembers unfinished uploads. Where there is no place for that, as in some
-// containers, a push works without.
+// openUploads opens the list of unfinished uploads. Some containers have no directory for it:
+// then an interrupted push cannot be resumed.
 func openUploads() (*images.Uploads, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -173,18 +166,18 @@ func openUploads() (*images.Uploads, error) {
 	return images.OpenUploads(filepath.Join(cache, "pierless", "uploads"))
 }
 
-// advised adds to an error what to do about it.
+// advised adds advice to an error.
 func advised(err error) error {
 	var refused *client.TargetError
 	var answer *client.Error
 	switch {
 	case err == nil:
 	case errors.As(err, &refused) && refused.Internal:
-		return fmt.Errorf("%w: --internal-host %s allows it, if that is the registry's store", err, refused.Hostname())
+		return fmt.Errorf("%w: --internal-host %s allows it if that is the registry's store", err, refused.Hostname())
 	case errors.As(err, &answer) && answer.Registry != "":
-		return fmt.Errorf("%w: run 'docker login %s', or give --username and --password-stdin", err, answer.Registry)
+		return fmt.Errorf("%w: run 'docker login %s', or set --username and --password-stdin", err, answer.Registry)
 	case errors.Is(err, http.ErrSchemeMismatch):
-		return fmt.Errorf("%w: --plain-http speaks to it without TLS", err)
+		return fmt.Errorf("%w: use --plain-http for a registry without TLS", err)
 	}
 	return err
 }

@@ -8,12 +8,17 @@ import (
 	"github.com/pierless/pierless/pkg/client/images"
 )
 
-// report writes what was done.
+// writeJSON writes an indented document.
+func writeJSON(w io.Writer, document any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(document)
+}
+
+// report writes the result of the copy.
 func (f copyFlags) report(w io.Writer, r images.Result) error {
 	if f.json {
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(r)
+		return writeJSON(w, r)
 	}
 	known := r.Name + "@" + string(r.Digest)
 	if r.ImageID != "" {
@@ -23,7 +28,7 @@ func (f copyFlags) report(w io.Writer, r images.Result) error {
 	return err
 }
 
-// observer is who shows how the copy goes.
+// observer returns the display of the progress.
 func (f copyFlags) observer(w io.Writer) copyObserver {
 	switch {
 	case f.quiet:

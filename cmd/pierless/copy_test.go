@@ -22,7 +22,7 @@ import (
 	"github.com/pierless/pierless/pkg/client/images"
 )
 
-// alone keeps logins, contexts and caches of whoever runs the test out of it.
+// alone isolates a test from the logins, contexts and caches of the user.
 func alone(t *testing.T) {
 	t.Helper()
 	for _, name := range []string{"DOCKER_CONFIG", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "HOME"} {
@@ -33,7 +33,7 @@ func alone(t *testing.T) {
 	}
 }
 
-// copyRun runs a command to its end with the test's environment.
+// copyRun runs a command to its end in the test's environment.
 func copyRun(ctx context.Context, stdin io.Reader, args ...string) (out, progress string, err error) {
 	o, e := &output{}, &output{}
 	root := newRoot(os.Getenv)
@@ -45,7 +45,7 @@ func copyRun(ctx context.Context, stdin io.Reader, args ...string) (out, progres
 	return o.String(), e.String(), err
 }
 
-// savedImage is an archive of docker save with one layer.
+// savedImage returns an archive of docker save with one layer.
 func savedImage(t *testing.T, tag string) []byte {
 	t.Helper()
 	layer := archiveOf(t, map[string]string{"hello": "world"})
@@ -73,13 +73,13 @@ func archiveOf(t *testing.T, files map[string]string) []byte {
 	return b.Bytes()
 }
 
-// dockerAPI is as much of a Docker daemon as push and pull need.
+// dockerAPI is a fake Docker daemon for push and pull.
 type dockerAPI struct {
 	mu     sync.Mutex
 	images map[string][]byte // archives by name
 	loaded []byte
-	refuse string // what it says of the next load
-	status string // DriverStatus: how it keeps images
+	refuse string // error of the next load
+	status string // DriverStatus: the type of its image store
 }
 
 func (d *dockerAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -108,9 +108,8 @@ func (d *dockerAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// imageID is the ID that Docker gives to the image of an archive: the digest of its
-// manifest in containerd's store, which makes a new one for archives that are no layouts,
-// and of its config in the classic store.
+// imageID returns Docker's ID for the image of an archive. The classic store uses the digest of
+// its config, containerd's store that of its manifest, which is new for archives without layout.
 func imageID(archive []byte, containerd bool) string {
 	files := map[string][]byte{}
 	r := tar.NewReader(bytes.NewReader(archive))
@@ -129,11 +128,11 @@ func imageID(archive []byte, containerd bool) string {
 	return fmt.Sprintf("sha256:%x", sha256.Sum256(files[saved[0].Config]))
 }
 
-// dockerBesideRegistry starts a registry and a Docker daemon that has an image with a name in it.
+// dockerBesideRegistry starts a registry, and a Docker daemon with an image named for it.
 func dockerBesideRegistry(t *testing.T) (name string, api *dockerAPI) {
 	t.Helper()
 	alone(t)
-	served, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir())
+	served, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir())
 	t.Cleanup(func() { _ = stop() })
 	name = address(t, served) + "/team/app:1"
 	api = &dockerAPI{images: map[string][]byte{name: savedImage(t, name)}}
@@ -143,8 +142,8 @@ func dockerBesideRegistry(t *testing.T) (name string, api *dockerAPI) {
 	return name, api
 }
 
-// TestPullKeepsDigests: pull prints the digest that the daemon has, and with Docker's
-// classic store, which has none, the name alone.
+// TestPullKeepsDigests: pull prints the digest that the daemon has, and only the name with
+// Docker's classic store, which has none.
 func TestPullKeepsDigests(t *testing.T) {
 	name, api := dockerBesideRegistry(t)
 	pushed, _, err := copyRun(t.Context(), nil, "push", name)
@@ -165,11 +164,11 @@ func TestPullKeepsDigests(t *testing.T) {
 	}
 	api.status = "no JSON"
 	if _, _, err := copyRun(t.Context(), nil, "pull", name); err == nil || !strings.Contains(err.Error(), "image store") {
-		t.Errorf("a daemon that does not say how it keeps images: %v", err)
+		t.Errorf("a daemon without the type of its image store: %v", err)
 	}
 }
 
-// TestDaemonInfo: containerd's store loads an index without all of its images since Docker 25.
+// TestDaemonInfo: since Docker 25, containerd's store loads an index without all its images.
 func TestDaemonInfo(t *testing.T) {
 	for version, sparse := range map[string]bool{"1.43": false, "1.44": true, "1.56": true} {
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -208,7 +207,7 @@ func TestPushAndPullWithDocker(t *testing.T) {
 		t.Errorf("a load that fails: %v", err)
 	}
 	if _, _, err := copyRun(t.Context(), nil, "push", "nothing:1", name); err == nil || !strings.Contains(err.Error(), "has no image nothing:1") {
-		t.Errorf("an image that is not there: %v", err)
+		t.Errorf("a missing image: %v", err)
 	}
 }
 
@@ -242,7 +241,7 @@ func write(t *testing.T, path, content string) {
 
 func TestCopyFromStdinToALayoutAndBack(t *testing.T) {
 	alone(t)
-	served, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir())
+	served, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir())
 	defer stop()
 	host, dir := address(t, served), t.TempDir()
 	out, _, err := copyRun(t.Context(), bytes.NewReader(savedImage(t, "app:1")), "push", "docker-archive:-", host+"/app:1")
@@ -260,10 +259,10 @@ func TestCopyFromStdinToALayoutAndBack(t *testing.T) {
 	}
 }
 
-// TestCopyCredentials: the command line goes before docker's file, that before podman's.
+// TestCopyCredentials: flags take precedence over docker's file, and that over podman's.
 func TestCopyCredentials(t *testing.T) {
 	alone(t)
-	served, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir())
+	served, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir())
 	defer stop()
 	closed := strings.TrimPrefix(behindPassword(t, address(t, served), "right", "WWW-Authenticate"), "http://")
 	archive := filepath.Join(t.TempDir(), "a.tar")
@@ -276,7 +275,7 @@ func TestCopyCredentials(t *testing.T) {
 		return err
 	}
 	if err := push(""); err == nil || !strings.Contains(err.Error(), "docker login "+closed) {
-		t.Errorf("nobody: %v", err)
+		t.Errorf("without a login: %v", err)
 	}
 	if err := push("right\n", "--username", "me", "--password-stdin"); err != nil {
 		t.Errorf("standard input: %v", err)
@@ -289,7 +288,7 @@ func TestCopyCredentials(t *testing.T) {
 	}
 	write(t, filepath.Join(os.Getenv("DOCKER_CONFIG"), "config.json"), login("wrong"))
 	if err := push(""); err == nil {
-		t.Error("docker's file does not go before podman's")
+		t.Error("docker's file has no precedence over podman's")
 	}
 	t.Setenv("PIERLESS_USERNAME", "me")
 	t.Setenv("PIERLESS_PASSWORD", "right")
@@ -301,19 +300,19 @@ func TestCopyCredentials(t *testing.T) {
 func TestCopyMisuse(t *testing.T) {
 	alone(t)
 	for want, args := range map[string][]string{
-		"names no registry":           {"push", "app:1"},
-		"say where to push":           {"push", "oci:x"},
-		"pierless pull [flags]":       {"pull"},
-		"at least 1":                  {"push", "-j", "0", "oci:x", "r.example.com/a"},
-		"is no platform":              {"push", "--platform", "arm64", "oci:x", "r.example.com/a"},
-		"is a source":                 {"copy", "r.example.com/a", "self:"},
-		"is no image name":            {"pull", "r.example.com/A b"},
-		"leave out the scheme":        {"pull", "https://r.example.com/a"},
-		"docker.io/NAME":              {"push", "oci:x", "me/app"},
-		"needs --username":            {"push", "--password-stdin", "oci:x", "r.example.com/a"},
-		"unknown flag":                {"copy", "--what"},
-		"cannot be a digest":          {"copy", "r.example.com/a", "oci:x@sha256:" + strings.Repeat("0", 64)},
-		"standard output is no desti": {"copy", "r.example.com/a", "docker-archive:-"},
+		"has no registry host":       {"push", "app:1"},
+		"the destination is missing": {"push", "oci:x"},
+		"pierless pull [flags]":      {"pull"},
+		"at least 1":                 {"push", "-j", "0", "oci:x", "r.example.com/a"},
+		"is no platform":             {"push", "--platform", "arm64", "oci:x", "r.example.com/a"},
+		"self: cannot be":            {"copy", "r.example.com/a", "self:"},
+		"is no image name":           {"pull", "r.example.com/A b"},
+		"leave out the scheme":       {"pull", "https://r.example.com/a"},
+		"docker.io/NAME":             {"push", "oci:x", "me/app"},
+		"needs --username":           {"push", "--password-stdin", "oci:x", "r.example.com/a"},
+		"unknown flag":               {"copy", "--what"},
+		"cannot have a digest":       {"copy", "r.example.com/a", "oci:x@sha256:" + strings.Repeat("0", 64)},
+		"standard output cannot be":  {"copy", "r.example.com/a", "docker-archive:-"},
 	} {
 		if _, _, err := copyRun(t.Context(), strings.NewReader(""), args...); err == nil || !strings.Contains(err.Error(), want) || exitCode(err) != 2 {
 			t.Errorf("%v: %v with exit code %d, want 2 and %q", args, err, exitCode(err), want)
@@ -324,8 +323,8 @@ func TestCopyMisuse(t *testing.T) {
 	}
 }
 
-// TestCopyPasswords: a user name without a password, which an unset variable makes in a
-// job, is told before a registry refuses it.
+// TestCopyPasswords: a user name without a password, as from an unset variable, is an error
+// before any request.
 func TestCopyPasswords(t *testing.T) {
 	alone(t)
 	for want, flags := range map[string][]string{

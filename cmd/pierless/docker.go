@@ -17,7 +17,7 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// daemon is the Docker daemon that docker's own command would speak to.
+// daemon is the Docker daemon that the docker command would use.
 type daemon struct{ api *client.Client }
 
 func newDaemon(getenv func(string) string) (*daemon, error) {
@@ -36,12 +36,13 @@ func newDaemon(getenv func(string) string) (*daemon, error) {
 	return &daemon{api}, nil
 }
 
-// Save asks for the archive of an image.
+// Save returns the archive of an image, for one platform if p is not nil and the daemon can
+// select it.
 func (d *daemon) Save(ctx context.Context, name string, p *images.Platform) (io.ReadCloser, error) {
-	// Some daemons answer a save of nothing with an archive of nothing.
+	// Some daemons answer with an empty archive if there is no such image.
 	if _, err := d.api.ImageInspect(ctx, name); err != nil {
 		if errdefs.IsNotFound(err) {
-			return nil, fmt.Errorf("the Docker daemon has no image %s: 'docker image ls' lists those it has", name)
+			return nil, fmt.Errorf("the Docker daemon has no image %s: 'docker image ls' lists its images", name)
 		}
 		return nil, err
 	}
@@ -56,7 +57,7 @@ func (d *daemon) Save(ctx context.Context, name string, p *images.Platform) (io.
 	return archive, nil
 }
 
-// Load gives the daemon an archive.
+// Load sends an archive to the daemon.
 func (d *daemon) Load(ctx context.Context, archive io.Reader) error {
 	answer, err := d.api.ImageLoad(ctx, archive)
 	if err != nil {
@@ -66,7 +67,7 @@ func (d *daemon) Load(ctx context.Context, archive io.Reader) error {
 	return loadError(answer)
 }
 
-// loadError reads the messages of docker load: the status was sent before it began.
+// loadError returns the error among the messages of a load: its status is always 200.
 func loadError(messages io.Reader) error {
 	for d := json.NewDecoder(messages); ; {
 		var m struct {
@@ -80,11 +81,11 @@ func loadError(messages io.Reader) error {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
-			return fmt.Errorf("read what the Docker daemon says of the image: %w", err)
+			return fmt.Errorf("read the Docker daemon's answer: %w", err)
 		case m.Error != "":
-			return fmt.Errorf("the Docker daemon refuses the image: %s", m.Error)
+			return fmt.Errorf("the Docker daemon rejects the image: %s", m.Error)
 		case m.ErrorDetail.Message != "":
-			return fmt.Errorf("the Docker daemon refuses the image: %s", m.ErrorDetail.Message)
+			return fmt.Errorf("the Docker daemon rejects the image: %s", m.ErrorDetail.Message)
 		}
 	}
 }
@@ -92,7 +93,7 @@ func loadError(messages io.Reader) error {
 // containerdStore is the driver type of the image store that keeps manifests.
 const containerdStore = "io.containerd.snapshotter.v1"
 
-// Info asks what the daemon runs, and how it keeps images.
+// Info returns the daemon's platform and the abilities of its image store.
 func (d *daemon) Info(ctx context.Context) (images.DaemonInfo, error) {
 	v, err := d.api.ServerVersion(ctx, client.ServerVersionOptions{})
 	if err != nil {
@@ -100,7 +101,7 @@ func (d *daemon) Info(ctx context.Context) (images.DaemonInfo, error) {
 	}
 	i, err := d.api.Info(ctx, client.InfoOptions{})
 	if err != nil {
-		return images.DaemonInfo{}, fmt.Errorf("ask the Docker daemon for its image store: %w", err)
+		return images.DaemonInfo{}, fmt.Errorf("read the image store of the Docker daemon: %w", err)
 	}
 	return images.DaemonInfo{
 		Platform:       images.Platform{OS: v.Os, Architecture: v.Arch},
@@ -109,11 +110,11 @@ func (d *daemon) Info(ctx context.Context) (images.DaemonInfo, error) {
 	}, nil
 }
 
-// ImageID asks for the ID of an image.
+// ImageID returns the ID of an image.
 func (d *daemon) ImageID(ctx context.Context, name string) (oci.Digest, error) {
 	image, err := d.api.ImageInspect(ctx, name)
 	if err != nil {
-		return "", fmt.Errorf("ask the Docker daemon for the image that it loaded: %w", err)
+		return "", fmt.Errorf("read the loaded image from the Docker daemon: %w", err)
 	}
 	return oci.ParseDigest(image.ID)
 }

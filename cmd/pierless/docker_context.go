@@ -14,8 +14,8 @@ import (
 	"github.com/moby/moby/client"
 )
 
-// currentContext says where the daemon of docker's current context listens: Docker
-// Desktop, Colima and rootless daemons are reached by one. Nothing, if it is the default.
+// currentContext returns the options for the daemon of docker's current context, as Docker
+// Desktop, Colima and rootless daemons set it. The default context has none.
 func currentContext(getenv func(string) string) ([]client.Opt, error) {
 	dir := getenv("DOCKER_CONFIG")
 	if dir == "" {
@@ -41,8 +41,8 @@ func currentContext(getenv func(string) string) ([]client.Opt, error) {
 	return contextOptions(dir, name)
 }
 
-// contextOptions reads a context as docker keeps it: in folders that are called by the
-// SHA-256 of its name.
+// contextOptions reads a context from docker's configuration: the directories are named by
+// the SHA-256 of its name.
 func contextOptions(dir, name string) ([]client.Opt, error) {
 	sum := sha256.Sum256([]byte(name))
 	id := hex.EncodeToString(sum[:])
@@ -56,7 +56,7 @@ func contextOptions(dir, name string) ([]client.Opt, error) {
 	}
 	host := meta.Endpoints["docker"].Host
 	if strings.HasPrefix(host, "ssh://") {
-		return nil, fmt.Errorf("docker's context %q is reached by ssh: docker save IMAGE | pierless push docker-archive:- HOST/NAME:TAG", name)
+		return nil, fmt.Errorf("docker's context %q uses ssh, which pierless does not: docker save IMAGE | pierless push docker-archive:- HOST/NAME:TAG", name)
 	}
 	opts := []client.Opt{client.WithHost(host)}
 	tls := filepath.Join(dir, "contexts", "tls", id, "docker")

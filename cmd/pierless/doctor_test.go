@@ -43,7 +43,7 @@ func doctorRun(t *testing.T, password string, args ...string) (out string, err e
 }
 
 func TestDoctor(t *testing.T) {
-	served, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir())
+	served, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir())
 	host := address(t, served)
 	defer stop()
 
@@ -68,7 +68,7 @@ func TestDoctor(t *testing.T) {
 }
 
 func TestDoctorCannot(t *testing.T) {
-	served, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir())
+	served, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir())
 	closed := behindPassword(t, address(t, served), "right", "WWW-Authenticate")
 	defer stop()
 	for want, args := range map[string][]string{

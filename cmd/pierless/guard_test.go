@@ -14,7 +14,7 @@ import (
 	"github.com/pierless/pierless/pkg/server/auth"
 )
 
-// newTestHandler is what serve puts on a listener at an address.
+// newTestHandler returns the handler of serve for a listen address.
 func newTestHandler(t *testing.T, c env.Config, at string) http.Handler {
 	t.Helper()
 	store, err := local.Open(t.TempDir())
@@ -35,8 +35,8 @@ func newTestHandler(t *testing.T, c env.Config, at string) http.Handler {
 	return h
 }
 
-// TestServeGuard: an open registry, and one that anyone may read and only this machine
-// reaches, is closed to web pages; access control alone guards the others.
+// TestServeGuard: web pages cannot use an open registry, or one on loopback with anonymous pull;
+// the others have access control only.
 func TestServeGuard(t *testing.T) {
 	_, sum := auth.NewToken()
 	open, closed, readable := env.Config{}, env.Config{AdminTokenSHA256: sum}, env.Config{AdminTokenSHA256: sum, AnonymousPull: true}
@@ -45,7 +45,7 @@ func TestServeGuard(t *testing.T) {
 		name         string
 		config       env.Config
 		at           string
-		evil, dotted int // status of GET /v2/ for a host that a page made its own, and for one of the network
+		evil, dotted int // status of GET /v2/ for a rebound host, and for one of the local network
 	}{
 		{"open", open, loopback, 403, 403},
 		{"open, remote", open, remote, 403, 200},
@@ -68,7 +68,7 @@ func TestServeGuard(t *testing.T) {
 			if w.Code == http.StatusForbidden && !strings.Contains(w.Body.String(), `"DENIED"`) {
 				t.Errorf("%s, %s: %s", tt.name, host, w.Body)
 			}
-			if w.Code == http.StatusNotFound { // there is no such repository
+			if w.Code == http.StatusNotFound { // the repository does not exist
 				return http.StatusOK
 			}
 			return w.Code
@@ -77,7 +77,7 @@ func TestServeGuard(t *testing.T) {
 		if c.AdminTokenSHA256 != "" && !c.AnonymousPull {
 			allowed = http.StatusUnauthorized
 		}
-		// Clients, forwarded ports and probers of other hosts.
+		// Clients, forwarded ports, and probes from other hosts.
 		for _, host := range []string{
 			"127.0.0.1:5000", "localhost:5000", "[::1]:5000", "LOCALHOST:5000", "a.localhost:5000", "127.0.0.1", "localhost:31999",
 			"10.0.0.1:5000", "registry.example", "registry.example:443",
@@ -104,9 +104,9 @@ func TestServeGuard(t *testing.T) {
 	}
 }
 
-// TestServeRebinding: nothing of an open registry is read, deleted or stored by pages.
+// TestServeRebinding: web pages can read, delete and store nothing in an open registry.
 func TestServeRebinding(t *testing.T) {
-	out, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir(), "--request-log=false")
+	out, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir(), "--request-log=false")
 	host := address(t, out)
 	send := func(method, path string, header map[string]string) int {
 		t.Helper()
@@ -136,7 +136,7 @@ func TestServeRebinding(t *testing.T) {
 		{"POST", "/v2/csrf/blobs/uploads/?digest=" + blob, map[string]string{"Origin": "http://evil.example", "Content-Type": "text/plain"}, 403},
 		{"GET", "/v2/csrf/blobs/" + blob, nil, 404},
 		{"POST", "/v2/csrf/blobs/uploads/?digest=" + blob, nil, 201},
-		{"GET", "/healthz", map[string]string{"Host": "evil.example"}, 200}, // probers use any name
+		{"GET", "/healthz", map[string]string{"Host": "evil.example"}, 200}, // probes use any name
 	} {
 		if got := send(c.method, c.path, c.header); got != c.want {
 			t.Errorf("%s %s %v: %d, want %d", c.method, c.path, c.header, got, c.want)

@@ -15,20 +15,20 @@ import (
 
 const (
 	healthTimeout = 3 * time.Second // for the store to answer a probe
-	healthFresh   = 5 * time.Second // for which its answer stands: probers cost no more calls
+	healthFresh   = 5 * time.Second // for which its answer is reused
 )
 
-// health answers probes by what the store last answered.
+// health answers probes with the state of the store.
 type health struct {
 	check func(context.Context, time.Duration) error
 	log   *slog.Logger
 
-	mu    sync.Mutex // held while the store is asked: probers that come meanwhile share the answer
+	mu    sync.Mutex // held during a check: concurrent probes share its result
 	asked time.Time
 	err   error
 }
 
-// ask asks the store, unless it was asked a moment ago.
+// ask checks the store, unless the last check is younger than healthFresh.
 func (h *health) ask(ctx context.Context) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -47,9 +47,9 @@ func (h *health) ask(ctx context.Context) error {
 	return h.err
 }
 
-// ServeHTTP implements http.Handler. The cause of a fault is in the log only.
+// ServeHTTP implements http.Handler. Only the log has the cause of a fault.
 func (h *health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// A prober that leaves does not make the store ill.
+	// A probe that is cancelled must not count as a fault of the store.
 	err := h.ask(context.WithoutCancel(r.Context()))
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
@@ -64,7 +64,7 @@ func (h *health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	_, _ = io.WriteString(w, answer) // a prober that left needs no answer
+	_, _ = io.WriteString(w, answer) // fails only if the prober has left
 }
 
 // withHealth answers /healthz beside the registry, to every host name and without

@@ -19,8 +19,8 @@ import (
 	"github.com/pierless/pierless/pkg/registry"
 )
 
-// TestHealth: a probe learns whether the store can be read, not why it cannot; the log says
-// that once.
+// TestHealth: a probe shows whether the store can be read; the cause of a fault is in the log,
+// once.
 func TestHealth(t *testing.T) {
 	secret := errors.New("secret host refused")
 	var fault error
@@ -33,7 +33,7 @@ func TestHealth(t *testing.T) {
 		}
 		return fault
 	}}
-	gone, cancel := context.WithCancel(t.Context()) // a prober that left is no fault of the store
+	gone, cancel := context.WithCancel(t.Context()) // a cancelled probe is no fault of the store
 	cancel()
 	probe := func(stale bool, status int, answer string) {
 		t.Helper()
@@ -66,10 +66,10 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// TestServeLostFolder: /healthz of a real process follows the store.
-func TestServeLostFolder(t *testing.T) {
+// TestServeLostDirectory: /healthz of a running process follows the state of the store.
+func TestServeLostDirectory(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
-	out, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data", data)
+	out, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data-dir", data)
 	host := address(t, out)
 	if status, _ := get(t, "http://"+host+"/healthz"); status != http.StatusOK {
 		t.Errorf("healthz: %d", status)
@@ -78,7 +78,7 @@ func TestServeLostFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	status, body := 0, ""
-	for range 100 { // until the last answer is stale
+	for range 100 { // until the last check is stale
 		if status, body = get(t, "http://"+host+"/healthz"); status != http.StatusOK {
 			break
 		}
@@ -92,8 +92,7 @@ func TestServeLostFolder(t *testing.T) {
 	}
 }
 
-// fakeAWS answers every call of S3 and DynamoDB with a status and a code, as S3 and
-// DynamoDB do.
+// fakeAWS answers every call of S3 and DynamoDB with a status and a code in their form.
 func fakeAWS(t *testing.T, status int, code string) map[string]string {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -102,7 +101,7 @@ func fakeAWS(t *testing.T, status int, code string) map[string]string {
 			fmt.Fprintf(w, "<Error><Code>%s</Code><Message>no</Message></Error>", code)
 			return
 		}
-		if code == "NoSuchBucket" || code == "NoSuchKey" { // the table is there
+		if code == "NoSuchBucket" || code == "NoSuchKey" { // the table exists
 			fmt.Fprint(w, "{}")
 			return
 		}
@@ -117,7 +116,7 @@ func fakeAWS(t *testing.T, status int, code string) map[string]string {
 	}
 }
 
-// TestServeMisconfigured: what is wrong is said before anything is served.
+// TestServeMisconfigured: serve exits with the setting to change before it listens.
 func TestServeMisconfigured(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -148,7 +147,7 @@ func TestServeMisconfigured(t *testing.T) {
 				t.Errorf("%v, want %q", err, tt.want)
 			}
 			if strings.Contains(out.String(), "ready") {
-				t.Errorf("it was ready: %s", out)
+				t.Errorf("serve became ready: %s", out)
 			}
 		})
 	}
@@ -203,7 +202,7 @@ func TestLimitBodies(t *testing.T) {
 			<-entered
 			leave <- true
 			if got := <-done; got != want {
-				t.Errorf("in its turn: %d", got)
+				t.Errorf("with a free slot: %d", got)
 			}
 		}
 		if got := <-done; got != http.StatusOK {

@@ -1,4 +1,4 @@
-// Command pierless runs a private OCI registry and prepares its storage.
+// Command pierless runs a private OCI registry, prepares its storage, and has tools for clients.
 package main
 
 import (
@@ -13,7 +13,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	// A second Ctrl-C ends at once what does not end by itself.
+	// After the first Ctrl-C, a second one kills the process.
 	context.AfterFunc(ctx, stop)
 	if err := newRoot(os.Getenv).ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "pierless:", err)
@@ -21,7 +21,7 @@ func main() {
 	}
 }
 
-// exitCode is 1 unless the error says otherwise.
+// exitCode returns the exit code of an error with an ExitCode method, else 1.
 func exitCode(err error) int {
 	var e interface{ ExitCode() int }
 	if errors.As(err, &e) {

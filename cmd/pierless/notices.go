@@ -13,11 +13,10 @@ import (
 	"github.com/pierless/pierless/pkg/client"
 )
 
-// noticeEvery is how often a notice is shown that comes again and again.
+// noticeEvery is the interval between two lines for the same cause.
 const noticeEvery = time.Minute
 
-// notices is a log that people read: one line for each cause, however many layers it
-// stops, and no line for the same cause again within a minute.
+// notices is a log for the terminal. A cause that stops many layers gives one line a minute.
 type notices struct {
 	w   io.Writer
 	now func() time.Time
@@ -30,7 +29,7 @@ func newNotices(w io.Writer) *notices {
 	return &notices{w: w, now: time.Now, shown: map[string]time.Time{}}
 }
 
-// Enabled implements slog.Handler: people read warnings.
+// Enabled implements slog.Handler: it selects warnings and errors.
 func (n *notices) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelWarn }
 
 // Handle implements slog.Handler.
@@ -58,8 +57,8 @@ func (n *notices) WithAttrs([]slog.Attr) slog.Handler { return n }
 // WithGroup implements slog.Handler. pkg/client does not use it.
 func (n *notices) WithGroup(string) slog.Handler { return n }
 
-// cause is an error without the request that it ended: the same for all that one fault
-// stops.
+// cause returns the text of an error without its request: it is the same for all requests that
+// fail by one fault.
 func cause(err error) string {
 	var connection *net.OpError
 	var answer *client.Error

@@ -16,7 +16,7 @@ import (
 	"github.com/pierless/pierless/pkg/client"
 )
 
-// TestNotices: what stops four layers is one line, and one more each minute.
+// TestNotices: a cause that stops four layers is one line, and one more each minute.
 func TestNotices(t *testing.T) {
 	var out bytes.Buffer
 	n := newNotices(&out)
@@ -41,14 +41,13 @@ func TestNotices(t *testing.T) {
 	}
 }
 
-// TestRefusedConnection: a registry that is not there costs a person one short line while
-// the push tries again.
+// TestRefusedConnection: an unreachable registry is one short line while the push retries.
 func TestRefusedConnection(t *testing.T) {
 	alone(t)
 	server := httptest.NewServer(http.NotFoundHandler())
 	address := server.Listener.Addr().String()
 	server.Close()
-	// Two blobs try at once, and three times each until then.
+	// Two blobs have tried three times each until then.
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 	defer cancel()
 	_, progress, err := copyRun(ctx, bytes.NewReader(savedImage(t, "app:1")), "push", "docker-archive:-", address+"/app:1")

@@ -9,11 +9,11 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 )
 
-// progress is a bar of steps, shown where it is written to a terminal.
+// progress is a bar of steps, shown only on a terminal.
 type progress struct {
 	bars         *mpb.Progress
 	bar          *mpb.Bar // nil until the first step
-	steps, fault string   // what is counted
+	steps, fault string   // names of the two counters
 	faults       atomic.Int64
 }
 
@@ -21,7 +21,7 @@ func newProgress(w io.Writer, steps, fault string) *progress {
 	return &progress{bars: mpb.New(mpb.WithOutput(w)), steps: steps, fault: fault}
 }
 
-// step counts one step of total; one call at a time.
+// step counts one step of total. It is not safe for concurrent use.
 func (p *progress) step(total int, fault bool) {
 	if p.bar == nil {
 		counted := decor.Any(func(s decor.Statistics) string { return fmt.Sprintf("%d/%d %s ", s.Current, s.Total, p.steps) })
@@ -34,7 +34,7 @@ func (p *progress) step(total int, fault bool) {
 	p.bar.Increment()
 }
 
-// end takes the bar away; err is why not all steps were taken.
+// end removes the bar. err is not nil if steps are left.
 func (p *progress) end(err error) {
 	if p.bar != nil && err != nil {
 		p.bar.Abort(true)
@@ -42,8 +42,7 @@ func (p *progress) end(err error) {
 	p.bars.Wait()
 }
 
-// counter is a number that grows, without an end that is known; shown where it is
-// written to a terminal.
+// counter is a growing number without a known end, shown only on a terminal.
 type counter struct {
 	bars *mpb.Progress
 	bar  *mpb.Bar
@@ -57,7 +56,7 @@ func newCounter(w io.Writer, what string) *counter {
 
 func (c *counter) set(n int) { c.bar.SetCurrent(int64(n)) }
 
-// end takes the counter away.
+// end removes the counter.
 func (c *counter) end() {
 	c.bar.Abort(true)
 	c.bars.Wait()

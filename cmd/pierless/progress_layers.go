@@ -15,31 +15,31 @@ import (
 	"github.com/pierless/pierless/pkg/client/images"
 )
 
-// onTerminal reports whether a person reads w.
+// onTerminal reports whether w is a terminal.
 func onTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && cwriter.IsTerminal(int(f.Fd()))
 }
 
-// copyObserver shows how a copy goes, until its end, and lines of a log.
+// copyObserver shows the progress of a copy and the lines of a log, until end is called.
 type copyObserver interface {
 	images.Observer
 	io.Writer
 	end()
 }
 
-// layerLines writes a line for each layer that is done.
+// layerLines writes a line for each finished layer.
 type layerLines struct {
 	mu sync.Mutex
 	w  io.Writer
 }
 
-// Begin shows nothing: a line says what was done.
+// Begin shows nothing: Done writes the line.
 func (l *layerLines) Begin(images.Stage, string, int64) (advance func(int64), end func()) {
 	return func(int64) {}, func() {}
 }
 
-// Done writes digest, size, and how the layer got there.
+// Done writes the digest and the size of a layer, and how it was copied.
 func (l *layerLines) Done(layer images.Layer) { l.line(layerLine(layer)) }
 
 // Note writes the note.
@@ -47,7 +47,7 @@ func (l *layerLines) Note(text string) { l.line("note: " + text) }
 
 func (l *layerLines) line(text string) { fmt.Fprintln(l, text) }
 
-// Write writes whole lines.
+// Write implements io.Writer for whole lines.
 func (l *layerLines) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -64,7 +64,7 @@ func layerLine(l images.Layer) string {
 	return line
 }
 
-// layerBars shows a bar for each layer under way, and above them the lines of those done.
+// layerBars shows a bar for each layer in progress, below the lines of the finished ones.
 type layerBars struct {
 	bars *mpb.Progress
 	layerLines
@@ -78,8 +78,8 @@ func newLayerBars(w io.Writer) *layerBars {
 
 // Begin shows a bar until end is called.
 func (b *layerBars) Begin(stage images.Stage, what string, size int64) (advance func(int64), end func()) {
-	// With its total from the start, a bar would end before a try that failed in the end
-	// takes its bytes back.
+	// A bar that is created with its total would complete when all bytes are sent, although a
+	// try that then fails subtracts its bytes again.
 	bar := b.bars.AddBar(
 		0, mpb.BarRemoveOnComplete(),
 		mpb.PrependDecorators(decor.Name(string(stage)+" "+shortened(what)+" ", decor.WCSyncSpaceR)),
@@ -89,7 +89,7 @@ func (b *layerBars) Begin(stage images.Stage, what string, size int64) (advance 
 	return func(delta int64) { bar.IncrInt64(delta) }, func() { bar.Abort(true) }
 }
 
-// shortened keeps a bar in one line.
+// shortened returns the beginning of a digest or name, so that a bar fits in one line.
 func shortened(what string) string {
 	const limit = 12
 	if _, encoded, found := strings.Cut(what, ":"); found {

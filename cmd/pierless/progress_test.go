@@ -8,7 +8,7 @@ import (
 	"github.com/pierless/pierless/pkg/client/images"
 )
 
-// TestLayerBarsEnd: bars go away however far they came, and lines are whole.
+// TestLayerBarsEnd: unfinished bars are removed too, and lines are not torn.
 func TestLayerBarsEnd(t *testing.T) {
 	b := newLayerBars(&output{})
 	for _, moved := range [][]int64{{}, {5}, {10}, {10, -10}, {10, -10, 10}, {20}} {
@@ -19,7 +19,7 @@ func TestLayerBarsEnd(t *testing.T) {
 		end()
 	}
 	b.Done(images.Layer{Digest: "sha256:1", Size: 10, How: images.Written})
-	b.end() // hangs if one bar waits for more
+	b.end() // hangs if a bar is not removed
 
 	var lines bytes.Buffer
 	l := &layerLines{w: &lines}

@@ -10,17 +10,17 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// TestProxy: a blob that is pushed to the proxy as docker does it is in the registry.
+// TestProxy: a blob that a client like docker pushes to the proxy is in the registry.
 func TestProxy(t *testing.T) {
-	served, stopServe := start(t, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir())
+	served, stopServe := start(t, "serve", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir())
 	registry := address(t, served)
 	spool := t.TempDir()
-	out, stop := start(t, "proxy", "--listen", "127.0.0.1:0", "--spool", spool, "--spool-max", "8MiB", registry)
+	out, stop := start(t, "proxy", "--listen", "127.0.0.1:0", "--spool", spool, "--spool-limit", "8MiB", registry)
 	host := address(t, out)
 	if !strings.Contains(out.String(), "docker push "+host+"/") {
 		t.Errorf("the log does not say what to type: %s", out)
 	}
-	content := bytes.Repeat([]byte("pierless"), 700_000) // more than one request takes
+	content := bytes.Repeat([]byte("pierless"), 700_000) // more than fits in one request
 	digest := oci.SHA256.FromBytes(content)
 	send := func(method, path string, body []byte, status int) string {
 		t.Helper()
@@ -55,15 +55,15 @@ func TestProxy(t *testing.T) {
 	}
 }
 
-// TestProxyRefuses: what would be dangerous, or cannot be meant.
+// TestProxyRefuses: dangerous and impossible flags are errors.
 func TestProxyRefuses(t *testing.T) {
 	for want, args := range map[string][]string{
 		"--allow-remote":           {"--listen", "0.0.0.0:0", "127.0.0.1:1"},
 		"accepts 1 arg":            {},
-		"is not a size":            {"--spool-max", "1 big one", "127.0.0.1:1"},
+		"is not a size":            {"--spool-limit", "1 big one", "127.0.0.1:1"},
 		"a registry's address":     {"--listen", "127.0.0.1:0", "ftp://x"},
-		"reached from other":       {"--listen", ":0", "127.0.0.1:1"},
-		"127.0.0.1:x can be":       {"--listen", "127.0.0.1:x", "127.0.0.1:1"},
+		"machines can reach :0":    {"--listen", ":0", "127.0.0.1:1"},
+		"can reach 127.0.0.1:x":    {"--listen", "127.0.0.1:x", "127.0.0.1:1"},
 		"not a directory":          {"--listen", "127.0.0.1:0", "--spool", "/dev/null/x", "127.0.0.1:1"},
 		"unknown flag: --spoolmax": {"--spoolmax", "1", "127.0.0.1:1"},
 	} {
@@ -74,7 +74,7 @@ func TestProxyRefuses(t *testing.T) {
 	}
 }
 
-// TestProxyRemote: with the word for it, and a warning.
+// TestProxyRemote: --allow-remote allows other machines, with a warning.
 func TestProxyRemote(t *testing.T) {
 	out, stop := start(t, "proxy", "--listen", "0.0.0.0:0", "--allow-remote", "--spool", t.TempDir(), "127.0.0.1:1")
 	address(t, out)

@@ -2,41 +2,30 @@ package main
 
 import (
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pierless/pierless/internal/env"
 )
 
-const rootHelp = `Pierless is a private OCI registry. In an AWS account it runs as Lambda functions
-over S3 and DynamoDB; as this command it is one process, over the same storage
-or over a folder of its own.
-
-  pierless serve                    a registry on 127.0.0.1:5000, stored in ./pierless-data
-  docker push 127.0.0.1:5000/hello  works at once: docker trusts the loopback address
-  pierless push HOST/app:1          an image of any size, from Docker, to any registry
-  pierless proxy HOST               the same for docker push and every other client
-  pierless verify 127.0.0.1:5000    what this or any other registry does wrong, if anything
-  pierless doctor https://...       what is wrong with a deployment, and what to set
-
-Settings of a registry have variables, too: the flag wins. --help of each command
-lists both.`
-
 func newRoot(getenv func(string) string) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "pierless",
 		Short:         "A private OCI registry, serverless or as one process",
-		Long:          rootHelp,
 		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newServe(getenv), newInit(getenv), newToken(), newVerify(getenv), newDoctor(getenv), newSweep(getenv))
-	root.AddCommand(newPush(getenv), newPull(getenv), newCopy(getenv), newProxy(getenv))
+	root.AddCommand(newServe(getenv), newInit(getenv), newToken(), newSweep(getenv), newVerify(getenv),
+		newDoctor(getenv), newPush(getenv), newPull(getenv), newCopy(getenv), newProxy(getenv))
+	setHelp(append(root.Commands(), root)...)
+	const usages = ".FlagUsages"
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), usages, usages+"Wrapped 80"))
 	return root
 }
 
-// version is the module's, or the commit it was built from.
+// version returns the module's version, with the commit if the build recorded it.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -50,15 +39,15 @@ func version() string {
 	return info.Main.Version
 }
 
-// configured gives a command the flags that all have, with c, which was loaded from
-// the environment, as their defaults. c is complete when run is called.
+// configured adds the flags of commands that open a store. Their defaults are in c, which was
+// loaded from the environment; run gets the result.
 func configured(cmd *cobra.Command, c *env.Config, loadErr error, run func(*cobra.Command, env.Config) error) *cobra.Command {
 	f := cmd.Flags()
-	f.StringVar(&c.Bucket, "bucket", c.Bucket, "S3 bucket for the bytes; with --table, storage is on AWS (PIERLESS_BUCKET)")
-	f.StringVar(&c.Table, "table", c.Table, "DynamoDB table for everything that points at bytes (PIERLESS_TABLE)")
-	f.StringVar(&c.SSE, "sse", c.SSE, "encryption that S3 is asked for: AES256 or aws:kms; empty: the bucket's default (PIERLESS_SSE)")
-	f.StringVar(&c.KMSKey, "kms-key", c.KMSKey, "KMS key for --sse aws:kms (PIERLESS_KMS_KEY)")
-	f.StringVar(&c.Log, "log", c.Log, "log format: text or json (PIERLESS_LOG)")
+	f.StringVar(&c.Bucket, "bucket", c.Bucket, "S3 `bucket` for content; set it with --table for storage on AWS (PIERLESS_BUCKET)")
+	f.StringVar(&c.Table, "table", c.Table, "DynamoDB `table` for metadata (PIERLESS_TABLE)")
+	f.StringVar(&c.SSE, "sse", c.SSE, "S3 encryption: AES256 or aws:kms (default: that of the bucket) (PIERLESS_SSE)")
+	f.StringVar(&c.KMSKey, "kms-key", c.KMSKey, "KMS `key` for --sse aws:kms (PIERLESS_KMS_KEY)")
+	addLog(cmd, &c.Log)
 	cmd.Args = cobra.NoArgs
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if loadErr != nil {
@@ -70,4 +59,14 @@ func configured(cmd *cobra.Command, c *env.Config, loadErr error, run func(*cobr
 		return run(cmd, *c)
 	}
 	return cmd
+}
+
+// addLog adds the flag for the log format.
+func addLog(cmd *cobra.Command, format *string) {
+	cmd.Flags().StringVar(format, "log", *format, "log `format`: text or json (PIERLESS_LOG)")
+}
+
+// addDataDir adds the flag for the directory of the embedded store.
+func addDataDir(cmd *cobra.Command, c *env.Config) {
+	cmd.Flags().StringVar(&c.Data, "data-dir", c.Data, "`directory` of the embedded store (PIERLESS_DATA_DIR)")
 }

@@ -20,59 +20,35 @@ import (
 	"github.com/pierless/pierless/pkg/server"
 )
 
-const serveHelp = `Serve runs the registry as one process until it is stopped with Ctrl-C or SIGTERM;
-requests that are under way then get 30 seconds to end.
-
-Without a bucket and a table it keeps everything in a folder (--data). With both it
-works over S3 and DynamoDB, and pulls are redirected to presigned S3 URLs; AWS's
-usual variables give region and credentials, AWS_ENDPOINT_URL_S3 and
-AWS_ENDPOINT_URL_DYNAMODB an emulator. 'pierless init' creates both.
-
-Every hour, and at the start, it drops uploads that nobody completed, as 'pierless
-sweep' does.
-
-Without an administrator's token the registry is open: listen beyond loopback only
-behind something that is not. 'pierless token' makes one. An open registry, and one on
-loopback with --anonymous-pull, refuses requests that web pages send, and requests for a
-host name that a page could have made its own: clients use an IP address, localhost or a
-name given with --allow-host. Beyond loopback, names without a dot work too.
-
-Before it is ready it reads from its store once, and says what to set if that fails.
-/healthz answers 200 while the store can be read, else 503.`
-
-const serveExample = `  pierless serve
-  pierless serve --listen 127.0.0.1:5001 --data /srv/registry
-  pierless serve --bucket my-registry --table my-registry --log json`
-
 const (
 	headerTimeout = 10 * time.Second // to send the request line and headers
 	idleTimeout   = 2 * time.Minute  // between two requests of a connection
 	startTimeout  = 15 * time.Second // for the store to answer at the start
-	stopTimeout   = 30 * time.Second // for requests under way at the end
+	stopTimeout   = 30 * time.Second // for requests in progress at the end
 	sweepInterval = time.Hour        // in the background
 )
 
 func newServe(getenv func(string) string) *cobra.Command {
-	cmd := &cobra.Command{Use: "serve", Short: "Run the registry", Long: serveHelp, Example: serveExample}
+	cmd := &cobra.Command{Use: "serve", Short: "Run the registry"}
 	c, err := env.Load(getenv)
 	f := cmd.Flags()
-	f.StringVar(&c.Listen, "listen", c.Listen, "address to listen on (PIERLESS_LISTEN)")
-	f.StringVar(&c.Data, "data", c.Data, "folder of the embedded store (PIERLESS_DATA)")
-	f.BoolVar(&c.ServeBlobs, "serve-blobs", c.ServeBlobs, "send blob bytes through this process instead of redirecting to S3 (PIERLESS_SERVE_BLOBS)")
-	f.BoolVar(&c.RedirectHead, "redirect-head", c.RedirectHead, "redirect HEAD of blobs to S3 too, for a gateway that loses Content-Length (PIERLESS_REDIRECT_HEAD)")
+	f.StringVar(&c.Listen, "listen", c.Listen, "`address` to listen on (PIERLESS_LISTEN)")
+	addDataDir(cmd, &c)
+	f.BoolVar(&c.ServeBlobs, "no-redirect", c.ServeBlobs, "send blobs through this process instead of redirecting pulls to S3 (PIERLESS_NO_REDIRECT)")
+	f.BoolVar(&c.RedirectHead, "redirect-head", c.RedirectHead, "also redirect HEAD of blobs to S3, behind a gateway that drops Content-Length (PIERLESS_REDIRECT_HEAD)")
 	f.BoolVar(&c.DualStack, "dual-stack", c.DualStack, "use S3's IPv4 and IPv6 endpoint, also in presigned URLs (PIERLESS_DUAL_STACK)")
 	f.StringSliceVar(&c.AllowHosts, "allow-host", c.AllowHosts,
-		"another name, host or host:port, under which clients know an open registry (PIERLESS_ALLOW_HOST)")
+		"another `host` or host:port that clients use for an open registry (PIERLESS_ALLOW_HOST)")
 	f.BoolVar(&c.RequestLog, "request-log", c.RequestLog,
-		"log each request, not only those that fail by a fault of the registry (PIERLESS_REQUEST_LOG)")
-	f.BoolVar(&c.AllowSparse, "allow-sparse", c.AllowSparse, "accept indexes whose children are not all pushed (PIERLESS_ALLOW_SPARSE)")
-	f.StringVar(&c.AdminTokenSHA256, "admin-token-sha256", c.AdminTokenSHA256, "SHA-256 of the token that opens the registry, see 'pierless token'; empty: open to all (PIERLESS_ADMIN_TOKEN_SHA256)")
-	f.BoolVar(&c.AnonymousPull, "anonymous-pull", c.AnonymousPull, "let everybody pull; pushes still need the token (PIERLESS_ANONYMOUS_PULL)")
+		"log every request; false: only those that fail with a 5xx status (PIERLESS_REQUEST_LOG)")
+	f.BoolVar(&c.AllowSparse, "allow-sparse-index", c.AllowSparse, "accept indexes of which some images are missing (PIERLESS_ALLOW_SPARSE_INDEX)")
+	f.StringVar(&c.AdminTokenSHA256, "admin-token-sha256", c.AdminTokenSHA256, "`SHA-256` of the administrator's token (default: no access control) (PIERLESS_ADMIN_TOKEN_SHA256)")
+	f.BoolVar(&c.AnonymousPull, "anonymous-pull", c.AnonymousPull, "allow pulls without the token (PIERLESS_ANONYMOUS_PULL)")
 	return configured(cmd, &c, err, serve)
 }
 
 func serve(cmd *cobra.Command, c env.Config) error {
-	// The embedded store has no place that clients could be sent to.
+	// The embedded store has no URLs to redirect to.
 	c.ServeBlobs = c.ServeBlobs || !c.OnAWS()
 
 	log := setup.Log(cmd.ErrOrStderr(), c.Log)
@@ -131,13 +107,13 @@ func logReady(log *slog.Logger, c env.Config, at net.Addr) {
 	log.Info("ready", "listen", at.String(), "store", store, "try", "docker push "+at.String()+"/<name>:<tag>")
 	if c.AdminTokenSHA256 == "" && !guard.Loopback(at.String()) {
 		log.Warn("there is no access control: every machine that reaches this address can push and delete; "+
-			"'pierless token' makes a token", "listen", at.String())
+			"'pierless token' creates a token", "listen", at.String())
 	}
 }
 
-// sweepInBackground sweeps until ctx ends, or until what it returns is called, which
-// waits for it. It shares nothing with requests but the store, which it asks for little
-// at a time.
+// sweepInBackground sweeps at once and every hour, until ctx ends or the returned function is
+// called, which waits for the running sweep. A sweep reads the store in small steps, so that it
+// does not slow down requests.
 func sweepInBackground(ctx context.Context, reg *registry.Registry, log *slog.Logger) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})

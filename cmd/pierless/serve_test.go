@@ -16,7 +16,7 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// output is what a command prints while it runs.
+// output collects the output of a running command.
 type output struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -34,7 +34,7 @@ func (o *output) String() string {
 	return o.b.String()
 }
 
-// start runs the command until stop is called, which returns how it ended.
+// start runs the command until stop is called, which returns its error.
 func start(t *testing.T, args ...string) (out *output, stop func() error) {
 	t.Helper()
 	out = &output{}
@@ -51,7 +51,7 @@ func start(t *testing.T, args ...string) (out *output, stop func() error) {
 	}
 }
 
-// address waits for the line that says where the registry listens.
+// address waits for the line with the address of the registry, and returns it.
 func address(t *testing.T, out *output) string {
 	t.Helper()
 	listen := regexp.MustCompile(`listen=(\S+)`)
@@ -59,7 +59,7 @@ func address(t *testing.T, out *output) string {
 	return listen.FindStringSubmatch(out.String())[1]
 }
 
-// await waits for a line that has a text in it.
+// await waits until the output contains a text.
 func await(t *testing.T, out *output, text string) {
 	t.Helper()
 	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Millisecond) {
@@ -89,10 +89,10 @@ func get(t *testing.T, url string) (status int, body string) {
 	return resp.StatusCode, string(b)
 }
 
-// TestServeKeeps: what was pushed before a stop is there after the next start.
+// TestServeKeeps: content is kept over a restart.
 func TestServeKeeps(t *testing.T) {
 	data := t.TempDir()
-	out, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data", data)
+	out, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data-dir", data)
 	host := address(t, out)
 	if status, body := get(t, "http://"+host+"/healthz"); status != http.StatusOK || body != "ok\n" {
 		t.Errorf("healthz: %d %q", status, body)
@@ -106,14 +106,14 @@ func TestServeKeeps(t *testing.T) {
 	}
 	resp.Body.Close()
 	second := newRoot(func(string) string { return "" })
-	second.SetArgs([]string{"serve", "--listen", "127.0.0.1:0", "--data", data})
+	second.SetArgs([]string{"serve", "--listen", "127.0.0.1:0", "--data-dir", data})
 	if err := second.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), data) {
-		t.Errorf("a second process on the folder: %v, want an error that names it", err)
+		t.Errorf("a second process on the directory: %v, want an error that names it", err)
 	}
 	if err := stop(); err != nil {
 		t.Errorf("stop: %v", err)
 	}
-	out, stop = start(t, "serve", "--listen", "127.0.0.1:0", "--data", data)
+	out, stop = start(t, "serve", "--listen", "127.0.0.1:0", "--data-dir", data)
 	if status, body := get(t, "http://"+address(t, out)+blob); status != http.StatusOK || body != content {
 		t.Errorf("after a restart: %d %q", status, body)
 	}
@@ -122,9 +122,9 @@ func TestServeKeeps(t *testing.T) {
 	}
 }
 
-// TestServeFinishesRequests: a stop lets a request under way end.
+// TestServeFinishesRequests: a stop lets a request in progress finish.
 func TestServeFinishesRequests(t *testing.T) {
-	out, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir())
+	out, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir())
 	host := address(t, out)
 	body, send := io.Pipe()
 	answered := make(chan string, 1)
@@ -143,14 +143,14 @@ func TestServeFinishesRequests(t *testing.T) {
 		resp.Body.Close()
 		answered <- resp.Status
 	}()
-	fmt.Fprint(send, "sl") // taken once the server has the request, and asks for its body
+	fmt.Fprint(send, "sl") // read once the server has the request and asks for its body
 	stopped := make(chan error, 1)
 	go func() { stopped <- stop() }()
 	await(t, out, "stopping")
 	fmt.Fprint(send, "ow")
 	send.Close()
 	if got := <-answered; got != "201 Created" {
-		t.Errorf("the request under way got %s", got)
+		t.Errorf("the request in progress got %s", got)
 	}
 	if err := <-stopped; err != nil {
 		t.Errorf("stop: %v", err)
@@ -164,12 +164,12 @@ func TestRefusals(t *testing.T) {
 	}
 	defer busy.Close()
 	for want, args := range map[string][]string{
-		"address already in use":    {"serve", "--data", t.TempDir(), "--listen", busy.Addr().String()},
+		"address already in use":    {"serve", "--data-dir", t.TempDir(), "--listen", busy.Addr().String()},
 		"set both":                  {"serve", "--bucket", "b"},
 		"use text or json":          {"serve", "--log", "xml"},
-		"64 lower-case hex digits":  {"serve", "--data", t.TempDir(), "--admin-token-sha256", "secret"},
+		"64 lower-case hex digits":  {"serve", "--data-dir", t.TempDir(), "--admin-token-sha256", "secret"},
 		"everything is open":        {"serve", "--anonymous-pull"},
-		"name a bucket":             {"init"},
+		"set --bucket and --table":  {"init"},
 		"unknown command":           {"serv"},
 		"unknown flag":              {"serve", "--prot", "1"},
 		"unknown command \"extra\"": {"serve", "extra"},
@@ -181,14 +181,30 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-func TestHelpTeaches(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"init", "--help"}, {"token", "--help"}, {"verify", "--help"}, {"doctor", "--help"}, {"sweep", "--help"}} {
-		out, stop := start(t, args...)
+// TestHelp: the help of each command has examples and fits in a terminal of 80 columns.
+func TestHelp(t *testing.T) {
+	commands := []string{""}
+	for _, c := range newRoot(func(string) string { return "" }).Commands() {
+		commands = append(commands, c.Name())
+	}
+	for _, name := range commands {
+		out, stop := start(t, strings.Fields(name+" --help")...)
 		if err := stop(); err != nil {
-			t.Errorf("%v: %v", args, err)
+			t.Errorf("%s: %v", name, err)
 		}
-		if text := out.String(); !strings.Contains(text, "pierless") || !strings.Contains(text, "Usage:") {
-			t.Errorf("%v prints %q", args, text)
+		text := out.String()
+		for _, section := range []string{"Usage:", "Examples:", "Flags:"} {
+			if !strings.Contains(text, section) {
+				t.Errorf("the help of pierless %s has no %q: %s", name, section, text)
+			}
+		}
+		for line := range strings.Lines(text) {
+			if name == "verify" || name == "doctor" || strings.HasPrefix(line, "  verify ") {
+				continue // their texts change with pkg/verify; then this goes
+			}
+			if len(strings.TrimSuffix(line, "\n")) > 80 {
+				t.Errorf("pierless %s --help has a line of %d columns: %s", name, len(line)-1, line)
+			}
 		}
 	}
 }

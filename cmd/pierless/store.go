@@ -13,16 +13,16 @@ import (
 	"github.com/pierless/pierless/pkg/registry/s3blobs"
 )
 
-// store is what the configuration asks for.
+// store is the storage of a registry: the embedded one, or S3 and DynamoDB.
 type store struct {
 	meta  registry.Metadata
 	blobs registry.Blobs
-	// check makes a cheap call to each port. Its error is for the operator, not for clients.
+	// check makes one read of each port. Its error is for the operator, not for clients.
 	check func(context.Context) error
 	close func() error
 }
 
-// checkIn checks the store within a time.
+// checkIn calls check with a timeout.
 func (s store) checkIn(ctx context.Context, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -55,7 +55,8 @@ func openStore(ctx context.Context, c env.Config) (store, error) {
 	return store{meta: meta, blobs: blobs, check: check, close: func() error { return nil }}, nil
 }
 
-// createStore creates bucket and table. It returns what the endpoint could not do.
+// createStore creates the bucket and the table. The warnings name settings that the endpoint
+// does not support.
 func createStore(ctx context.Context, c env.Config) (warnings []string, err error) {
 	clients, err := awsenv.Load(ctx, settings(c))
 	if err != nil {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,27 +16,11 @@ import (
 	"github.com/pierless/pierless/pkg/registry/sweep"
 )
 
-const sweepHelp = `Sweep drops what nobody needs any more: uploads that were begun and not completed
-within 24 hours, with the bytes that they had stored. What is in use is never
-touched, and any number of sweeps may run beside pushes and each other.
-
-A deployed registry sweeps by itself every hour, and so does 'pierless serve'. This
-command does it at once, and says how much there was. It stops at Ctrl-C; the next
-one goes on.
-
-Give it the bucket and the table of the registry, or the folder of one that does not
-run (--data).
-
-The exit status is 0 when there is nothing left to drop, and 1 otherwise.`
-
-const sweepExample = `  pierless sweep --bucket my-registry --table my-registry
-  pierless sweep --data /srv/registry --json`
-
 func newSweep(getenv func(string) string) *cobra.Command {
-	cmd := &cobra.Command{Use: "sweep", Short: "Drop uploads that nobody completed", Long: sweepHelp, Example: sweepExample}
+	cmd := &cobra.Command{Use: "sweep", Short: "Remove expired uploads"}
 	c, err := env.Load(getenv)
 	asJSON := cmd.Flags().Bool("json", false, "write the report as JSON")
-	cmd.Flags().StringVar(&c.Data, "data", c.Data, "folder of the embedded store (PIERLESS_DATA)")
+	addDataDir(cmd, &c)
 	return configured(cmd, &c, err, func(cmd *cobra.Command, c env.Config) error { return runSweep(cmd, c, *asJSON) })
 }
 
@@ -51,7 +34,7 @@ func runSweep(cmd *cobra.Command, c env.Config, asJSON bool) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	reg := registry.New(s.meta, s.blobs, registry.Options{Log: setup.Log(cmd.ErrOrStderr(), c.Log)})
-	shown := newCounter(cmd.ErrOrStderr(), "uploads looked at")
+	shown := newCounter(cmd.ErrOrStderr(), "uploads checked")
 	report, err := sweep.Run(cmd.Context(), reg, func(r sweep.Report) {
 		shown.set(r.Uploads.Ended + r.Uploads.Kept + r.Uploads.Done)
 	})
@@ -62,28 +45,26 @@ func runSweep(cmd *cobra.Command, c env.Config, asJSON bool) (err error) {
 	return err
 }
 
-// hasStore keeps a mistyped folder from becoming an empty store.
+// hasStore returns an error if the directory has no store: opening it would create one.
 func hasStore(c env.Config) error {
 	if c.OnAWS() {
 		return nil
 	}
 	_, err := os.Stat(filepath.Join(c.Data, "names.db"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no store in %s: name its folder with --data, or a bucket and a table", c.Data)
+		return fmt.Errorf("%s has no store: set --data-dir, or --bucket and --table", c.Data)
 	}
 	return err
 }
 
 func writeSweep(w io.Writer, r sweep.Report, asJSON bool) error {
 	if asJSON {
-		encoder := json.NewEncoder(w)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(r)
+		return writeJSON(w, r)
 	}
 	rest := ""
 	if !r.Complete {
-		rest = "; there is more to do"
+		rest = "; there are more"
 	}
-	_, err := fmt.Fprintf(w, "%d uploads ended, %d go on, %d had ended before%s\n", r.Uploads.Ended, r.Uploads.Kept, r.Uploads.Done, rest)
+	_, err := fmt.Fprintf(w, "%d uploads removed, %d still active, %d ended before%s\n", r.Uploads.Ended, r.Uploads.Kept, r.Uploads.Done, rest)
 	return err
 }

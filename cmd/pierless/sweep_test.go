@@ -15,7 +15,7 @@ import (
 	"github.com/pierless/pierless/pkg/registry/sweep"
 )
 
-// abandoned is a store in which n uploads were left behind, two days ago.
+// abandoned returns the directory of a store with n uploads that were abandoned two days ago.
 func abandoned(t *testing.T, n int) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -43,7 +43,7 @@ func abandoned(t *testing.T, n int) (dir string) {
 func TestSweep(t *testing.T) {
 	dir := abandoned(t, 3)
 	for _, want := range []sweep.Report{{Uploads: sweep.Uploads{Ended: 3}, Complete: true}, {Complete: true}} {
-		out, wait := startEnded(t, "sweep", "--data", dir, "--json")
+		out, wait := startEnded(t, "sweep", "--data-dir", dir, "--json")
 		if err := wait(); err != nil {
 			t.Fatal(err)
 		}
@@ -60,19 +60,18 @@ func TestSweep(t *testing.T) {
 
 func TestSweepNeedsAStore(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "mistyped")
-	out, wait := startEnded(t, "sweep", "--data", dir)
-	if err := wait(); err == nil || !strings.Contains(err.Error(), "--data") {
+	out, wait := startEnded(t, "sweep", "--data-dir", dir)
+	if err := wait(); err == nil || !strings.Contains(err.Error(), "--data-dir") {
 		t.Errorf("%v %s", err, out)
 	}
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
-		t.Errorf("the folder was made: %v", err)
+		t.Errorf("the directory was created: %v", err)
 	}
 }
 
-// TestServeSweeps: at the start, while it serves; and the embedded store takes no
-// direct uploads, whatever is asked of them.
+// TestServeSweeps: serve sweeps at the start. The embedded store offers no direct uploads.
 func TestServeSweeps(t *testing.T) {
-	out, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data", abandoned(t, 2))
+	out, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data-dir", abandoned(t, 2))
 	at := address(t, out)
 	await(t, out, "msg=sweep")
 	if status, body := get(t, "http://"+at+"/v2/a/_pierless/uploads/x"); status != http.StatusNotFound || !strings.Contains(body, string(oci.Unsupported)) {

@@ -16,7 +16,7 @@ func printed(t *testing.T, args ...string) string {
 	return out.String()
 }
 
-// TestToken: what token prints closes what serve serves.
+// TestToken: a registry with the printed SHA-256 requires the printed token.
 func TestToken(t *testing.T) {
 	var made struct{ Token, SHA256 string }
 	if err := json.Unmarshal([]byte(printed(t, "token", "--json")), &made); err != nil || len(made.Token) != 43 || len(made.SHA256) != 64 {
@@ -26,7 +26,7 @@ func TestToken(t *testing.T) {
 		t.Errorf("token prints %q", text)
 	}
 	for _, anonymous := range []bool{false, true} {
-		args := []string{"serve", "--listen", "127.0.0.1:0", "--data", t.TempDir(), "--admin-token-sha256", made.SHA256}
+		args := []string{"serve", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir(), "--admin-token-sha256", made.SHA256}
 		if anonymous {
 			args = append(args, "--anonymous-pull")
 		}

@@ -32,7 +32,7 @@ func startEnded(t *testing.T, args ...string) (out *output, wait func() error) {
 }
 
 func TestVerify(t *testing.T) {
-	served, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir())
+	served, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir())
 	host := address(t, served)
 	defer stop()
 

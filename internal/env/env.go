@@ -15,7 +15,7 @@ import (
 // Config holds the values of the variables. Unset variables have defaults.
 type Config struct {
 	Listen string // PIERLESS_LISTEN, host:port
-	Data   string // PIERLESS_DATA, a directory
+	Data   string // PIERLESS_DATA_DIR, a directory
 	Bucket string // PIERLESS_BUCKET; with Table: storage on AWS
 	Table  string // PIERLESS_TABLE
 	SSE    string // PIERLESS_SSE: "", AES256 or aws:kms
@@ -26,10 +26,10 @@ type Config struct {
 	// for a registry without access control.
 	AdminTokenSHA256 string
 
-	ServeBlobs    bool // PIERLESS_SERVE_BLOBS: no redirects to S3
+	ServeBlobs    bool // PIERLESS_NO_REDIRECT: no redirects to S3
 	RedirectHead  bool // PIERLESS_REDIRECT_HEAD: HEAD of blobs is redirected to S3 too
 	DualStack     bool // PIERLESS_DUAL_STACK: S3 by its IPv4 and IPv6 endpoint, presigned URLs too
-	AllowSparse   bool // PIERLESS_ALLOW_SPARSE: indexes with missing children
+	AllowSparse   bool // PIERLESS_ALLOW_SPARSE_INDEX: indexes with missing children
 	AnonymousPull bool // PIERLESS_ANONYMOUS_PULL: pulls need no credentials
 	RequestLog    bool // PIERLESS_REQUEST_LOG: one line per request; true by default
 
@@ -43,7 +43,7 @@ type Config struct {
 func Load(get func(string) string) (Config, error) {
 	c := Config{
 		Listen: cmp.Or(get("PIERLESS_LISTEN"), "127.0.0.1:5000"),
-		Data:   cmp.Or(get("PIERLESS_DATA"), "./pierless-data"),
+		Data:   cmp.Or(get("PIERLESS_DATA_DIR"), "./pierless-data"),
 		Bucket: get("PIERLESS_BUCKET"),
 		Table:  get("PIERLESS_TABLE"),
 		SSE:    get("PIERLESS_SSE"),
@@ -57,7 +57,7 @@ func Load(get func(string) string) (Config, error) {
 		c.AllowHosts = strings.Split(hosts, ",")
 	}
 	for name, field := range map[string]*bool{
-		"PIERLESS_SERVE_BLOBS": &c.ServeBlobs, "PIERLESS_ALLOW_SPARSE": &c.AllowSparse,
+		"PIERLESS_NO_REDIRECT": &c.ServeBlobs, "PIERLESS_ALLOW_SPARSE_INDEX": &c.AllowSparse,
 		"PIERLESS_ANONYMOUS_PULL": &c.AnonymousPull, "PIERLESS_REDIRECT_HEAD": &c.RedirectHead,
 		"PIERLESS_REQUEST_LOG": &c.RequestLog, "PIERLESS_DUAL_STACK": &c.DualStack,
 	} {

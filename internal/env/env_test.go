@@ -30,7 +30,7 @@ func TestRefused(t *testing.T) {
 		{"PIERLESS_TABLE": "t"},
 		{"PIERLESS_LOG": "xml"},
 		{"PIERLESS_SSE": "rot13"},
-		{"PIERLESS_SERVE_BLOBS": "perhaps"},
+		{"PIERLESS_NO_REDIRECT": "perhaps"},
 		{"PIERLESS_ANONYMOUS_PULL": "perhaps"},
 		{"PIERLESS_ANONYMOUS_PULL": "true"},
 		{"PIERLESS_REDIRECT_HEAD": "perhaps"},
@@ -47,7 +47,7 @@ func TestRefused(t *testing.T) {
 }
 
 func TestAWS(t *testing.T) {
-	c, err := load(t, map[string]string{"PIERLESS_BUCKET": "b", "PIERLESS_TABLE": "t", "PIERLESS_SERVE_BLOBS": "true", "PIERLESS_SSE": "aws:kms"})
+	c, err := load(t, map[string]string{"PIERLESS_BUCKET": "b", "PIERLESS_TABLE": "t", "PIERLESS_NO_REDIRECT": "true", "PIERLESS_SSE": "aws:kms"})
 	if err != nil || !c.OnAWS() || !c.ServeBlobs {
 		t.Errorf("got %+v, %v; want AWS with served blobs", c, err)
 	}

@@ -1,8 +1,8 @@
-// Package guard refuses requests that web pages make to a server which trusts the
-// machines that can reach it: a page can send requests to any address that its browser
-// reaches, and read the answers if it makes its own host name point there (DNS rebinding).
+// Package guard rejects requests of web pages to a server that trusts every client that can
+// reach it. A page can send requests to any address that its browser reaches, and can read the
+// answers if its own host name resolves to that address (DNS rebinding).
 //
-// It must not know what it protects, or how a refusal is written.
+// It must not know the server behind it, or how an error becomes an answer.
 package guard
 
 import (
@@ -18,18 +18,18 @@ import (
 	"github.com/pierless/pierless/pkg/client"
 )
 
-// ErrPage is returned by Check for a request that a web page of another origin sent.
+// ErrPage is returned by Check for a request of a web page from another origin.
 var ErrPage = errors.New("requests from web pages are refused")
 
 // Guard checks requests. Use New.
 type Guard struct {
-	host   string   // to listen on, without the port
+	host   string   // of the listen address
 	remote bool     // other machines can reach it
 	allow  []string // host, or host:port
 }
 
-// New returns the guard of a server that listens on listen, host:port. allow are more
-// hosts, with or without a port, under which its clients know it.
+// New returns the guard of a server that listens on listen, host:port. allow lists more hosts,
+// with or without a port, that its clients use.
 func New(listen string, allow []string) Guard {
 	g := Guard{host: hostOf(strings.ToLower(listen)), remote: !Loopback(listen)}
 	for _, a := range allow {
@@ -38,8 +38,8 @@ func New(listen string, allow []string) Guard {
 	return g
 }
 
-// Check returns the reason to refuse a request, or nil. The reason is meant for the
-// client: it says what to do.
+// Check returns nil if the request is acceptable. The text of an error is for the client and
+// says what to do.
 func (g Guard) Check(r *http.Request) error {
 	site := r.Header.Get("Sec-Fetch-Site")
 	if r.Header.Get("Origin") != "" || site != "" && site != "none" && site != "same-origin" {
@@ -52,25 +52,25 @@ func (g Guard) Check(r *http.Request) error {
 	return nil
 }
 
-// allowed accepts the hosts that no page can have made its own. The port does not
-// matter: a page can be served on any, and forwarded ports differ from ours.
+// allowed accepts hosts that a page cannot control. It ignores the port: a page can be served
+// on any, and a forwarded port differs from that of the server.
 func (g Guard) allowed(hostport string) bool {
 	host := hostOf(hostport)
 	if host == "" {
 		return false
 	}
 	if _, err := netip.ParseAddr(host); err == nil {
-		return true // no name server was asked
+		return true // an address is not resolved
 	}
 	if client.IsLoopback(host) || host == g.host || slices.Contains(g.allow, host) || slices.Contains(g.allow, hostport) {
 		return true
 	}
-	// A name without a dot is one of the local network. Only its name server could make
-	// it point elsewhere, and machines there reach this server anyway.
+	// A name without a dot is local. Only a name server of the local network could rebind it,
+	// and machines there can reach this server anyway.
 	return g.remote && !strings.Contains(host, ".")
 }
 
-// hostOf takes the port off a host, and the brackets off an IPv6 address.
+// hostOf returns a host without its port, and an IPv6 address without brackets.
 func hostOf(s string) string {
 	if host, _, err := net.SplitHostPort(s); err == nil {
 		return host
@@ -78,8 +78,7 @@ func hostOf(s string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")
 }
 
-// Loopback reports whether an address to listen on, host:port, can be reached from this
-// machine alone.
+// Loopback reports whether only this machine can reach a listen address, host:port.
 func Loopback(listen string) bool {
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil {

@@ -18,8 +18,8 @@ func request(host string, header ...string) *http.Request {
 	return r
 }
 
-// TestHosts: a page reaches nothing under a name of its own, and every other client
-// reaches everything, on whatever port it was forwarded to.
+// TestHosts: a page cannot use its own host name, and every other client is accepted, on any
+// forwarded port.
 func TestHosts(t *testing.T) {
 	allow := []string{"Registry.example", "other.example:7"}
 	loopback, remote := guard.New("127.0.0.1:5000", allow), guard.New("0.0.0.0:5000", allow)
@@ -68,8 +68,8 @@ func TestHosts(t *testing.T) {
 	}
 }
 
-// TestPages: what a page sends is refused under every host, what a person types into the
-// browser is not.
+// TestPages: requests of a page are refused for every host; an address that the user types into
+// the browser is accepted.
 func TestPages(t *testing.T) {
 	g := guard.New("127.0.0.1:5000", nil)
 	for _, tt := range []struct {

@@ -9,6 +9,10 @@ import (
 	"time"
 )
 
+// StatusClientGone is logged as the status of a request whose client closed the connection
+// before the answer. It is never sent.
+const StatusClientGone = 499
+
 // Limits are the times without progress after which a request ends.
 type Limits struct {
 	// Body bounds the pauses of a client that sends a body.

@@ -110,7 +110,7 @@ func (s *sim) wantHashed(id string) {
 		}
 		content = append(content, part.content...)
 	}
-	if hashed, _ := h.digest(oci.SHA256); hashed != oci.SHA256.FromBytes(content) {
+	if hashed, _ := h.Digest(oci.SHA256); hashed != oci.SHA256.FromBytes(content) {
 		s.t.Errorf("%d parts hold other bytes than were hashed", len(decodePieces(Stored{State: row.bytes(attrStored)})))
 	}
 }

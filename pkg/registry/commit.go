@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/upload"
 )
 
 // newBlob is content whose digest is proven, about to become a blob of a repository.
@@ -121,5 +122,5 @@ func (r *Registry) resolveConflict(ctx context.Context, b newBlob, found objectR
 		r.cleanUp("ended upload", b.key, r.blobs.Delete(ctx, b.key))
 		return oci.NewError(oci.BlobUploadUnknown, "the upload was cancelled, or ended by another request: start a new one")
 	}
-	return errTakenOver()
+	return upload.ErrTakenOver()
 }

@@ -8,16 +8,8 @@ import (
 	"io"
 
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/upload"
 )
-
-// Finish is the last request of an upload.
-type Finish struct {
-	Digest oci.Digest
-	// Size of the whole blob as announced by the client; negative if it announced none.
-	Size int64
-	// Chunk is the last piece; its Length is 0 if all bytes were sent before.
-	Chunk Chunk
-}
 
 // CompleteUpload turns an upload into a blob of the repository. Repeated after a lost
 // answer, it succeeds again. Errors: those of AppendUpload, DIGEST_INVALID and
@@ -38,7 +30,7 @@ func (r *Registry) CompleteUpload(ctx context.Context, repo, id string, f Finish
 		return r.completeAgain(ctx, s, f, b)
 	}
 	if s.before.Size == 0 {
-		s.hashes = newHashes(f.Digest.Algorithm())
+		s.hashes = upload.NewHashes(f.Digest.Algorithm())
 		if b.size = f.Chunk.Length; b.size >= 0 && b.size <= smallBlob {
 			return r.completeSmall(ctx, s, f, b)
 		}
@@ -48,7 +40,7 @@ func (r *Registry) CompleteUpload(ctx context.Context, repo, id string, f Finish
 		return err
 	}
 	b.size, b.version = stored.Size, s.Version // store may have extended the claim
-	computed, err := checkContent(s.hashes, stored.Size, f)
+	computed, err := f.Check(s.hashes, stored.Size)
 	if err != nil {
 		r.cleanUp("refused last chunk", s.key, r.blobs.Discard(ctx, s.key, stored, s.before))
 		r.giveBack(ctx, &s, stored.Unused)
@@ -68,8 +60,8 @@ func (r *Registry) completeSmall(ctx context.Context, s session, f Finish, b new
 	if err != nil {
 		return err
 	}
-	s.hashes.add(content)
-	if _, err := checkContent(s.hashes, b.size, f); err != nil {
+	s.hashes.Add(content)
+	if _, err := f.Check(s.hashes, b.size); err != nil {
 		return err
 	}
 	done, err := r.linkIfExists(ctx, b)
@@ -97,23 +89,23 @@ func (r *Registry) checkCompleted(ctx context.Context, s session, b newBlob, com
 	if err != nil {
 		return err
 	}
-	got, _ := hs.digest(b.digest.Algorithm())
+	got, _ := hs.Digest(b.digest.Algorithm())
 	switch {
 	case size == b.size && got == b.digest:
 		return nil
-	case size == b.size && hs.same(s.hashes):
+	case size == b.size && hs.Same(s.hashes):
 		// The bytes are this request's, only the digest is wrong.
 		if err := r.keep(ctx, s); err != nil {
 			return err
 		}
-		return errDigest(got, b.digest)
+		return upload.CheckDigest(got, b.digest)
 	}
 	r.rejectContent(ctx, s.key, s.objectRow)
 	return oci.NewError(oci.BlobUploadInvalid, "an earlier request completed this upload with other content: start a new one")
 }
 
 // hashKey hashes the content of a key from offset on.
-func (r *Registry) hashKey(ctx context.Context, key string, offset int64, a oci.Algorithm) (hashes, int64, error) {
+func (r *Registry) hashKey(ctx context.Context, key string, offset int64, a oci.Algorithm) (upload.Hashes, int64, error) {
 	content, err := r.blobs.Open(ctx, key, offset, -1)
 	if errors.Is(err, ErrNoContent) {
 		return nil, 0, oci.NewError(oci.BlobUploadInvalid, "the upload's bytes are gone: start a new one")
@@ -122,11 +114,12 @@ func (r *Registry) hashKey(ctx context.Context, key string, offset int64, a oci.
 		return nil, 0, fmt.Errorf("read back upload: %w", err)
 	}
 	defer content.Close()
-	body := &bodyReader{r: content, hashes: newHashes(a)}
+	hs := upload.NewHashes(a)
+	body := upload.NewBody(content, hs)
 	if _, err := io.Copy(io.Discard, body); err != nil {
 		return nil, 0, fmt.Errorf("read back upload: %w", err)
 	}
-	return body.hashes, body.n, nil
+	return hs, body.Len(), nil
 }
 
 // keep records that the content of an upload is in place and only its digest was refused:
@@ -155,7 +148,7 @@ func (r *Registry) completeAgain(ctx context.Context, s session, f Finish, b new
 	if err != nil {
 		return err
 	}
-	if _, err := checkContent(hs, size, f); err != nil {
+	if _, err := f.Check(hs, size); err != nil {
 		return err
 	}
 	b.size = size
@@ -164,12 +157,13 @@ func (r *Registry) completeAgain(ctx context.Context, s session, f Finish, b new
 
 // checkSame compares a chunk with the stored content from the chunk's offset on.
 func (r *Registry) checkSame(ctx context.Context, s session, c Chunk) error {
-	body := &bodyReader{r: c.Body, hashes: newHashes()}
+	hs := upload.NewHashes()
+	body := upload.NewBody(c.Body, hs)
 	if _, err := io.Copy(io.Discard, body); err != nil {
-		return errBroken(body.n, err)
+		return body.Broken()
 	}
 	stored, _, err := r.hashKey(ctx, s.key, s.before.Size, "")
-	if err == nil && !stored.same(body.hashes) {
+	if err == nil && !stored.Same(hs) {
 		return errKept()
 	}
 	return err
@@ -181,46 +175,19 @@ const firstRead = 64 << 10
 
 // readSmall reads a body of known length into memory.
 func readSmall(c Chunk) ([]byte, error) {
-	if c.Body == nil {
-		return nil, nil
-	}
+	body := upload.NewBody(c.Body, nil)
 	content := bytes.NewBuffer(make([]byte, 0, min(c.Length, firstRead)+bytes.MinRead))
-	_, err := io.CopyN(content, c.Body, firstRead)
-	if err == nil {
+	if _, err := io.CopyN(content, body, firstRead); err == nil {
 		content.Grow(int(max(c.Length-firstRead, 0)) + bytes.MinRead) // at most smallBlob
-		_, err = content.ReadFrom(c.Body)
+		_, _ = content.ReadFrom(body)                                 // body keeps the error
 	}
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, errBroken(int64(content.Len()), err)
-	}
-	if int64(content.Len()) != c.Length {
-		return nil, errLength(int64(content.Len()), c.Length)
-	}
-	return content.Bytes(), nil
+	return content.Bytes(), body.Check(c.Length)
 }
 
 // drain reads the body of a request whose answer is already known, so that the connection
 // can be reused.
 func (r *Registry) drain(c Chunk) error {
-	if c.Body == nil {
-		return nil
-	}
-	if n, err := io.Copy(io.Discard, c.Body); err != nil {
-		return errBroken(n, err)
-	}
-	return nil
-}
-
-// checkContent compares the content with the announced size and digest. computed is false
-// if no hash of the digest's algorithm is running, because the client did not announce it
-// at the start.
-func checkContent(hs hashes, size int64, f Finish) (computed bool, err error) {
-	if f.Size >= 0 && f.Size != size {
-		return false, oci.NewError(oci.SizeInvalid, "the blob has %d bytes, %d were announced", size, f.Size)
-	}
-	got, running := hs.digest(f.Digest.Algorithm())
-	if running && got != f.Digest {
-		return true, errDigest(got, f.Digest)
-	}
-	return running, nil
+	body := upload.NewBody(c.Body, nil)
+	_, _ = io.Copy(io.Discard, body)
+	return body.Broken()
 }

@@ -21,7 +21,7 @@ func TestStoreStaysContended(t *testing.T) {
 			s := newSim(t, 1)
 			s.decide = only(contends, strings.TrimSpace(what))
 			alone(t, s, func(ctx context.Context, r *Registry, _ simBlobs) {
-				if err := upload(ctx, r, "r", d, content, way); !errors.Is(err, ErrContended) {
+				if err := pushBy(ctx, r, "r", d, content, way); !errors.Is(err, ErrContended) {
 					t.Errorf("way %d: %v", way, err)
 				}
 			})

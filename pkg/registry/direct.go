@@ -10,6 +10,7 @@ import (
 
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/oci/direct"
+	"github.com/pierless/pierless/pkg/oci/upload"
 )
 
 // StartDirect opens an upload whose bytes go straight to the store, unless a blob that the
@@ -41,7 +42,7 @@ func checkOffer(o direct.Offer, parts bool) error {
 	case o.Size > direct.MaxSize:
 		return oci.NewError(oci.SizeInvalid, "a blob can have at most %d bytes", int64(direct.MaxSize))
 	case o.Size == 0 && o.Digest != o.Digest.Algorithm().FromBytes(nil):
-		return errDigest(o.Digest.Algorithm().FromBytes(nil), o.Digest) // a store cannot sign a length of 0
+		return upload.CheckDigest(o.Digest.Algorithm().FromBytes(nil), o.Digest) // a store cannot sign a length of 0
 	case parts && o.Size == 0:
 		return oci.NewError(oci.SizeInvalid, "an empty blob has no parts: upload it in one request")
 	}

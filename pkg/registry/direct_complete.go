@@ -7,6 +7,7 @@ import (
 
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/oci/direct"
+	"github.com/pierless/pierless/pkg/oci/upload"
 )
 
 // CompleteDirect turns the bytes in the store into a blob of the repository without reading
@@ -44,9 +45,9 @@ func (r *Registry) completePut(ctx context.Context, s directSession) (direct.Upl
 		u, err := r.recordComplete(ctx, s)
 		return u, false, err
 	}
-	if d != s.Offered {
+	if err := upload.CheckDigest(d, s.Offered); err != nil {
 		r.rejectContent(ctx, s.key, s.objectRow)
-		return direct.Upload{}, false, errDigest(d, s.Offered)
+		return direct.Upload{}, false, err
 	}
 	return s.upload(), true, r.commit(ctx, s.blob())
 }
@@ -65,9 +66,10 @@ func (r *Registry) statUpload(ctx context.Context, s directSession) (oci.Digest,
 		return "", oci.NewError(oci.BlobUploadInvalid, "the bytes were sent with a Content-Encoding: start a new upload, and send the headers of its request only")
 	case err != nil:
 		return "", fmt.Errorf("look at uploaded content: %w", err)
-	case size != s.Size:
+	}
+	if err := upload.CheckSize(size, s.Size); err != nil {
 		r.rejectContent(ctx, s.key, s.objectRow)
-		return "", oci.NewError(oci.SizeInvalid, "the blob has %d bytes, %d were announced", size, s.Size)
+		return "", err
 	}
 	return d, nil
 }

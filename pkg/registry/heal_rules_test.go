@@ -36,7 +36,7 @@ func TestHealEveryWay(t *testing.T) {
 						}
 						for _, pushed := range []string{"r7", "new"} {
 							s.world.loseAll(how)
-							if err := upload(ctx, r, pushed, d, content, way); err != nil {
+							if err := pushBy(ctx, r, pushed, d, content, way); err != nil {
 								t.Fatal(err)
 							}
 							for _, repo := range append(repos, pushed) {
@@ -71,7 +71,7 @@ func healCrashAt(t *testing.T, way int, f fate, at int) bool {
 	content := []byte("content")
 	d := oci.SHA256.FromBytes(content)
 	push := func(repo string) func() error {
-		return s.spawn(0, func(ctx context.Context, r *Registry) error { return upload(ctx, r, repo, d, content, way) })
+		return s.spawn(0, func(ctx context.Context, r *Registry) error { return pushBy(ctx, r, repo, d, content, way) })
 	}
 	readable := func(repo string) bool {
 		return s.world.readable(s.world.rows[linkKey(repo, d)], d)
@@ -125,7 +125,7 @@ func TestHealNothingByMistake(t *testing.T) {
 				}
 				before := maps.Clone(s.world.rows[blobKey(d)])
 				s.decide = only(failsBefore, "stat")
-				if err := upload(ctx, r, "q", d, content, way); !errors.Is(err, errInjected) {
+				if err := pushBy(ctx, r, "q", d, content, way); !errors.Is(err, errInjected) {
 					t.Errorf("way %d: %v", way, err)
 				}
 				s.decide = func(*pending) fate { return lives }

@@ -126,7 +126,7 @@ func healing(t *testing.T, seed uint64) {
 		return func(ctx context.Context, r *Registry) error {
 			for i, content := range blobs {
 				d := oci.SHA256.FromBytes([]byte(content))
-				if err := upload(ctx, r, repo, d, []byte(content), finds(i+int(seed), hows-1)); err != nil {
+				if err := pushBy(ctx, r, repo, d, []byte(content), finds(i+int(seed), hows-1)); err != nil {
 					return err
 				}
 			}
@@ -160,7 +160,7 @@ func healing(t *testing.T, seed uint64) {
 			d := oci.SHA256.FromBytes([]byte(content))
 			return thrice(func() error {
 				began := s.steps
-				err := upload(ctx, r, repo, d, []byte(content), way)
+				err := pushBy(ctx, r, repo, d, []byte(content), way)
 				if err == nil {
 					v.check(content, d, began, s.world.rows[linkKey(repo, d)], deleting || sweeping)
 				}

@@ -65,7 +65,7 @@ func pushTypes(t *testing.T, seed uint64) {
 		}
 	}
 	s.spawn(0, func(ctx context.Context, r *Registry) error {
-		if err := upload(ctx, r, "r", oci.SHA256.FromBytes(config), config, 0); err != nil {
+		if err := pushBy(ctx, r, "r", oci.SHA256.FromBytes(config), config, 0); err != nil {
 			return err
 		}
 		return push("application/vnd.example.first+json", "first")(ctx, r)

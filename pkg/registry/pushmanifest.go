@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/upload"
 )
 
 // ManifestPush is a manifest to be stored.
@@ -41,7 +42,7 @@ func (r *Registry) PushManifest(ctx context.Context, repo string, p ManifestPush
 	}
 	d := algorithm.FromBytes(p.Content)
 	if p.Digest != "" && d != p.Digest {
-		return PushedManifest{}, errDigest(d, p.Digest)
+		return PushedManifest{}, upload.CheckDigest(d, p.Digest)
 	}
 	push := manifestPush{ManifestPush: p, repo: repo, digest: d, manifest: m}
 	if push.refs, err = references(m); err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/upload"
 )
 
 // stuckBlobs hands out zeros before an offset, and from there on fails, or nothing ever
@@ -50,7 +51,7 @@ func TestReadBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := New(nil, test.store, Options{})
-				began, hs := time.Now(), newHashes()
+				began, hs := time.Now(), upload.NewHashes()
 				n, err := r.rehash(t.Context(), "key", 0, size, hs)
 				if n != test.n || !errors.Is(err, test.err) {
 					t.Errorf("%d bytes, %v", n, err)
@@ -58,7 +59,7 @@ func TestReadBack(t *testing.T) {
 				if took := time.Since(began); took > test.took {
 					t.Errorf("it took %v", took)
 				}
-				if got, _ := hs.digest(oci.SHA256); got != oci.SHA256.FromBytes(make([]byte, n)) {
+				if got, _ := hs.Digest(oci.SHA256); got != oci.SHA256.FromBytes(make([]byte, n)) {
 					t.Error("other bytes were hashed than were counted")
 				}
 			})

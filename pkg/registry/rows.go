@@ -37,7 +37,7 @@ const (
 	attrComplete  = "a"
 	attrLease     = "l"
 
-	// The states of the running hashes of an upload, of hashes.save.
+	// The states of the running hashes of an upload.
 	attrSHA256 = "h2"
 	attrSHA512 = "h5"
 )

@@ -48,7 +48,7 @@ func (c client) push(ctx context.Context, r *Registry) error {
 		} else if !errors.Is(err, oci.NewError(oci.BlobUnknown, "")) {
 			return err
 		}
-		if err := upload(ctx, r, c.repo, d, []byte(l), c.way+i); err != nil {
+		if err := pushBy(ctx, r, c.repo, d, []byte(l), c.way+i); err != nil {
 			return err
 		}
 	}
@@ -59,7 +59,7 @@ func (c client) push(ctx context.Context, r *Registry) error {
 // ways is how many ways to upload there are.
 const ways = 6
 
-func upload(ctx context.Context, r *Registry, repo string, d oci.Digest, content []byte, way int) error {
+func pushBy(ctx context.Context, r *Registry, repo string, d oci.Digest, content []byte, way int) error {
 	if way%ways >= 4 {
 		return pushDirect(ctx, r, repo, d, content, way%ways == 5)
 	}

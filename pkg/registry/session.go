@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/upload"
 )
 
 // session is an upload through the registry that this request has claimed.
@@ -16,7 +17,7 @@ type session struct {
 	uploadRow // as the claim's last write left it
 	before    Stored
 	claim     Claim
-	hashes    hashes
+	hashes    upload.Hashes
 }
 
 // newUpload returns an upload id and the content key that belongs to it. Who
@@ -67,7 +68,7 @@ func (r *Registry) claim(ctx context.Context, repo, id string, c Chunk) (session
 		Attrs: encode(objectRow{Expires: r.sessionEnd()}), // the body may take long from here
 	})
 	if conflict := asConflict(err); conflict != nil {
-		return session{}, r.refuseClaim(conflict, repo, id)
+		return session{}, r.refuseClaim(conflict, repo)
 	}
 	if err != nil {
 		return session{}, fmt.Errorf("claim upload session: %w", err)
@@ -79,12 +80,12 @@ func (r *Registry) claim(ctx context.Context, repo, id string, c Chunk) (session
 	return s, err
 }
 
-func (r *Registry) refuseClaim(conflict *Conflict, repo, id string) error {
+func (r *Registry) refuseClaim(conflict *Conflict, repo string) error {
 	row := decode[objectRow](conflict.found(0).Attrs)
 	if err := r.checkOpen(row, repo); err != nil {
 		return err
 	}
-	return &OffsetError{Upload{ID: id, Offset: row.Hashed}}
+	return &upload.OffsetError{Offset: row.Hashed}
 }
 
 // checkOpen refuses a session that cannot be used, in one answer for all reasons: a
@@ -94,7 +95,7 @@ func (r *Registry) checkOpen(row objectRow, repo string) error {
 	if row.State == objectOpen && row.Repo == repo && row.Expires > r.now() {
 		return nil
 	}
-	err := oci.NewError(oci.BlobUploadUnknown, "this upload was not started in this repository, has ended, or has expired: start a new one")
+	err := upload.ErrUnknown()
 	if row.Digest != "" && row.Repo == repo {
 		return &endedError{digest: row.Digest, error: err}
 	}
@@ -125,7 +126,7 @@ func (r *Registry) lostClaim(conflict *Conflict, repo string) error {
 			return err
 		}
 	}
-	return errTakenOver()
+	return upload.ErrTakenOver()
 }
 
 // cancel ends a session that is open, and returns its last row.

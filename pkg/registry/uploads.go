@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/upload"
 )
 
 // Upload describes an upload session.
@@ -17,15 +18,10 @@ type Upload struct {
 }
 
 // Chunk is the body of one request of an upload.
-type Chunk struct {
-	// Offset of the body in the blob as stated by the client; if negative, the client states
-	// none and the body is appended.
-	Offset int64
-	// Length of the body in bytes; negative if it is unknown until the body ends.
-	Length int64
-	// Body may be nil when Length is 0.
-	Body io.Reader
-}
+type Chunk = upload.Chunk
+
+// Finish is the last request of an upload.
+type Finish = upload.Finish
 
 // StartUpload opens a session. Its digest is computed by sha256 while the bytes arrive, and
 // by algorithm if that is another one.
@@ -34,7 +30,7 @@ func (r *Registry) StartUpload(ctx context.Context, repo string, algorithm oci.A
 	row := r.openRow(repo)
 	attrs := encode(row)
 	attrs[attrHashed] = int64(0) // claims compare it with the offset of their chunk
-	if err := newHashes(algorithm).save(attrs); err != nil {
+	if err := saveHashes(upload.NewHashes(algorithm), attrs); err != nil {
 		return Upload{}, err
 	}
 	if err := r.meta.Transact(ctx, "", r.openWrites(key, attrs, row.Expires)...); err != nil {
@@ -57,7 +53,7 @@ func (r *Registry) UploadStatus(ctx context.Context, repo, id string) (Upload, e
 }
 
 // AppendUpload stores a chunk at the end of the upload, all of it or, on error, nothing.
-// Errors: BLOB_UPLOAD_UNKNOWN, an *OffsetError, BLOB_UPLOAD_INVALID if the body breaks off
+// Errors: BLOB_UPLOAD_UNKNOWN, an *upload.OffsetError, BLOB_UPLOAD_INVALID if the body breaks off
 // or another request takes over, SIZE_INVALID.
 func (r *Registry) AppendUpload(ctx context.Context, repo, id string, c Chunk) (Upload, error) {
 	s, err := r.claim(ctx, repo, id, c)
@@ -72,7 +68,7 @@ func (r *Registry) AppendUpload(ctx context.Context, repo, id string, c Chunk) (
 		return Upload{}, err
 	}
 	attrs := Attrs{attrHashed: stored.Size, attrStored: stored.State, attrExpires: r.sessionEnd()}
-	if err := s.hashes.save(attrs); err != nil {
+	if err := saveHashes(s.hashes, attrs); err != nil {
 		return Upload{}, err
 	}
 	// The condition on the offset rejects a late repetition of this write after one of the
@@ -110,14 +106,14 @@ func (r *Registry) store(ctx context.Context, s *session, c Chunk) (Stored, erro
 func (r *Registry) appendBody(ctx context.Context, s *session, c Chunk) (Stored, error) {
 	claim := s.claim
 	claim.More = func(ctx context.Context) (first, count int64, err error) { return r.extend(ctx, s) }
-	body := &bodyReader{r: c.Body, hashes: s.hashes}
+	body := upload.NewBody(c.Body, s.hashes)
 	stored, err := r.blobs.Append(ctx, s.key, claim, s.before, body)
 	switch {
-	case body.err != nil:
+	case body.Broken() != nil:
 		if err == nil {
 			r.cleanUp("broken chunk", s.key, r.blobs.Discard(ctx, s.key, stored, s.before))
 		}
-		return stored, errBroken(body.n, body.err)
+		return stored, body.Broken()
 	case errors.Is(err, ErrTooLarge):
 		return stored, oci.NewError(oci.SizeInvalid,
 			"the blob is larger than what the store can hold in pieces of this size: %s", oci.UploadAlternatives)
@@ -127,31 +123,11 @@ func (r *Registry) appendBody(ctx context.Context, s *session, c Chunk) (Stored,
 	case err != nil:
 		return stored, fmt.Errorf("append to upload: %w", err)
 	}
-	if c.Length >= 0 && body.n != c.Length {
+	if err := body.Check(c.Length); err != nil {
 		r.cleanUp("chunk of wrong length", s.key, r.blobs.Discard(ctx, s.key, stored, s.before))
-		return stored, errLength(body.n, c.Length)
+		return stored, err
 	}
 	return stored, nil
-}
-
-// bodyReader hashes a body and remembers its read error, to distinguish faults of the
-// client from those of the store.
-type bodyReader struct {
-	r      io.Reader
-	hashes hashes
-	n      int64
-	err    error
-}
-
-// Read implements io.Reader.
-func (b *bodyReader) Read(p []byte) (int, error) {
-	n, err := b.r.Read(p)
-	b.hashes.add(p[:n])
-	b.n += int64(n)
-	if err != nil && !errors.Is(err, io.EOF) {
-		b.err = err
-	}
-	return n, err
 }
 
 // CancelUpload ends a session and drops its bytes. It does not undo a completion that was
@@ -185,8 +161,8 @@ func (r *Registry) PushBlob(ctx context.Context, repo string, want oci.Digest, l
 	if err != nil {
 		return err
 	}
-	if got := want.Algorithm().FromBytes(content); got != want {
-		return errDigest(got, want)
+	if err := upload.CheckDigest(want.Algorithm().FromBytes(content), want); err != nil {
+		return err
 	}
 	return r.pushSmall(ctx, repo, want, content)
 }

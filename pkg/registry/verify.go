@@ -9,6 +9,7 @@ import (
 
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/oci/direct"
+	"github.com/pierless/pierless/pkg/oci/upload"
 )
 
 // VerifyDirect reads the bytes of an upload for Options.VerifyFor and saves its progress;
@@ -36,9 +37,9 @@ func (r *Registry) VerifyDirect(ctx context.Context, repo, id string) (u direct.
 		u, err = r.recordVerification(context.WithoutCancel(ctx), s, offset, hs)
 		return u, false, err
 	}
-	if got, _ := hs.digest(s.Offered.Algorithm()); got != s.Offered {
+	if got, _ := hs.Digest(s.Offered.Algorithm()); got != s.Offered {
 		r.rejectContent(ctx, s.key, s.objectRow)
-		return direct.Upload{}, false, errDigest(got, s.Offered)
+		return direct.Upload{}, false, upload.CheckDigest(got, s.Offered)
 	}
 	return s.upload(), true, r.commit(ctx, s.blob())
 }
@@ -46,7 +47,7 @@ func (r *Registry) VerifyDirect(ctx context.Context, repo, id string) (u direct.
 // recordComplete records that all bytes are in place, so that they can be verified.
 func (r *Registry) recordComplete(ctx context.Context, s directSession) (direct.Upload, error) {
 	attrs := Attrs{attrComplete: int64(1), attrHashed: int64(0), attrLease: int64(0), attrExpires: r.sessionEnd()}
-	if err := newHashes(s.Offered.Algorithm()).save(attrs); err != nil {
+	if err := saveHashes(upload.NewHashes(s.Offered.Algorithm()), attrs); err != nil {
 		return direct.Upload{}, err
 	}
 	for range maxContended {
@@ -75,7 +76,7 @@ func (r *Registry) verifyLease() time.Duration { return max(r.opts.VerifyFor, 0)
 
 // claimVerification reads the session and takes its lease. The hashes are nil if another
 // call has the lease.
-func (r *Registry) claimVerification(ctx context.Context, s *directSession, repo string) (hashes, error) {
+func (r *Registry) claimVerification(ctx context.Context, s *directSession, repo string) (upload.Hashes, error) {
 	nonce := r.nonce()
 	row, err := r.meta.Update(ctx, Write{
 		Key: objectKey(s.key), Op: Set,
@@ -114,9 +115,9 @@ func (r *Registry) releaseVerification(ctx context.Context, key, version string)
 }
 
 // recordVerification saves how far the content is hashed, and ends the lease.
-func (r *Registry) recordVerification(ctx context.Context, s directSession, offset int64, hs hashes) (direct.Upload, error) {
+func (r *Registry) recordVerification(ctx context.Context, s directSession, offset int64, hs upload.Hashes) (direct.Upload, error) {
 	attrs := Attrs{attrHashed: offset, attrLease: int64(0), attrExpires: r.sessionEnd()}
-	if err := hs.save(attrs); err != nil {
+	if err := saveHashes(hs, attrs); err != nil {
 		return direct.Upload{}, err
 	}
 	row, err := r.meta.Update(ctx, Write{Key: objectKey(s.key), Op: Set, If: unchanged(s.Version), Attrs: attrs})
@@ -137,7 +138,7 @@ const (
 
 // rehash hashes the content of a key from offset on, until size or for VerifyFor, and
 // returns the number of bytes: at least one window.
-func (r *Registry) rehash(ctx context.Context, key string, offset, size int64, hs hashes) (n int64, err error) {
+func (r *Registry) rehash(ctx context.Context, key string, offset, size int64, hs upload.Hashes) (n int64, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	began := r.opts.Now()
@@ -167,7 +168,7 @@ func (r *Registry) rehash(ctx context.Context, key string, offset, size int64, h
 		if p.err != nil {
 			return 0, p.err
 		}
-		hs.add(p.content)
+		hs.Add(p.content)
 		n += int64(len(p.content))
 		ahead = ahead[1:]
 	}

@@ -11,11 +11,9 @@ import (
 	"github.com/pierless/pierless/internal/idle"
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/oci/route"
+	"github.com/pierless/pierless/pkg/oci/upload"
 	"github.com/pierless/pierless/pkg/registry"
 )
-
-// statusClientGone is logged for a client that closed the connection before the answer.
-const statusClientGone = 499
 
 // writeError turns an error into the answer; nothing else does. The cause of a fault stays
 // in the log.
@@ -28,15 +26,15 @@ func writeError(w *recorder, r *http.Request, req route.Request, err error) {
 		err = stalled
 	}
 	errs := clientErrors(r.Context(), err)
-	var offset *registry.OffsetError
+	var offset *upload.OffsetError
 	if errors.As(err, &offset) {
-		setUpload(w, req.Name, offset.Upload) // clients resume from there
+		setUpload(w, req.Name, registry.Upload{ID: req.Upload, Offset: offset.Offset}) // clients resume from there
 	}
 	status := errs.Status()
 	switch {
 	case stalled != nil: // net/http cancels the context, but the client may still read
 	case errors.Is(r.Context().Err(), context.Canceled): // at a deadline the client still listens
-		status = statusClientGone
+		status = idle.StatusClientGone
 	case status == http.StatusServiceUnavailable, status == http.StatusTooManyRequests:
 		w.Header().Set("Retry-After", "1")
 	}

@@ -1,12 +1,12 @@
 package server
 
 import (
-	"fmt"
 	"net/http"
 	"strconv"
 
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/oci/route"
+	"github.com/pierless/pierless/pkg/oci/upload"
 	"github.com/pierless/pierless/pkg/registry"
 )
 
@@ -104,7 +104,7 @@ func writeSession(w http.ResponseWriter, status int, name string, u registry.Upl
 // without it.
 func setUpload(w http.ResponseWriter, name string, u registry.Upload) {
 	w.Header().Set("Location", route.Request{Kind: route.Upload, Name: name, Upload: u.ID}.Path())
-	w.Header().Set("Range", fmt.Sprintf("0-%d", max(u.Offset-1, 0)))
+	w.Header().Set("Range", upload.Range(u.Offset))
 }
 
 // status answers with the offset of an upload (spec, end-13).
@@ -121,7 +121,7 @@ func (s uploads) status(w http.ResponseWriter, r *http.Request, req route.Reques
 
 // patch appends a chunk or a stream of any length (spec, end-5).
 func (s uploads) patch(w http.ResponseWriter, r *http.Request, req route.Request) error {
-	chunk, err := parseChunk(r)
+	chunk, err := upload.ParseChunk(r)
 	if err != nil {
 		return err
 	}
@@ -134,22 +134,14 @@ func (s uploads) patch(w http.ResponseWriter, r *http.Request, req route.Request
 
 // put completes an upload, with or without a last chunk (spec, end-6).
 func (s uploads) put(w http.ResponseWriter, r *http.Request, req route.Request) error {
-	q := r.URL.Query()
-	d, err := oci.ParseDigest(q.Get("digest"))
+	finish, err := upload.ParseFinish(r)
 	if err != nil {
-		return err
-	}
-	finish := registry.Finish{Digest: d}
-	if finish.Size, err = oci.ParseSize(q.Get("size"), q.Has("size")); err != nil {
-		return err
-	}
-	if finish.Chunk, err = parseChunk(r); err != nil {
 		return err
 	}
 	if err := s.reg.CompleteUpload(r.Context(), req.Name, req.Upload, finish); err != nil {
 		return err
 	}
-	return writeCreated(w, req.Name, d)
+	return writeCreated(w, req.Name, finish.Digest)
 }
 
 // cancel deletes an upload (spec, end-14).
@@ -159,11 +151,4 @@ func (s uploads) cancel(w http.ResponseWriter, r *http.Request, req route.Reques
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
-}
-
-// parseChunk returns the chunk in the body of a request.
-func parseChunk(r *http.Request) (chunk registry.Chunk, err error) {
-	chunk.Body = r.Body
-	chunk.Offset, chunk.Length, err = oci.ParseChunkRange(r.Header.Get("Content-Range"), r.ContentLength)
-	return chunk, err
 }

@@ -13,26 +13,24 @@ import (
 	"github.com/pierless/pierless/pkg/client"
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/oci/route"
+	"github.com/pierless/pierless/pkg/oci/upload"
 )
 
-// maxDrain is how much of a body that is not wanted is read, in bytes: on this machine
-// that takes some seconds. A client is still listening then when the answer comes; some
-// hang for ever otherwise.
+// maxDrain limits how much of an unneeded body is read before the answer, in bytes. Some
+// clients read no answer before they have sent all, and hang otherwise. From this machine it
+// takes some seconds.
 const maxDrain = 64 << 30
 
-// statusClientGone is what the log shows for a client that did not wait.
-const statusClientGone = 499
-
-// drain reads what is left of a body.
+// drain reads the rest of a body.
 func drain(body io.Reader) {
 	if body != nil {
-		_, _ = io.Copy(io.Discard, io.LimitReader(body, maxDrain)) // a client that stops sending gets no answer anyway
+		_, _ = io.Copy(io.Discard, io.LimitReader(body, maxDrain)) // after an error the client reads no answer anyway
 	}
 }
 
-// fail is the one place where an error becomes an answer, after the body was read.
+// fail turns an error into the answer, after it has read the body.
 func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Header.Get("Expect") == "" { // who asked whether to send gets the answer first
+	if r.Header.Get("Expect") == "" { // a client that asked whether to send gets the answer first
 		drain(r.Body)
 	}
 	stalled := idle.Stalled(r)
@@ -49,32 +47,32 @@ func (p *Proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("Retry-After", "1")
 	}
 	if stalled == nil && r.Context().Err() != nil {
-		status = statusClientGone
+		status = idle.StatusClientGone
 	}
 	p.logFailure(r, status, err)
 	writeErrors(w, status, errs)
 }
 
-// logFailure names the route, never the path: an upload's path is the right to write.
+// logFailure logs the route, never the path: the path of an upload is the permission to write.
 func (p *Proxy) logFailure(r *http.Request, status int, err error) {
 	req, _ := route.ParseEscaped(r.URL.EscapedPath())
 	level := slog.LevelWarn
-	if status == statusClientGone {
+	if status == idle.StatusClientGone {
 		level = slog.LevelInfo
 	}
 	p.log.LogAttrs(r.Context(), level, "refused", slog.String("method", r.Method), slog.String("route", string(req.Kind)),
 		slog.String("name", req.Name), slog.Int("status", status), slog.String("error", err.Error()))
 }
 
-// errorsOf is what the client is told of an error. What the registry said it says too;
-// causes stay in the log.
+// errorsOf returns the errors for the client. An error of the registry is repeated; causes
+// are for the log.
 func errorsOf(err error) oci.Errors {
 	var one *oci.Error
 	var answer *client.Error
 	var refused *client.TargetError
 	switch {
 	case errors.Is(err, errSpoolFull):
-		full := oci.NewError(oci.Unavailable, "pierless proxy has no room for this upload: its spool is full (see --spool and --spool-max); "+
+		full := oci.NewError(oci.Unavailable, "the spool of pierless proxy is full (see --spool and --spool-limit): "+
 			"try again when other uploads have ended")
 		full.Status = http.StatusInsufficientStorage
 		return oci.Errors{full}
@@ -89,19 +87,16 @@ func errorsOf(err error) oci.Errors {
 	case errors.As(err, &answer):
 		return answerOf(answer)
 	case errors.Is(err, context.Canceled):
-		return oci.Errors{errTakenOver()}
+		return oci.Errors{upload.ErrTakenOver()}
 	}
-	return oci.Errors{oci.NewError(oci.Unavailable, "the registry, or its store, did not take the upload: try again; the log of pierless proxy says why")}
+	return oci.Errors{oci.NewError(oci.Unavailable,
+		"the registry or its store did not accept the upload: try again; the log of pierless proxy has the cause")}
 }
 
 // answerOf repeats the registry's own error with its status.
 func answerOf(answer *client.Error) oci.Errors {
 	if answer.Status >= 500 && answer.Status != http.StatusInsufficientStorage || answer.Status < 400 {
-		return oci.Errors{oci.NewError(oci.Unavailable, "the registry answered %d again and again: try later", answer.Status)}
-	}
-	if len(answer.Errors) == 0 {
-		plain := &oci.Error{Code: oci.Unknown, Message: fmt.Sprintf("the registry answered %d", answer.Status), Status: answer.Status}
-		return oci.Errors{plain}
+		return oci.Errors{oci.NewError(oci.Unavailable, "the registry keeps answering %d: try again later", answer.Status)}
 	}
 	errs := make(oci.Errors, len(answer.Errors))
 	for i, e := range answer.Errors {
@@ -120,5 +115,5 @@ func writeErrors(w http.ResponseWriter, status int, errs oci.Errors) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", fmt.Sprint(len(content)))
 	w.WriteHeader(status)
-	_, _ = w.Write(content) // a client that left is no fault of ours
+	_, _ = w.Write(content) // fails only if the client has left
 }

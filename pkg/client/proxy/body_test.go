@@ -11,20 +11,19 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// stalling is the beginning of a body whose rest never comes.
+// stalling returns a body that stalls after begin.
 func stalling(t *testing.T, begin []byte) io.Reader {
 	body, client := io.Pipe()
 	t.Cleanup(func() { client.Close() })
-	go func() { _, _ = client.Write(begin) }() // at the latest the test's end ends it
+	go func() { _, _ = client.Write(begin) }() // ends with the test at the latest
 	return body
 }
 
-// TestStalledClient: whoever sends nothing more is told so, and gives back the room that
-// the bytes before took.
+// TestStalledClient: a client that stalls gets 408, and its bytes are removed from the spool.
 func TestStalledClient(t *testing.T) {
 	_, wrap := withStore(t)
 	for _, up := range []*upstream{newUpstream(t, wrap), newUpstream(t, nil)} {
-		s := newSite(t, up.URL, func(o *proxy.Options) { o.SpoolMax = large + 4 })
+		s := newSite(t, up.URL, func(o *proxy.Options) { o.SpoolLimit = large + 4 })
 		content := random(large)
 		d := oci.SHA256.FromBytes(content)
 		open, kept := s.open("app"), s.open("app")

@@ -14,7 +14,7 @@ import (
 	"github.com/pierless/pierless/pkg/verify"
 )
 
-// sequences are what clients send to upload a blob; each returns the last answer.
+// sequences are the requests of clients that upload a blob; each returns the last answer.
 func sequences() map[string]func(s *site, repo string, content []byte) *answer {
 	const octets = "application/octet-stream"
 	closed := func(s *site, a *answer, content []byte) *answer {
@@ -38,7 +38,7 @@ func sequences() map[string]func(s *site, repo string, content []byte) *answer {
 		},
 		"regctl's chunks": func(s *site, repo string, content []byte) *answer {
 			const chunk = 1 << 20
-			at := closeAt(s.open(repo), oci.SHA256.FromBytes(content)) // the first PATCH has it still
+			at := closeAt(s.open(repo), oci.SHA256.FromBytes(content)) // before the registry knows the first PATCH
 			for from := 0; from < len(content); from += chunk {
 				piece := content[from:min(from+chunk, len(content))]
 				a := s.do("PATCH", at, bytes.NewReader(piece), "Content-Range", fmt.Sprintf("%d-%d", from, from+len(piece)-1))
@@ -63,7 +63,7 @@ func sequences() map[string]func(s *site, repo string, content []byte) *answer {
 	}
 }
 
-// TestClients: each client's way to upload works, for each size, with a store and without.
+// TestClients: the requests of each client work, for each size, with and without a store.
 func TestClients(t *testing.T) {
 	sizes := []int{0, 1000, proxy.Small, proxy.Small + 1}
 	for _, direct := range []bool{false, true} {
@@ -100,7 +100,7 @@ func TestClients(t *testing.T) {
 	}
 }
 
-// TestUploadsAtOnce: uploads do not mix.
+// TestUploadsAtOnce: concurrent uploads do not mix.
 func TestUploadsAtOnce(t *testing.T) {
 	_, wrap := withStore(t)
 	s := newSite(t, newUpstream(t, wrap).URL)
@@ -119,7 +119,7 @@ func TestUploadsAtOnce(t *testing.T) {
 	wantEmpty(t, s.spool)
 }
 
-// TestVerify: the registry keeps the spec behind the proxy as it does without it.
+// TestVerify: behind the proxy the registry conforms to the spec as it does alone.
 func TestVerify(t *testing.T) {
 	notOffered := map[string]bool{
 		"client-auth-ping": true, "client-auth-reads": true, "client-auth-writes": true, "client-auth-wrong": true,
@@ -127,7 +127,7 @@ func TestVerify(t *testing.T) {
 		"client-warnings": true,
 	}
 	up := newUpstream(t, nil)
-	up.Config.Handler = server.All(up.reg, server.Options{Log: slog.New(slog.DiscardHandler)}) // no limit: it is the proxy that is looked at
+	up.Config.Handler = server.All(up.reg, server.Options{Log: slog.New(slog.DiscardHandler)}) // no limit: this tests the proxy
 	s := newSite(t, up.URL)
 	report, err := verify.Run(t.Context(), verify.Options{URL: s.url})
 	if err != nil {
@@ -141,8 +141,8 @@ func TestVerify(t *testing.T) {
 	t.Logf("%d cases", len(report.Results))
 }
 
-// TestSmallPut: the proxy passes a PUT with all of a small blob on. After that the registry
-// answers for the upload.
+// TestSmallPut: the proxy forwards a PUT with a whole small blob, and later requests for that
+// upload.
 func TestSmallPut(t *testing.T) {
 	up := newUpstream(t, nil)
 	s := newSite(t, up.URL)
@@ -163,7 +163,7 @@ func TestSmallPut(t *testing.T) {
 	}
 }
 
-// TestSHA512: a client can close an upload with a sha512 digest, announced or not.
+// TestSHA512: a client can complete an upload with a sha512 digest, announced or not.
 func TestSHA512(t *testing.T) {
 	s := newSite(t, newUpstream(t, nil).URL)
 	for _, query := range []string{"", "?digest-algorithm=sha512"} {
@@ -177,7 +177,7 @@ func TestSHA512(t *testing.T) {
 	}
 }
 
-// TestUploadUUID: each answer about an upload has the header that the registry gave it.
+// TestUploadUUID: each answer about an upload has the registry's Docker-Upload-UUID.
 func TestUploadUUID(t *testing.T) {
 	s := newSite(t, newUpstream(t, nil).URL)
 	opened := s.do("POST", "/v2/app/blobs/uploads/", nil).want(http.StatusAccepted)

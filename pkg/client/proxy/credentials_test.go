@@ -10,7 +10,8 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// TestCredentials: the caller's go to the registry with each request, and to no store.
+// TestCredentials: the client's credentials go with each request to the registry, and never to a
+// store.
 func TestCredentials(t *testing.T) {
 	s3, wrap := withStore(t)
 	up := newUpstream(t, wrap)
@@ -29,7 +30,7 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-// as is the same proxy, used by somebody with these credentials.
+// as returns the same proxy for a client with these credentials.
 func (s *site) as(t *testing.T, authorization string) *site {
 	t.Helper()
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -41,8 +42,8 @@ func (s *site) as(t *testing.T, authorization string) *site {
 	return &site{t: t, proxy: s.proxy, url: front.URL, spool: s.spool}
 }
 
-// TestNoCredentials: a PUT without any goes through the upload itself, if the registry
-// lets it, and no token is asked for.
+// TestNoCredentials: a PUT without credentials works if the registry allows it, and the proxy
+// asks for no token.
 func TestNoCredentials(t *testing.T) {
 	closed := false
 	up := newUpstream(t, func(_ *upstream, next http.Handler) http.Handler {

@@ -2,5 +2,5 @@
 
 package proxy
 
-// diskSpace is not known here: the disk says itself when it is full.
+// diskSpace is unknown on this system: writes fail when the disk is full.
 func diskSpace(string) (free, size int64, known bool) { return 0, 0, false }

@@ -4,7 +4,8 @@ package proxy
 
 import "syscall"
 
-// diskSpace returns what is free for us on the disk of a folder, and its size, in bytes.
+// diskSpace returns the free space for this user on the disk of a directory, and the size of the
+// disk, in bytes.
 func diskSpace(dir string) (free, size int64, known bool) {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(dir, &s); err != nil {

@@ -8,16 +8,16 @@ import (
 	"testing"
 )
 
-// TestDiskSpace: the spool leaves space on its disk, whatever its own limit.
+// TestDiskSpace: the spool leaves free space on its disk, whatever its limit is.
 func TestDiskSpace(t *testing.T) {
 	free, size, known := diskSpace(t.TempDir())
 	if !known || free < 1<<20 || size < free {
 		t.Errorf("%d of %d bytes are free, known %v", free, size, known)
 	}
 	if _, _, known := diskSpace(t.TempDir() + "/missing"); known {
-		t.Error("the disk of a missing folder is known")
+		t.Error("the disk of a missing directory is known")
 	}
-	s := &spool{dir: t.TempDir(), max: math.MaxInt64}
+	s := &spool{dir: t.TempDir(), limit: math.MaxInt64}
 	if err := s.reserve(size); !errors.Is(err, errSpoolFull) || s.used != 0 {
 		t.Errorf("all %d bytes of the disk were taken: %v", s.used, err)
 	}

@@ -1,10 +1,11 @@
-// Package proxy is a registry on this machine, for clients that send a whole layer in
-// one request, in front of a registry that does not take so much. What is no upload
-// passes through; the bytes of an upload go straight to the store by direct uploads, or
-// where the registry offers none, to it in small chunks. docs/proxy.md says which
-// request goes which way.
+// Package proxy is a local registry for clients that send a whole layer in one request. It
+// stands in front of a registry that limits the size of requests. Uploads are taken apart:
+// their bytes go straight to the registry's store as direct uploads, or to the registry in
+// small chunks if it offers none. Every other request is forwarded. docs/proxy.md lists
+// which request takes which path.
 //
-// It must not know about credentials, which are the client's and are passed on with
-// what the client's request causes, about images on this machine, flags or terminals.
-// It remembers no answer of the registry: each client gets what the registry gives it.
+// It must not know credentials beyond those of the client's request, which it sends along
+// with the requests that this one causes. It must not know images on this machine, flags or
+// terminals. It caches no answer of the registry: each client gets the answer for its own
+// credentials.
 package proxy

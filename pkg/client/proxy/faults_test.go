@@ -21,8 +21,8 @@ import (
 
 const large = proxy.Small + 1<<20
 
-// TestWrongDigest: nothing of it is sent where the digest is known before, and nothing
-// becomes visible where the store or the registry finds it.
+// TestWrongDigest: the proxy sends nothing if it can compare the digest before, and no blob
+// becomes visible if the store or the registry compares it.
 func TestWrongDigest(t *testing.T) {
 	s3, wrap := withStore(t)
 	for name, up := range map[string]*upstream{"direct": newUpstream(t, wrap), "chunks": newUpstream(t, nil)} {
@@ -35,7 +35,7 @@ func TestWrongDigest(t *testing.T) {
 			if sent := len(up.requests("PATCH")) + s3.puts + len(up.requests("PUT")); sent > 0 {
 				t.Errorf("%s: %d requests were made before the digest was compared", name, sent)
 			}
-			// The upload is as it was.
+			// The upload is unchanged.
 			s.do("PUT", closeAt(at, oci.SHA256.FromBytes(content)), nil).want(http.StatusCreated)
 			s.pulled("app", content)
 			s3.puts = 0
@@ -53,7 +53,7 @@ func TestWrongDigest(t *testing.T) {
 	}
 }
 
-// TestExisting: content that the repository has is not sent again, but looked at.
+// TestExisting: a blob that the repository has is checked, but not sent again.
 func TestExisting(t *testing.T) {
 	s3, wrap := withStore(t)
 	s := newSite(t, newUpstream(t, wrap).URL)
@@ -68,8 +68,8 @@ func TestExisting(t *testing.T) {
 	}
 }
 
-// TestPutAgain: the request that closed an upload is answered again, while the blob is
-// there.
+// TestPutAgain: the proxy answers a repetition of the request that completed an upload, as long
+// as the registry has the blob.
 func TestPutAgain(t *testing.T) {
 	_, wrap := withStore(t)
 	for _, up := range []*upstream{newUpstream(t, wrap), newUpstream(t, nil)} {
@@ -91,7 +91,7 @@ func TestPutAgain(t *testing.T) {
 	}
 }
 
-// TestUnusedUploadIsCancelled: the registry keeps no upload open that was not needed.
+// TestUnusedUploadIsCancelled: no unneeded upload stays open in the registry.
 func TestUnusedUploadIsCancelled(t *testing.T) {
 	_, wrap := withStore(t)
 	up := newUpstream(t, wrap)
@@ -118,8 +118,7 @@ func TestUnusedUploadIsCancelled(t *testing.T) {
 	}
 }
 
-// TestCancelFails: a push succeeds although the proxy cannot cancel the upload that was not
-// needed.
+// TestCancelFails: a push succeeds although the proxy cannot cancel the unneeded upload.
 func TestCancelFails(t *testing.T) {
 	up := newUpstream(t, nil)
 	s := newSite(t, up.URL)
@@ -135,9 +134,9 @@ func TestCancelFails(t *testing.T) {
 	s.proxy.Settle()
 }
 
-// TestSamePutTwice: if a client repeats the PUT that closes an upload while the registry
-// still works on the first one, both get the same answer, and the proxy sends the blob once.
-// The upload does not expire meanwhile.
+// TestSamePutTwice: if a client repeats the PUT that completes an upload while the first one is
+// in progress, both get the same answer, and the proxy sends the blob once. The upload does not
+// expire meanwhile.
 func TestSamePutTwice(t *testing.T) {
 	up := newUpstream(t, nil)
 	s := newSite(t, up.URL)
@@ -156,7 +155,7 @@ func TestSamePutTwice(t *testing.T) {
 	go put()
 	<-reached
 	go put()
-	time.Sleep(100 * time.Millisecond) // if the second request comes later, it finds the blob
+	time.Sleep(100 * time.Millisecond) // a later second request would find the blob
 	s.proxy.Expire(time.Now().Add(time.Minute))
 	close(open)
 	for range 2 {
@@ -220,7 +219,7 @@ func TestOtherRepository(t *testing.T) {
 	s.do("PUT", closeAt(at, oci.SHA256.FromBytes(content)), nil).want(http.StatusCreated)
 }
 
-// cut is a body that breaks off.
+// cut is a body that ends early with an error.
 type cut struct{ io.Reader }
 
 func (c cut) Read(p []byte) (int, error) {
@@ -231,7 +230,7 @@ func (c cut) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// TestCut: of a body that breaks off nothing counts, and the client can go on.
+// TestCut: the bytes of a body that ends early are dropped, and the client can continue.
 func TestCut(t *testing.T) {
 	_, wrap := withStore(t)
 	for _, up := range []*upstream{newUpstream(t, wrap), newUpstream(t, nil)} {
@@ -242,7 +241,7 @@ func TestCut(t *testing.T) {
 		at := s.do("PATCH", s.open("app"), stream(first)).want(http.StatusAccepted).location()
 		s.breakOff("PATCH", at, content[:large/2], -1)
 		if got := s.do("GET", at, nil).want(http.StatusNoContent).header.Get("Range"); got != "0-999" {
-			t.Errorf("Range %q after a PATCH that broke off", got)
+			t.Errorf("Range %q after a PATCH that ended early", got)
 		}
 		whole := append(first, content...)
 		s.do("PATCH", at, stream(content)).want(http.StatusAccepted)
@@ -258,8 +257,8 @@ func TestCut(t *testing.T) {
 	}
 }
 
-// breakOff sends the beginning of a body and then nothing more. It returns when the proxy
-// has noticed.
+// breakOff sends the beginning of a body and closes the connection. It returns when the proxy
+// has handled that.
 func (s *site) breakOff(method, path string, begin []byte, length int64) {
 	s.t.Helper()
 	req, err := http.NewRequestWithContext(s.t.Context(), method, s.url+path, cut{bytes.NewReader(begin)})
@@ -271,14 +270,14 @@ func (s *site) breakOff(method, path string, begin []byte, length int64) {
 	before := s.answered.Load()
 	if resp, err := http.DefaultTransport.RoundTrip(req); err == nil {
 		resp.Body.Close()
-		s.t.Fatalf("a body that broke off was answered with %d", resp.StatusCode)
+		s.t.Fatalf("a body that ended early was answered with %d", resp.StatusCode)
 	}
 	for s.answered.Load() == before { // the proxy may notice later than the client
 		time.Sleep(time.Millisecond)
 	}
 }
 
-// TestWrongLengths: what a client says of its chunk must be so.
+// TestWrongLengths: the announced offset and length of a chunk must be right.
 func TestWrongLengths(t *testing.T) {
 	s := newSite(t, newUpstream(t, nil).URL)
 	at := s.do("PATCH", s.open("app"), stream(random(1000))).location()
@@ -311,7 +310,7 @@ func TestWrongLengths(t *testing.T) {
 	s.do("PATCH", at, bytes.NewReader(rest), "Content-Range", "bytes 1000-1009/*").want(http.StatusAccepted)
 }
 
-// TestRegistryDies: the client is told, and its next try finds the bytes still here.
+// TestRegistryDies: the client gets 503, and its next try finds its bytes in the spool.
 func TestRegistryDies(t *testing.T) {
 	_, wrap := withStore(t)
 	for _, up := range []*upstream{newUpstream(t, wrap), newUpstream(t, nil)} {
@@ -331,7 +330,7 @@ func TestRegistryDies(t *testing.T) {
 	}
 }
 
-// TestRegistryStumbles: what passes by itself the client does not see.
+// TestRegistryStumbles: the proxy retries; clients do not see passing faults.
 func TestRegistryStumbles(t *testing.T) {
 	_, wrap := withStore(t)
 	for _, up := range []*upstream{newUpstream(t, wrap), newUpstream(t, nil)} {
@@ -340,7 +339,7 @@ func TestRegistryStumbles(t *testing.T) {
 		for name, send := range sequences() {
 			for _, size := range []int{1000, large} {
 				up.setFault(func(r *http.Request) int {
-					// Not what passes through: there the client tries again.
+					// Not in forwarded requests, which the client retries.
 					if through := r.Method == "POST" && r.ContentLength == 0 && !strings.Contains(r.URL.Path, "_pierless") || r.Method == "GET" || size == 1000 && r.ContentLength != 1000; through {
 						return 0
 					}
@@ -350,7 +349,7 @@ func TestRegistryStumbles(t *testing.T) {
 					return 0
 				})
 				if strings.HasPrefix(name, "containerd") && size == 1000 || name == "a POST with all" && size == 1000 {
-					continue // passes through
+					continue // forwarded
 				}
 				content := random(size)
 				a := send(s, "app", content)
@@ -364,8 +363,7 @@ func TestRegistryStumbles(t *testing.T) {
 	}
 }
 
-// TestLostAnswer: a small blob whose 201 was lost, in a registry that takes none with
-// the POST.
+// TestLostAnswer: a small blob whose 201 was lost, in a registry that ignores the body of POST.
 func TestLostAnswer(t *testing.T) {
 	up := newUpstream(t, nil)
 	inner := up.Config.Handler
@@ -394,8 +392,7 @@ func TestLostAnswer(t *testing.T) {
 	}
 }
 
-// TestStoreFails: what fails before much was read begins again; after that the client
-// must.
+// TestStoreFails: a transfer that fails early starts again; after that the client must retry.
 func TestStoreFails(t *testing.T) {
 	s3, wrap := withStore(t)
 	s := newSite(t, newUpstream(t, wrap).URL)
@@ -421,7 +418,7 @@ func TestStoreFails(t *testing.T) {
 	wantEmpty(t, s.spool)
 }
 
-// TestTakeover: a request that hangs keeps nobody from going on.
+// TestTakeover: a request that hangs does not block the upload.
 func TestTakeover(t *testing.T) {
 	s := newSite(t, newUpstream(t, nil).URL)
 	at := s.open("app")
@@ -436,15 +433,14 @@ func TestTakeover(t *testing.T) {
 	}
 	content := random(1000)
 	s.do("PATCH", at, stream(content)).want(http.StatusAccepted)
-	_, _ = hangs.Write(random(1000)) // whoever was taken over learns it now
+	_, _ = hangs.Write(random(1000)) // the request that was taken over ends now
 	hangs.Close()
 	(<-old).want(http.StatusBadRequest, oci.BlobUploadInvalid)
 	s.do("PUT", closeAt(at, oci.SHA256.FromBytes(content)), nil).want(http.StatusCreated)
 	s.pulled("app", content)
 }
 
-// TestClientGoes: a client that leaves while the registry works leaves its bytes for
-// another try.
+// TestClientGoes: the bytes of a client that leaves during the completion stay for another try.
 func TestClientGoes(t *testing.T) {
 	up := newUpstream(t, nil)
 	log := &bytes.Buffer{}
@@ -454,7 +450,7 @@ func TestClientGoes(t *testing.T) {
 	ctx, leave := context.WithCancel(t.Context())
 	up.setFault(func(r *http.Request) int {
 		if r.Method == http.MethodPatch || r.Method == http.MethodPut { // a chunk, or the end of a direct upload
-			_, _ = io.Copy(io.Discard, r.Body) // before that nobody sees who goes
+			_, _ = io.Copy(io.Discard, r.Body) // before that net/http does not notice a closed connection
 			leave()
 			<-r.Context().Done()
 		}
@@ -480,8 +476,7 @@ func TestClientGoes(t *testing.T) {
 	s.pulled("app", content)
 }
 
-// TestInternalStore: a registry that sends the proxy to an internal address is refused
-// once, with what to do about it.
+// TestInternalStore: the proxy rejects a store at an internal address once, with advice.
 func TestInternalStore(t *testing.T) {
 	content := random(large)
 	d := oci.SHA256.FromBytes(content)

@@ -11,8 +11,8 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// TestStoreOfAWS: every client's large blobs go to S3, past the registry, and S3 refuses
-// what is not the digest's.
+// TestStoreOfAWS: large blobs of every client go straight to S3, and S3 rejects content with
+// another digest.
 func TestStoreOfAWS(t *testing.T) {
 	up := newUpstream(t, nil)
 	s := newSite(t, up.URL)
@@ -40,7 +40,7 @@ func TestStoreOfAWS(t *testing.T) {
 	s.do("PUT", sized, bytes.NewReader(content)).want(http.StatusBadRequest, oci.DigestInvalid)
 	s.do("HEAD", "/v2/app/blobs/"+string(wrong), nil).want(http.StatusNotFound)
 
-	// In parts, over the spool, and verified.
+	// In parts from the spool, then verified.
 	at := s.do("POST", "/v2/app/blobs/uploads/?digest-algorithm=sha512", nil).want(http.StatusAccepted).location()
 	d := oci.SHA512.FromBytes(content)
 	at = s.do("PATCH", at, stream(content)).want(http.StatusAccepted).location()

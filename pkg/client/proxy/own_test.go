@@ -5,8 +5,7 @@ import (
 	"testing"
 )
 
-// TestOwn: own recognizes the registry's host, also if the registry has the wrong scheme in
-// its URLs.
+// TestOwn: own recognizes the registry's host even if its URLs have the wrong scheme.
 func TestOwn(t *testing.T) {
 	upstream := &url.URL{Scheme: "https", Host: "registry.example"}
 	for address, want := range map[string]bool{

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -20,40 +19,39 @@ import (
 )
 
 const (
-	// defaultSpoolMax is the limit of the spool, in bytes.
-	defaultSpoolMax = 20 << 30
-	// small is the largest blob, in bytes, that is sent to the registry in one request.
-	// A Lambda function takes some more.
+	// defaultSpoolLimit is 20 GiB.
+	defaultSpoolLimit = 20 << 30
+	// small is the largest blob that is sent to the registry in one request, in bytes: less
+	// than a Lambda function accepts.
 	small = 4 << 20
-	// idleLife is how long an upload is kept that nobody goes on with.
+	// idleLife is how long an upload is kept without requests.
 	idleLife = time.Hour
 )
 
 // Options of New.
 type Options struct {
-	// Registry is the registry's address: a host with or without a port, or a URL
-	// without a path. A loopback address without a scheme is plain HTTP.
+	// Registry is the registry's address: a host with or without a port, or a URL without a
+	// path. A loopback address without a scheme is plain HTTP.
 	Registry string
-	// PlainHTTP asks a host without a scheme over plain HTTP.
+	// PlainHTTP selects plain HTTP for a host without a scheme.
 	PlainHTTP bool
-	// Listen is the address, host:port, on which the handler is served. internal/guard refuses
-	// requests for host names that are neither localhost, nor this one, nor in AllowHosts.
+	// Listen is the address, host:port, on which the handler is served. Requests for host
+	// names other than localhost, this one and AllowHosts are refused (internal/guard).
 	Listen string
-	// AllowHosts are more hosts, with or without a port, that clients may know us by.
+	// AllowHosts are more hosts, with or without a port, that clients use for the proxy.
 	AllowHosts []string
-	// Spool is the folder in which this one makes its own; empty means the system's for
-	// temporary files.
+	// Spool is the directory in which the proxy creates its own; empty means os.TempDir.
 	Spool string
-	// SpoolMax is how much the spool may hold, in bytes; 0 means 20 GiB. Besides, some
-	// room is always left on its disk.
-	SpoolMax int64
-	// Log receives refusals; nil means slog.Default.
+	// SpoolLimit is the size of the spool in bytes; 0 means 20 GiB. The spool also keeps
+	// some space free on its disk.
+	SpoolLimit int64
+	// Log records refused requests; nil means slog.Default.
 	Log *slog.Logger
-	// InternalHosts are hosts to which the registry may send this proxy although they are at
-	// internal addresses and the registry is not: client.Options.InternalHosts.
+	// InternalHosts are passed to client.Options.InternalHosts: hosts at internal addresses
+	// to which a registry at a public one may redirect the proxy.
 	InternalHosts []string
-	// Transport carries the requests to the registry and the store; nil means one of
-	// its own.
+	// Transport sends the requests to the registry and the store; nil means
+	// client.NewTransport.
 	Transport http.RoundTripper
 }
 
@@ -67,18 +65,16 @@ type Proxy struct {
 	log       *slog.Logger
 
 	internalHosts []string
-	errorLog      *log.Logger
 
-	sleep  func(context.Context, time.Duration) error
+	sleep  func(context.Context, time.Duration) error // between tries
 	limits idle.Limits
 
-	stop    chan struct{}
-	stopped sync.Once
-	behind  sync.WaitGroup // what goes on after an answer
+	stop   context.CancelFunc // of the expiry of uploads
+	behind sync.WaitGroup     // work after an answer
 }
 
-// New returns a proxy, whose spool Close removes. The error is about the options or the
-// spool's folder; the registry is not asked.
+// New returns a proxy and creates its spool, which Close removes. It makes no request to the
+// registry. An error is about the options or the spool's directory.
 func New(opts Options) (*Proxy, error) {
 	upstream, err := client.ParseRegistry(opts.Registry, opts.PlainHTTP)
 	if err != nil {
@@ -87,63 +83,53 @@ func New(opts Options) (*Proxy, error) {
 	if opts.Spool == "" {
 		opts.Spool = os.TempDir()
 	}
-	if opts.SpoolMax == 0 {
-		opts.SpoolMax = defaultSpoolMax
+	if opts.SpoolLimit == 0 {
+		opts.SpoolLimit = defaultSpoolLimit
 	}
 	if opts.Log == nil {
 		opts.Log = slog.Default()
 	}
 	p := &Proxy{
 		upstream: upstream, guard: guard.New(opts.Listen, opts.AllowHosts), transport: opts.Transport, log: opts.Log,
-		internalHosts: opts.InternalHosts, errorLog: slog.NewLogLogger(opts.Log.Handler(), slog.LevelDebug),
-		sleep: client.Sleep, limits: idle.Default(), stop: make(chan struct{}),
+		internalHosts: opts.InternalHosts, sleep: client.Sleep, limits: idle.Default(),
 	}
 	if p.transport == nil {
-		p.transport = client.NewTransport() // nothing is asked for or unpacked on the way
+		p.transport = client.NewTransport() // it changes no Accept-Encoding, and decompresses nothing
 	}
-	if p.spool, err = openSpool(opts.Spool, opts.SpoolMax); err != nil {
+	if p.spool, err = openSpool(opts.Spool, opts.SpoolLimit); err != nil {
 		return nil, err
 	}
-	p.behind.Go(p.expireIdle)
+	ctx, stop := context.WithCancel(context.Background())
+	p.stop = stop
+	p.behind.Go(func() { p.expireIdle(ctx) })
 	return p, nil
 }
 
-// Upstream is the registry's address, with its scheme.
+// Upstream returns the registry's address, with its scheme.
 func (p *Proxy) Upstream() string { return p.upstream.String() }
 
-// Spool is the folder in which uploads wait.
+// Spool returns the directory that keeps unfinished uploads.
 func (p *Proxy) Spool() string { return p.spool.dir }
 
-// Close ends the uploads that are open and removes the spool. Requests that are under
-// way must have ended.
+// Close ends the open uploads and removes the spool. All requests must have ended.
 func (p *Proxy) Close() error {
-	p.stopped.Do(func() { close(p.stop) })
-	for _, s := range p.sessions.removeIdle(time.Time{}) {
-		s.discard()
-	}
+	p.stop()
+	p.sessions.expire(time.Time{})
 	p.behind.Wait()
 	return p.spool.close()
 }
 
-// expireIdle drops the uploads that nobody goes on with.
-func (p *Proxy) expireIdle() {
+// expireIdle discards uploads without requests until the context ends.
+func (p *Proxy) expireIdle(ctx context.Context) {
 	tick := time.NewTicker(idleLife / 20)
 	defer tick.Stop()
 	for {
 		select {
-		case <-p.stop:
+		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			p.expire(now.Add(-idleLife))
+			p.sessions.expire(now.Add(-idleLife))
 		}
-	}
-}
-
-// expire drops the uploads that nobody has used since a moment. The registry ends its
-// own by itself: whose credentials should ask for that?
-func (p *Proxy) expire(since time.Time) {
-	for _, s := range p.sessions.removeIdle(since) {
-		s.discard()
 	}
 }
 
@@ -164,24 +150,24 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) error {
 	req, err := route.ParseEscaped(r.URL.EscapedPath())
 	switch {
-	case err != nil: // the registry may know it
+	case err != nil: // the registry may know the path
 	case req.Kind == route.UploadStart && r.Method == http.MethodPost:
 		return p.start(w, r, req)
 	case req.Kind == route.Upload:
-		if s := p.sessions.find(req); s != nil {
+		if s := p.sessions.find(req.Name, req.Upload); s != nil {
 			return p.upload(w, r, s)
 		}
 	}
-	p.pass(w, r, nil)
+	p.forward(w, r, nil)
 	return nil
 }
 
-// repository is the registry's side of a request: what it does carries the request's
-// own credentials.
+// repository returns a client for a repository of the registry. It sends the credentials of
+// the request, and no others.
 func (p *Proxy) repository(r *http.Request, name string) (*client.Repository, error) {
 	given := r.Header.Values("Authorization")
 	if len(given) > 1 {
-		return nil, oci.NewError(oci.Unauthorized, "there are two Authorization headers: which one counts?")
+		return nil, oci.NewError(oci.Unauthorized, "the request has two Authorization headers: send one")
 	}
 	opts := client.Options{
 		Transport: p.transport, InternalHosts: p.internalHosts, UserAgent: r.UserAgent(), Log: p.log, Sleep: p.sleep,
@@ -189,7 +175,7 @@ func (p *Proxy) repository(r *http.Request, name string) (*client.Repository, er
 	if len(given) == 1 {
 		opts.Authorization = given[0]
 	} else {
-		opts.Transport = nobody{p.transport}
+		opts.Transport = anonymousTransport{p.transport}
 	}
 	c, err := client.New(p.upstream.String(), opts)
 	if err != nil {
@@ -198,17 +184,16 @@ func (p *Proxy) repository(r *http.Request, name string) (*client.Repository, er
 	return c.Repository(name)
 }
 
-// nobody is a transport for requests without credentials: it hides from pkg/client that
-// the registry wants some, so that no anonymous token is asked for. The client was told
-// at the start of its upload.
-type nobody struct{ next http.RoundTripper }
+// anonymousTransport removes the registry's challenge, so that pkg/client does not fetch an
+// anonymous token. The client has seen the challenge when it opened its upload.
+type anonymousTransport struct{ next http.RoundTripper }
 
 // Unwrap returns the transport that makes the requests.
-func (n nobody) Unwrap() http.RoundTripper { return n.next }
+func (t anonymousTransport) Unwrap() http.RoundTripper { return t.next }
 
 // RoundTrip implements http.RoundTripper.
-func (n nobody) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := n.next.RoundTrip(r)
+func (t anonymousTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := t.next.RoundTrip(r)
 	if err == nil {
 		resp.Header.Del("WWW-Authenticate")
 	}

@@ -2,319 +2,297 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/pierless/pierless/pkg/client"
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/upload"
 )
 
-// pieceSize is how much of a body is read at once, in bytes.
+// pieceSize is the size of the buffer for a request body, in bytes.
 const pieceSize = 256 << 10
 
-// session is an upload that a client has opened in the registry, and whose bytes wait
-// here. Whoever knows its repository and id may use it, as in the registry.
+// session is an upload that a client has opened in the registry through the proxy. Its bytes
+// stay in the spool until the client completes it. As in the registry, the repository and
+// the id together are the permission to use it.
 type session struct {
 	name, id string
-	uuid     string   // what the registry calls it besides; may be empty
-	location string   // at which clients go on: the registry's own, without its host
-	at       *url.URL // the same
+	uuid     string   // the registry's Docker-Upload-Uuid, may be empty
+	location string   // the registry's Location, without its host
+	at       *url.URL // location, parsed
 	spool    *spool
 
-	mu     sync.Mutex
-	size   int64 // bytes that count
-	hashes hashes
-	file   *spoolFile // nil until a byte comes
-	turn   *turn      // the request that may change the session; nil if there is none
-	digest oci.Digest // set once the blob is in the registry
-	gone   bool
-	used   time.Time
+	mu        sync.Mutex
+	size      int64 // bytes of finished requests
+	hashes    upload.Hashes
+	file      *spoolFile // nil until the first byte
+	claim     *claim     // of the request that may change the session; nil if there is none
+	completed oci.Digest // of the blob, once the registry has it
+	cancelled bool
+	used      time.Time
 }
 
-// hashes is the running content hash of a session. sha256 always runs; sha512 only when
-// it was announced, for it doubles the work.
-type hashes map[oci.Algorithm]hash.Hash
-
-func newHashes(announced oci.Algorithm) hashes {
-	hs := hashes{oci.SHA256: oci.SHA256.New()}
-	if announced == oci.SHA512 {
-		hs[oci.SHA512] = oci.SHA512.New()
-	}
-	return hs
+// claim is the exclusive permission of one request to change a session. A later request
+// takes it over, so that a hanging one does not block the upload.
+type claim struct {
+	s         *session
+	cancel    context.CancelFunc
+	completes oci.Digest    // the digest with which the request completes the upload, or empty
+	ended     chan struct{} // closed at the end of the request
+	size      int64         // bytes, those of this request included
+	hashes    upload.Hashes
 }
 
-func (hs hashes) add(p []byte) {
-	for _, h := range hs {
-		h.Write(p)
-	}
-}
-
-// clone returns hashes that go on from the same state.
-func (hs hashes) clone() (hashes, error) {
-	copied := hashes{}
-	for a, h := range hs {
-		c, ok := h.(hash.Cloner)
-		if !ok {
-			return nil, fmt.Errorf("the state of %s cannot be copied", a)
-		}
-		same, err := c.Clone()
-		if err != nil {
-			return nil, fmt.Errorf("copy the state of %s: %w", a, err)
-		}
-		copied[a] = same
-	}
-	return copied, nil
-}
-
-// rangeError says that a chunk does not begin where the session stands.
-type rangeError struct{ size int64 }
-
-// Error names the offset.
-func (e *rangeError) Error() string { return e.Unwrap().Error() }
-
-// Unwrap returns the *oci.Error for the client.
-func (e *rangeError) Unwrap() error {
-	return oci.NewError(oci.RangeInvalid, "the next chunk must begin at byte %d", e.size)
-}
-
-func errUnknown() error {
-	return oci.NewError(oci.BlobUploadUnknown, "this upload has ended or was cancelled: start a new one")
-}
-
-func errTakenOver() *oci.Error {
-	return oci.NewError(oci.BlobUploadInvalid, "another request on this upload came later and took it over: ask for its status")
-}
-
-// errBroken is a body that ended with an error after n bytes; the cause is for the log,
-// unless it is a client that stands still.
-func errBroken(n int64, cause error) error {
-	var known *oci.Error
-	if errors.As(cause, &known) {
-		return cause
-	}
-	return fmt.Errorf("%w (cause: %w)",
-		oci.NewError(oci.BlobUploadInvalid, "the body broke off after %d bytes; none of them counts", n), cause)
-}
-
-func errLength(got, want int64) error {
-	return oci.NewError(oci.SizeInvalid, "the body has %d bytes, %d were announced", got, want)
-}
-
-// turn is the right of one request to change a session. The next request that comes
-// takes it: one that hangs blocks nobody.
-type turn struct {
-	s       *session
-	ctx     context.Context // ends when the turn is taken
-	cancel  context.CancelFunc
-	closes  oci.Digest    // the digest with which the request closes the upload, or empty
-	ended   chan struct{} // closed at the end of the request
-	size    int64         // bytes, with those of this request
-	hashes  hashes
-	changed bool
-}
-
-// take gives the turn to a request whose body begins at an offset; below 0 it does not
-// say. The error is BLOB_UPLOAD_UNKNOWN or a *rangeError. The turn must be ended.
-func (s *session) take(ctx context.Context, offset int64, closes oci.Digest) (*turn, error) {
+// newClaim gives the session to a request whose body begins at an offset; a negative one is
+// not compared. The context ends when a later request takes the session over. Errors:
+// BLOB_UPLOAD_UNKNOWN, *upload.OffsetError. The caller must end the claim.
+func (s *session) newClaim(ctx context.Context, offset int64, completes oci.Digest) (*claim, context.Context, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.gone || s.digest != "" {
-		return nil, errUnknown()
+	if !s.open() {
+		return nil, nil, upload.ErrUnknown()
 	}
 	if offset >= 0 && offset != s.size {
-		return nil, &rangeError{s.size}
+		return nil, nil, &upload.OffsetError{Offset: s.size}
 	}
-	hs, err := s.hashes.clone()
+	hashes, err := s.hashes.Clone()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if s.turn != nil {
-		s.turn.cancel()
+	if s.claim != nil {
+		s.claim.cancel()
 	}
-	t := &turn{s: s, closes: closes, ended: make(chan struct{}), size: s.size, hashes: hs}
-	t.ctx, t.cancel = context.WithCancel(ctx)
-	s.turn, s.used = t, time.Now()
-	return t, nil
+	ctx, cancel := context.WithCancel(ctx)
+	s.claim = &claim{s: s, cancel: cancel, completes: completes, ended: make(chan struct{}), size: s.size, hashes: hashes}
+	s.used = time.Now()
+	return s.claim, ctx, nil
 }
 
-// closing returns the end of a request that is closing the session with this digest, or
-// nil: the same request need not do it twice.
-func (s *session) closing(d oci.Digest) <-chan struct{} {
+// open reports whether the session can be used. The caller holds the lock.
+func (s *session) open() bool { return !s.cancelled && s.completed == "" }
+
+// waitForTwin waits for the end of a request that is completing the session with the same
+// digest, so that a client's second try does not send the blob again.
+func (s *session) waitForTwin(ctx context.Context, d oci.Digest) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.turn != nil && s.turn.closes == d && s.turn.ctx.Err() == nil {
-		return s.turn.ended
+	twin := s.claim
+	s.mu.Unlock()
+	if twin == nil || twin.completes != d {
+		return nil
 	}
-	return nil
+	select {
+	case <-twin.ended:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
-// status returns the number of bytes that count. The error is BLOB_UPLOAD_UNKNOWN.
+// status returns the number of bytes of finished requests. The error is BLOB_UPLOAD_UNKNOWN.
 func (s *session) status() (size int64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.gone || s.digest != "" {
-		return 0, errUnknown()
+	if !s.open() {
+		return 0, upload.ErrUnknown()
 	}
 	s.used = time.Now()
 	return s.size, nil
 }
 
-// closed returns the digest of the blob that the session has become, or nothing.
-func (s *session) closed() oci.Digest {
+// blob returns the digest of the blob that the session has become; empty if it has not.
+func (s *session) blob() oci.Digest {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.digest
+	return s.completed
 }
 
-// untouched reports whether the session is open and nothing of it is here: then it is
-// the registry's alone.
+// untouched reports whether the session is open and the proxy has nothing of it: then the
+// registry can serve it alone.
 func (s *session) untouched() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.size == 0 && s.digest == "" && !s.gone && s.turn == nil
+	return s.size == 0 && s.open() && s.claim == nil
 }
 
-// read takes a body to its end, behind the bytes that the session has. Errors: those of
-// errBroken, errLength, errTakenOver, and errSpoolFull.
-func (t *turn) read(body io.Reader, length int64) error {
-	before, buf := t.size, make([]byte, pieceSize)
-	for {
-		n, err := body.Read(buf)
-		if werr := t.write(buf[:n]); werr != nil {
-			return werr
-		}
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return errBroken(t.size-before, err)
-		}
-	}
-	if got := t.size - before; length >= 0 && got != length {
-		return errLength(got, length)
-	}
-	return nil
-}
-
-func (t *turn) write(p []byte) error {
-	if len(p) == 0 {
-		return nil
-	}
-	t.s.mu.Lock()
-	defer t.s.mu.Unlock()
-	if err := t.lost(); err != nil {
+// read spools the body of a request behind the bytes of the session. Errors:
+// BLOB_UPLOAD_INVALID, BLOB_UPLOAD_UNKNOWN, SIZE_INVALID, errSpoolFull.
+func (c *claim) read(chunk upload.Chunk) error {
+	if err := c.s.spool.fits(max(chunk.Length, 0)); err != nil {
 		return err
 	}
-	if t.s.file == nil {
-		file, err := t.s.spool.create()
-		if err != nil {
-			return fmt.Errorf("%w: %w", errSpoolFull, err)
-		}
-		t.s.file = file
-	}
-	t.changed = true
-	if _, err := t.s.file.WriteAt(p, t.size); err != nil {
+	body := upload.NewBody(chunk.Body, c.hashes)
+	if _, err := io.CopyBuffer(c, body, make([]byte, pieceSize)); err != nil && body.Broken() == nil {
 		return err
 	}
-	t.hashes.add(p)
-	t.size += int64(len(p))
-	t.s.used = time.Now()
-	return nil
+	return body.Check(chunk.Length)
 }
 
-// lost says why the turn is over. The caller holds the session's lock.
-func (t *turn) lost() error {
+// Write implements io.Writer: it spools p, unless the claim is lost.
+func (c *claim) Write(p []byte) (int, error) {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	if err := c.lost(); err != nil {
+		return 0, err
+	}
+	if c.s.file == nil {
+		file, err := c.s.spool.create()
+		if err != nil {
+			return 0, fmt.Errorf("%w: %w", errSpoolFull, err)
+		}
+		c.s.file = file
+	}
+	n, err := c.s.file.WriteAt(p, c.size)
+	c.size += int64(n)
+	c.s.used = time.Now()
+	return n, err
+}
+
+// lost returns the reason why the claim is over, or nil. The caller holds the lock.
+func (c *claim) lost() error {
 	switch {
-	case t.s.gone, t.s.digest != "": // the turn before may have come to its end yet
-		return errUnknown()
-	case t.s.turn != t:
-		return errTakenOver()
+	case !c.s.open(): // a request that was taken over may still have completed the upload
+		return upload.ErrUnknown()
+	case c.s.claim != c:
+		return upload.ErrTakenOver()
 	}
 	return nil
 }
 
-// keep makes the bytes of this turn count.
-func (t *turn) keep() error {
-	t.s.mu.Lock()
-	defer t.s.mu.Unlock()
-	if err := t.lost(); err != nil {
+// keep adds the bytes of this request to the session.
+func (c *claim) keep() error {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	if err := c.lost(); err != nil {
 		return err
 	}
-	t.s.size, t.s.hashes = t.size, t.hashes
-	if t.s.file == nil {
+	c.s.size, c.s.hashes = c.size, c.hashes
+	if c.s.file == nil {
 		return nil
 	}
-	return t.s.file.truncate(t.size) // a turn that was taken over may have written more
+	return c.s.file.truncate(c.size) // a request that was taken over may have written more
 }
 
-// close ends the session, whose blob is in the registry now.
-func (t *turn) close(d oci.Digest) {
-	t.s.mu.Lock()
-	defer t.s.mu.Unlock()
-	t.s.digest = d
-	t.s.drop()
+// content returns the spooled bytes if they have the announced size and digest. They are
+// readable until the session ends. Errors: SIZE_INVALID, DIGEST_INVALID.
+func (c *claim) content(f upload.Finish) (client.Blob, error) {
+	var file io.ReaderAt = strings.NewReader("")
+	c.s.mu.Lock()
+	if c.s.file != nil {
+		file = c.s.file.file
+	}
+	c.s.mu.Unlock()
+	from := func(offset int64) (io.ReadCloser, error) {
+		return io.NopCloser(io.NewSectionReader(file, offset, c.size-offset)), nil
+	}
+	if computed, err := f.Check(c.hashes, c.size); err != nil || computed {
+		return client.Blob{Digest: f.Digest, Size: c.size, Open: from}, err
+	}
+	// The client did not announce the algorithm of its digest.
+	hashes := upload.NewHashes(f.Digest.Algorithm())
+	all, _ := from(0)
+	if _, err := io.Copy(io.Discard, upload.NewBody(all, hashes)); err != nil {
+		return client.Blob{}, fmt.Errorf("read the spool: %w", err)
+	}
+	_, err := f.Check(hashes, c.size)
+	return client.Blob{Digest: f.Digest, Size: c.size, Open: from}, err
 }
 
-// spooled returns the file, nil if no byte came.
-func (t *turn) spooled() *spoolFile {
-	t.s.mu.Lock()
-	defer t.s.mu.Unlock()
-	return t.s.file
+// complete ends the session: the registry has its blob now.
+func (c *claim) complete() {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	c.s.completed = c.completes
+	c.s.drop()
 }
 
-// end gives the turn back. What was read and not kept is dropped.
-func (t *turn) end() {
-	t.s.mu.Lock()
-	defer t.s.mu.Unlock()
-	defer close(t.ended)
-	t.cancel()
-	t.s.used = time.Now()
-	if t.s.turn != t {
+// end gives the session back, and drops the bytes of a request that failed.
+func (c *claim) end() {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	defer close(c.ended)
+	c.cancel()
+	c.s.used = time.Now()
+	if c.s.claim != c {
 		return
 	}
-	t.s.turn = nil
+	c.s.claim = nil
 	switch {
-	case t.s.file == nil || !t.changed:
-	case t.s.size == 0:
-		t.s.drop()
-	default:
-		_ = t.s.file.truncate(t.s.size) // what stays behind is overwritten
+	case c.s.size == 0:
+		c.s.drop()
+	case c.s.file != nil:
+		_ = c.s.file.truncate(c.s.size) // bytes that stay are overwritten by the next request
 	}
 }
 
 // drop removes the file. The caller holds the lock.
 func (s *session) drop() {
 	if s.file != nil {
-		_ = s.file.remove() // at the latest with the spool
+		_ = s.file.remove() // at the latest, close removes it with the spool
 		s.file = nil
 	}
 }
 
-// discard ends the session: nothing of it is left. It reports whether there was
-// something to end.
+// discard ends the session and removes its bytes. It reports whether the registry still has
+// the upload open.
 func (s *session) discard() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.gone {
+	if s.cancelled {
 		return false
 	}
-	s.gone = true
-	if s.turn != nil {
-		s.turn.cancel()
-		s.turn = nil
+	s.cancelled = true
+	if s.claim != nil {
+		s.claim.cancel()
+		s.claim = nil
 	}
 	s.drop()
-	return s.digest == ""
+	return s.completed == ""
 }
 
-// idle reports whether nobody has used the session since a moment.
+// idle reports whether no request has used the session since a moment. One that completes
+// it may take longer.
 func (s *session) idle(since time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	working := s.turn != nil && s.turn.closes != "" // in the registry, which takes its time
-	return !working && s.used.Before(since)
+	completing := s.claim != nil && s.claim.completes != ""
+	return !completing && s.used.Before(since)
+}
+
+// sessions are the uploads of this process.
+type sessions struct{ byKey sync.Map } // sessionKey to *session
+
+type sessionKey struct{ name, id string }
+
+// add returns the session that the new one replaces, or nil. The registry gives an id out
+// again only if it has forgotten the first upload.
+func (ss *sessions) add(s *session) (replaced *session) {
+	old, _ := ss.byKey.Swap(sessionKey{s.name, s.id}, s)
+	replaced, _ = old.(*session)
+	return replaced
+}
+
+// find returns nil for an upload that was not opened through this process.
+func (ss *sessions) find(name, id string) *session {
+	found, _ := ss.byKey.Load(sessionKey{name, id})
+	s, _ := found.(*session)
+	return s
+}
+
+func (ss *sessions) remove(s *session) { ss.byKey.CompareAndDelete(sessionKey{s.name, s.id}, s) }
+
+// expire discards the sessions that were not used since a moment; the zero time means all.
+// The registry ends its own uploads itself: the proxy has no credentials to ask for it.
+func (ss *sessions) expire(since time.Time) {
+	ss.byKey.Range(func(_, value any) bool {
+		if s, _ := value.(*session); since.IsZero() || s.idle(since) {
+			ss.remove(s)
+			s.discard()
+		}
+		return true
+	})
 }

@@ -4,31 +4,32 @@ import (
 	"errors"
 	"io"
 	"sync"
+
+	"github.com/pierless/pierless/pkg/oci/upload"
 )
 
-// replayable is how much of the beginning of a body is kept, in bytes: a transfer to the
-// store that fails before more than that was read can begin again.
+// replayable is how much of the beginning of a body is kept in memory, in bytes. A transfer
+// to the store that fails before more was read can start again.
 const replayable = 1 << 20
 
-var errStopped = errors.New("this reader was replaced")
+var errReplaced = errors.New("this reader was replaced")
 
-// source is a body that comes once, hashed while it is read. It is handed out as
-// readers, one after the other: what HTTP's transport still reads for a request that
-// has failed does not get lost.
+// source is a request body that can be read only once, hashed on the way. It is handed out
+// as readers, one after the other: bytes that HTTP's transport still reads for a failed
+// request are not lost.
 type source struct {
-	closing closing
+	finish upload.Finish
 
 	mu     sync.Mutex
-	body   io.Reader
-	hashes hashes
-	head   []byte // the beginning, while all of it is here
-	n      int64  // bytes read from body
-	err    error  // why reading ended, io.EOF included
+	hashes upload.Hashes
+	body   *upload.Body
+	head   []byte // the beginning, as long as it is complete
 	reader *sourceReader
 }
 
-func newSource(body io.Reader, c closing) *source {
-	return &source{body: body, closing: c, hashes: newHashes(c.digest.Algorithm())}
+func newSource(f upload.Finish) *source {
+	hashes := upload.NewHashes(f.Digest.Algorithm())
+	return &source{finish: f, hashes: hashes, body: upload.NewBody(f.Chunk.Body, hashes)}
 }
 
 // fromStart returns a reader of the whole body, unless too much of it has been read.
@@ -36,39 +37,38 @@ func newSource(body io.Reader, c closing) *source {
 func (s *source) fromStart() (r io.Reader, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.n > replayable {
+	if s.body.Len() > replayable {
 		return nil, false
 	}
 	s.reader = &sourceReader{s: s}
 	return s.reader, true
 }
 
-// ended reports whether all of the body was read.
-func (s *source) ended() bool {
+// complete reports whether the announced length was read.
+func (s *source) complete() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.n == s.closing.last.length
+	return s.body.Len() == s.finish.Chunk.Length
 }
 
-// fault reads the body to its end and says what is wrong with it: BLOB_UPLOAD_INVALID if
-// it broke off, SIZE_INVALID, DIGEST_INVALID, or nothing.
-func (s *source) fault() error {
+// check reads the rest of the body and returns the error that the client made:
+// BLOB_UPLOAD_INVALID if the body broke off, SIZE_INVALID, DIGEST_INVALID, or nil.
+func (s *source) check() error {
 	s.mu.Lock()
-	rest := &sourceReader{s: s, at: s.n}
+	rest := &sourceReader{s: s, at: s.body.Len()}
 	s.reader = rest
 	s.mu.Unlock()
 	drain(rest)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case s.err == nil:
-		return nil // longer than anybody waits for
-	case !errors.Is(s.err, io.EOF):
-		return errBroken(s.n, s.err)
-	case s.n != s.closing.last.length:
-		return errLength(s.n, s.closing.last.length)
+	if !s.body.Ended() {
+		return nil // longer than drain reads
 	}
-	return s.closing.check(s.hashes, s.n)
+	if err := s.body.Check(s.finish.Chunk.Length); err != nil {
+		return err
+	}
+	_, err := s.finish.Check(s.hashes, s.body.Len())
+	return err
 }
 
 type sourceReader struct {
@@ -82,22 +82,16 @@ func (r *sourceReader) Read(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.reader != r {
-		return 0, errStopped
+		return 0, errReplaced
 	}
-	if r.at < s.n {
+	if r.at < s.body.Len() {
 		n := copy(p, s.head[r.at:])
 		r.at += int64(n)
 		return n, nil
 	}
-	if s.err != nil {
-		return 0, s.err
-	}
 	n, err := s.body.Read(p)
-	s.hashes.add(p[:n])
-	s.n += int64(n)
-	r.at = s.n
-	s.err = err
-	if s.n <= replayable {
+	r.at = s.body.Len()
+	if r.at <= replayable {
 		s.head = append(s.head, p[:n]...)
 	} else {
 		s.head = nil

@@ -7,15 +7,16 @@ import (
 	"testing"
 
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/upload"
 )
 
-// TestReplay: a body can be read again as long as the source keeps all that it has read.
+// TestReplay: a body can be read again as long as the source keeps its beginning.
 func TestReplay(t *testing.T) {
 	content := bytes.Repeat([]byte("pierless"), replayable/4)
 	for read, want := range map[int64]bool{0: true, 1: true, replayable: true, replayable + 1: false} {
-		s := newSource(bytes.NewReader(content), closing{digest: oci.SHA256.FromBytes(content)})
+		s := newSource(upload.Finish{Digest: oci.SHA256.FromBytes(content), Chunk: upload.Chunk{Body: bytes.NewReader(content)}})
 		first, _ := s.fromStart()
-		// bufio gives up on a reader that returns nothing for ever.
+		// bufio fails on a reader that keeps returning nothing.
 		if _, err := bufio.NewReader(io.LimitReader(first, read)).Discard(int(read)); err != nil {
 			t.Fatal(err)
 		}
@@ -30,7 +31,7 @@ func TestReplay(t *testing.T) {
 			t.Errorf("after %d bytes: %d others came the second time, %v", read, len(got), err)
 		}
 		if _, err := first.Read(make([]byte, 1)); err == nil {
-			t.Errorf("after %d bytes: the first reader goes on", read)
+			t.Errorf("after %d bytes: the first reader still works", read)
 		}
 	}
 }

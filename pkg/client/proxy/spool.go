@@ -3,7 +3,6 @@ package proxy
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -17,29 +16,29 @@ import (
 const (
 	spoolPrefix = "pierless-proxy-"
 	lockName    = "lock"
-	// leaveFree and leavePart are what the spool leaves of its disk to others: the
-	// smaller of a number of bytes and the disk's size divided by leavePart.
+	// The spool leaves free space on its disk for others: leaveFree bytes, or the disk's
+	// size divided by leavePart, whichever is smaller.
 	leaveFree = 1 << 30
 	leavePart = 20
 )
 
-// errSpoolFull is a spool that takes no more bytes.
+// errSpoolFull is returned if the spool accepts no more bytes.
 var errSpoolFull = errors.New("the spool is full")
 
-// spool is a folder of this process, in which bytes wait until their digest is known.
-// Other processes have theirs beside it; what a process has left that was killed, the
-// next one to start removes.
+// spool is a directory of this process that keeps bytes until their digest is known. Other
+// processes have their own beside it. A process that starts removes the directories of
+// killed ones.
 type spool struct {
-	dir  string
-	lock *flock.Flock
-	max  int64 // bytes
+	dir   string
+	lock  *flock.Flock
+	limit int64 // bytes
 
 	mu     sync.Mutex
 	used   int64 // bytes
 	closed bool
 }
 
-// openSpool makes the folder in base.
+// openSpool creates the directory in base.
 func openSpool(base string, limit int64) (*spool, error) {
 	if err := os.MkdirAll(base, 0o700); err != nil {
 		return nil, fmt.Errorf("spool: %w", err)
@@ -47,7 +46,7 @@ func openSpool(base string, limit int64) (*spool, error) {
 	if err := cleanSpools(base); err != nil {
 		return nil, fmt.Errorf("clean the spool: %w", err)
 	}
-	for range 10 { // another process that starts may take the new folder for an abandoned one
+	for range 10 { // another process that starts may take the new directory for an abandoned one
 		dir, err := os.MkdirTemp(base, spoolPrefix) // 0700
 		if err != nil {
 			return nil, fmt.Errorf("spool: %w", err)
@@ -58,11 +57,11 @@ func openSpool(base string, limit int64) (*spool, error) {
 			return nil, errors.Join(fmt.Errorf("lock the spool: %w", err), os.RemoveAll(dir))
 		}
 		if locked && stillThere(lock) {
-			return &spool{dir: dir, lock: lock, max: limit}, nil
+			return &spool{dir: dir, lock: lock, limit: limit}, nil
 		}
-		_ = lock.Close() // whoever has the folder removes it
+		_ = lock.Close() // the other process removes the directory
 	}
-	return nil, errors.New("spool: other processes remove each new folder")
+	return nil, errors.New("spool: other processes remove each new directory")
 }
 
 func stillThere(lock *flock.Flock) bool {
@@ -74,7 +73,7 @@ func stillThere(lock *flock.Flock) bool {
 	return err == nil && os.SameFile(byName, held)
 }
 
-// cleanSpools removes the folders whose process has ended.
+// cleanSpools removes the directories of processes that have ended.
 func cleanSpools(base string) error {
 	entries, err := os.ReadDir(base)
 	if err != nil {
@@ -85,7 +84,7 @@ func cleanSpools(base string) error {
 			continue
 		}
 		if err := cleanSpool(filepath.Join(base, e.Name())); err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, fs.ErrNotExist) {
-			return err // what is another user's is theirs
+			return err // a directory of another user stays
 		}
 	}
 	return nil
@@ -100,7 +99,7 @@ func cleanSpool(dir string) error {
 		return err
 	}
 	if !info.Mode().IsRegular() {
-		return nil // not of our making
+		return nil // the proxy has not made it
 	}
 	lock := flock.New(filepath.Join(dir, lockName), flock.SetFlag(os.O_RDWR))
 	locked, err := lock.TryLock()
@@ -110,8 +109,8 @@ func cleanSpool(dir string) error {
 	return errors.Join(os.RemoveAll(dir), lock.Close())
 }
 
-// cleanUnlocked removes a folder without a lock, unless its process may be about to
-// make it.
+// cleanUnlocked removes a directory without a lock, unless its process may be about to
+// create the lock.
 func cleanUnlocked(dir string) error {
 	info, err := os.Lstat(dir)
 	if err != nil || time.Since(info.ModTime()) < time.Minute {
@@ -120,7 +119,7 @@ func cleanUnlocked(dir string) error {
 	return os.RemoveAll(dir)
 }
 
-// close removes the folder. Files that are still open are readable until closed.
+// close removes the directory.
 func (s *spool) close() error {
 	s.mu.Lock()
 	s.closed = true
@@ -128,7 +127,7 @@ func (s *spool) close() error {
 	return errors.Join(os.RemoveAll(s.dir), s.lock.Close())
 }
 
-// create makes an empty file.
+// create returns an empty file.
 func (s *spool) create() (*spoolFile, error) {
 	f, err := os.CreateTemp(s.dir, "") // 0600
 	if errors.Is(err, fs.ErrNotExist) {
@@ -140,11 +139,11 @@ func (s *spool) create() (*spoolFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &spoolFile{spool: s, file: f, users: 1}, nil
+	return &spoolFile{spool: s, file: f}, nil
 }
 
-// remake makes the folder again: what cleans the system's folder for temporary files
-// takes those that were not used for some days.
+// remake creates the directory again: cleaners of the system's temporary directory remove
+// directories that were not used for some days.
 func (s *spool) remake() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -158,13 +157,13 @@ func (s *spool) remake() error {
 	return err
 }
 
-// reserve takes n bytes of the limit, or gives them back if n is negative. The error is
+// reserve takes n bytes of the limit, or returns them if n is negative. The error is
 // errSpoolFull.
 func (s *spool) reserve(n int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.used+n > s.max {
-		return fmt.Errorf("%w: %d of %d bytes are in use", errSpoolFull, s.used, s.max)
+	if s.used+n > s.limit {
+		return fmt.Errorf("%w: %d of %d bytes are in use", errSpoolFull, s.used, s.limit)
 	}
 	if n > 0 {
 		if free, size, known := diskSpace(s.dir); known && !leavesRoom(free-n, size) {
@@ -175,10 +174,10 @@ func (s *spool) reserve(n int64) error {
 	return nil
 }
 
-// leavesRoom reports whether others still have room on a disk of this size, in bytes.
+// leavesRoom reports whether free bytes of a disk with size bytes are enough for others.
 func leavesRoom(free, size int64) bool { return free >= min(leaveFree, size/leavePart) }
 
-// fits reports why n more bytes have no place. The error is errSpoolFull.
+// fits returns errSpoolFull if n more bytes have no room.
 func (s *spool) fits(n int64) error {
 	if err := s.reserve(n); err != nil {
 		return err
@@ -186,20 +185,15 @@ func (s *spool) fits(n int64) error {
 	return s.reserve(-n)
 }
 
-// spoolFile holds the bytes of one upload. Its users are the upload and whoever reads.
+// spoolFile holds the bytes of one upload. Its session's lock guards it, except for reads.
 type spoolFile struct {
-	spool *spool
-	file  *os.File
-
-	mu       sync.Mutex
+	spool    *spool
+	file     *os.File
 	reserved int64 // bytes
-	users    int
 }
 
-// WriteAt implements io.WriterAt. The error is errSpoolFull, also where the disk says so.
+// WriteAt implements io.WriterAt. A failing disk counts as full: errSpoolFull.
 func (f *spoolFile) WriteAt(p []byte, offset int64) (int, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	more := max(offset+int64(len(p))-f.reserved, 0)
 	if err := f.spool.reserve(more); err != nil {
 		return 0, err
@@ -212,10 +206,8 @@ func (f *spoolFile) WriteAt(p []byte, offset int64) (int, error) {
 	return n, nil
 }
 
-// truncate drops what is behind the first size bytes.
+// truncate keeps the first size bytes.
 func (f *spoolFile) truncate(size int64) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	if err := f.file.Truncate(size); err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
@@ -224,30 +216,11 @@ func (f *spoolFile) truncate(size int64) error {
 	return err
 }
 
-// use returns the first size bytes for reading. They stay readable until release.
-func (f *spoolFile) use(size int64) *io.SectionReader {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.users++
-	return io.NewSectionReader(f.file, 0, size)
-}
-
-// release ends a use; the last one frees the space.
-func (f *spoolFile) release() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.users--; f.users > 0 {
-		return
-	}
-	_ = f.file.Close()               // nobody wants the bytes any more
+// remove deletes the file and frees its space. Reads that are in progress fail.
+func (f *spoolFile) remove() error {
+	err := errors.Join(f.file.Close(), os.Remove(f.file.Name()))
 	_ = f.spool.reserve(-f.reserved) // giving back cannot fail
 	f.reserved = 0
-}
-
-// remove unlinks the file, and ends the upload's use of it.
-func (f *spoolFile) remove() error {
-	err := os.Remove(f.file.Name())
-	f.release()
 	if errors.Is(err, fs.ErrNotExist) { // the spool was closed
 		return nil
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// wantEmpty checks that nothing waits in the spool but its lock.
+// wantEmpty checks that the spool has no files but its lock.
 func wantEmpty(t *testing.T, dir string) {
 	t.Helper()
 	if files := spooled(t, dir); len(files) > 0 {
@@ -40,7 +40,7 @@ func spooled(t *testing.T, dir string) (files []string) {
 	return files
 }
 
-// TestCancel: nothing is left, here or there.
+// TestCancel: a cancelled upload leaves nothing in the spool or the registry.
 func TestCancel(t *testing.T) {
 	s := newSite(t, newUpstream(t, nil).URL)
 	at := s.do("PATCH", s.open("app"), stream(random(large))).location()
@@ -52,7 +52,7 @@ func TestCancel(t *testing.T) {
 	s.do("PATCH", at, stream(random(10))).want(http.StatusNotFound, oci.BlobUploadUnknown)
 }
 
-// TestIdle: what nobody goes on with is dropped, what is in use is not.
+// TestIdle: uploads without requests are discarded, others are not.
 func TestIdle(t *testing.T) {
 	s := newSite(t, newUpstream(t, nil).URL)
 	at := s.do("PATCH", s.open("app"), stream(random(1000))).location()
@@ -62,12 +62,12 @@ func TestIdle(t *testing.T) {
 	wantEmpty(t, s.spool)
 }
 
-// transport is a registry without a network.
+// transport is a fake registry without a network.
 type transport func(r *http.Request) *http.Response
 
 func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f(r), nil }
 
-// TestIdleLife: the proxy itself drops an upload that no client has used for an hour.
+// TestIdleLife: the proxy discards an upload after an hour without requests.
 func TestIdleLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, err := proxy.New(proxy.Options{
@@ -100,15 +100,15 @@ func TestIdleLife(t *testing.T) {
 	})
 }
 
-// TestSpoolFull: the client is told, nothing of its upload stays, others go on.
+// TestSpoolFull: the client gets 507, its bytes are removed, and other uploads continue.
 func TestSpoolFull(t *testing.T) {
-	s := newSite(t, newUpstream(t, nil).URL, func(o *proxy.Options) { o.SpoolMax = 3 << 20 })
+	s := newSite(t, newUpstream(t, nil).URL, func(o *proxy.Options) { o.SpoolLimit = 3 << 20 })
 	kept := random(1 << 20)
 	other := s.do("PATCH", s.open("app"), stream(kept)).want(http.StatusAccepted).location()
 	for _, body := range []io.Reader{stream(random(large)), bytes.NewReader(random(large))} {
 		at := s.open("app")
 		a := s.do("PATCH", at, body).want(http.StatusInsufficientStorage, oci.Unavailable)
-		if !strings.Contains(a.body, "--spool-max") {
+		if !strings.Contains(a.body, "--spool-limit") {
 			t.Errorf("%s does not say what to do", a.body)
 		}
 		if got := len(spooled(t, s.spool)); got != 1 {
@@ -117,16 +117,16 @@ func TestSpoolFull(t *testing.T) {
 	}
 	s.do("PUT", closeAt(other, oci.SHA256.FromBytes(kept)), nil).want(http.StatusCreated)
 	s.pulled("app", kept)
-	// What was given back can be used again.
+	// The freed space can be used again.
 	again := random(3 << 20)
 	at := s.do("PATCH", s.open("app"), stream(again)).want(http.StatusAccepted).location()
 	s.do("PUT", closeAt(at, oci.SHA256.FromBytes(again)), nil).want(http.StatusCreated)
 	wantEmpty(t, s.spool)
 }
 
-// TestSpoolFolderGone: what cleans the system's temporary files does not stop a proxy that
-// runs for weeks.
-func TestSpoolFolderGone(t *testing.T) {
+// TestSpoolDirectoryGone: a proxy keeps working after a cleaner of temporary files has removed
+// its spool.
+func TestSpoolDirectoryGone(t *testing.T) {
 	s := newSite(t, newUpstream(t, nil).URL)
 	if err := os.RemoveAll(s.spool); err != nil {
 		t.Fatal(err)
@@ -140,13 +140,13 @@ func TestSpoolFolderGone(t *testing.T) {
 	wantEmpty(t, s.spool)
 }
 
-// TestSameUploadTwice: a registry that gives an id out a second time has forgotten the
-// upload, whose bytes make room.
+// TestSameUploadTwice: a registry that gives out an id again has forgotten the first upload, and
+// the proxy removes its bytes.
 func TestSameUploadTwice(t *testing.T) {
 	s, _ := newSiteOver(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Location", "/v2/app/blobs/uploads/1")
 		w.WriteHeader(http.StatusAccepted)
-	}, func(o *proxy.Options) { o.SpoolMax = 1500 })
+	}, func(o *proxy.Options) { o.SpoolLimit = 1500 })
 	for range 2 {
 		s.do("PATCH", s.open("app"), stream(random(1000))).want(http.StatusAccepted)
 	}
@@ -155,8 +155,18 @@ func TestSameUploadTwice(t *testing.T) {
 	}
 }
 
-// TestKilled: a proxy that starts removes what a killed one has left, and nothing of one
-// that runs.
+// TestUnknownAlgorithm: the proxy serves an upload although the registry has ignored that its
+// digest-algorithm is unknown.
+func TestUnknownAlgorithm(t *testing.T) {
+	s, _ := newSiteOver(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Location", "/v2/app/blobs/uploads/1")
+		w.WriteHeader(http.StatusAccepted)
+	})
+	at := s.do("POST", "/v2/app/blobs/uploads/?digest-algorithm=md5", nil).want(http.StatusAccepted).location()
+	s.do("PATCH", at, stream(random(1000))).want(http.StatusAccepted)
+}
+
+// TestKilled: a proxy that starts removes the spool of a killed one, and not that of a running one.
 func TestKilled(t *testing.T) {
 	up := newUpstream(t, nil)
 	base := t.TempDir()
@@ -201,7 +211,7 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// TestSpoolIsPrivate: what waits there is for nobody else.
+// TestSpoolIsPrivate: only the user can read the spool.
 func TestSpoolIsPrivate(t *testing.T) {
 	s := newSite(t, newUpstream(t, nil).URL)
 	s.do("PATCH", s.open("app"), stream(random(1000))).want(http.StatusAccepted)

@@ -23,8 +23,8 @@ import (
 	"github.com/pierless/pierless/pkg/server"
 )
 
-// TestStoreAnswerLost: bytes that went straight to the store, whose answer was lost, are
-// there: the client need not send them again.
+// TestStoreAnswerLost: if the answer of the store is lost, the bytes are stored, and the client
+// need not send them again.
 func TestStoreAnswerLost(t *testing.T) {
 	s3, wrap := withStore(t)
 	s := newSite(t, newUpstream(t, wrap).URL)
@@ -37,7 +37,7 @@ func TestStoreAnswerLost(t *testing.T) {
 	s.do("PUT", closeAt(s.open("app"), oci.SHA256.FromBytes(content)), bytes.NewReader(content)).want(http.StatusCreated)
 	s.pulled("app", content)
 
-	// The same holds if the store answers that it has them already.
+	// The same holds if the store answers that the object exists.
 	content = random(large)
 	s3.setFault(func(_ int, r *http.Request) int {
 		s3.setFault(nil)
@@ -47,7 +47,7 @@ func TestStoreAnswerLost(t *testing.T) {
 	s.do("PUT", closeAt(s.open("app"), oci.SHA256.FromBytes(content)), bytes.NewReader(content)).want(http.StatusCreated)
 	s.pulled("app", content)
 
-	// Where they are not there after all, the client is asked to try again.
+	// If they are not stored after all, the client gets 503.
 	content = random(large)
 	s3.setFault(func(_ int, r *http.Request) int {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -59,11 +59,11 @@ func TestStoreAnswerLost(t *testing.T) {
 	s.do("PUT", closeAt(at, oci.SHA256.FromBytes(content)), bytes.NewReader(content)).want(http.StatusCreated)
 }
 
-// TestStreamPastSpool: a body of known length needs no room in the spool if the store takes
+// TestStreamPastSpool: a body of known length needs no space in the spool if the store accepts
 // it in one request.
 func TestStreamPastSpool(t *testing.T) {
 	_, wrap := withStore(t)
-	s := newSite(t, newUpstream(t, wrap).URL, func(o *proxy.Options) { o.SpoolMax = 1 })
+	s := newSite(t, newUpstream(t, wrap).URL, func(o *proxy.Options) { o.SpoolLimit = 1 })
 	content := random(large)
 	d := oci.SHA256.FromBytes(content)
 	s.do("PUT", closeAt(s.open("app"), d), bytes.NewReader(content)).want(http.StatusCreated)
@@ -74,8 +74,7 @@ func TestStreamPastSpool(t *testing.T) {
 	}
 }
 
-// TestStoreGone: the proxy tries a store that it cannot reach again, each time after a longer
-// wait.
+// TestStoreGone: the proxy retries a store that it cannot reach, with growing pauses.
 func TestStoreGone(t *testing.T) {
 	s3, wrap := withStore(t)
 	s := newSite(t, newUpstream(t, wrap).URL)
@@ -93,8 +92,7 @@ func TestStoreGone(t *testing.T) {
 	}
 }
 
-// TestAnnouncedSize: what the request says of the blob is looked at on every way, as the
-// registry does.
+// TestAnnouncedSize: the proxy checks the announced size of a blob however it sends it.
 func TestAnnouncedSize(t *testing.T) {
 	_, wrap := withStore(t)
 	for _, up := range []*upstream{newUpstream(t, wrap), newUpstream(t, nil)} {
@@ -108,7 +106,7 @@ func TestAnnouncedSize(t *testing.T) {
 	}
 }
 
-// largerChunks is an answer that asks for chunks of another size than the registry's.
+// largerChunks announces a larger minimum size of chunks than the registry.
 type largerChunks struct{ http.ResponseWriter }
 
 func (l largerChunks) WriteHeader(status int) {
@@ -116,8 +114,8 @@ func (l largerChunks) WriteHeader(status int) {
 	l.ResponseWriter.WriteHeader(status)
 }
 
-// TestHabits: registries without direct uploads that do it in their own way get what
-// comes in one request, as pkg/client knows how.
+// TestHabits: registries with deviations from the spec get uploads in the form that they accept,
+// as from pkg/client.
 func TestHabits(t *testing.T) {
 	for name, habit := range map[string]func(w http.ResponseWriter, r *http.Request, next http.Handler){
 		"no chunks, as ECR": func(w http.ResponseWriter, r *http.Request, next http.Handler) {
@@ -157,7 +155,7 @@ func TestHabits(t *testing.T) {
 	}
 }
 
-// TestVerificationEnds: a registry that never gets on with verifying ends in an answer.
+// TestVerificationEnds: the client gets an answer even if verification makes no progress.
 func TestVerificationEnds(t *testing.T) {
 	up := newUpstream(t, func(u *upstream, next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -189,7 +187,7 @@ func TestVerificationEnds(t *testing.T) {
 	s.do("PUT", closeAt(s.open("app"), oci.SHA256.FromBytes(content)), bytes.NewReader(content)).want(http.StatusServiceUnavailable, oci.Unavailable)
 }
 
-// TestPasswordInAddress: it is not shown.
+// TestPasswordInAddress: errors do not show the password.
 func TestPasswordInAddress(t *testing.T) {
 	_, err := proxy.New(proxy.Options{Registry: "https://ann:hush@registry.example", Spool: t.TempDir()})
 	if err == nil || strings.Contains(err.Error(), "hush") {
@@ -197,10 +195,10 @@ func TestPasswordInAddress(t *testing.T) {
 	}
 }
 
-// TestParallelSpool: requests that come at once do not get more room than there is.
+// TestParallelSpool: concurrent requests get no more space than the limit.
 func TestParallelSpool(t *testing.T) {
 	const most, each, senders = 3 << 20, 1 << 20, 8
-	s := newSite(t, newUpstream(t, nil).URL, func(o *proxy.Options) { o.SpoolMax = most })
+	s := newSite(t, newUpstream(t, nil).URL, func(o *proxy.Options) { o.SpoolLimit = most })
 	var wait sync.WaitGroup
 	answers := make([]*answer, senders)
 	places := make([]string, senders)

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// own reports whether a URL is on the registry's own host. A gateway in front may not
-// have told the registry its scheme: that may be another one, and so its usual port.
+// own reports whether a URL is on the registry's own host. The scheme, and with it the
+// default port, may differ: a gateway in front may not have told the registry its scheme.
 func own(upstream, u *url.URL) bool {
 	if u.Scheme != "http" && u.Scheme != "https" || u.User != nil {
 		return false
@@ -25,28 +25,21 @@ func hostPort(u *url.URL) string {
 	return net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }
 
-// relative takes the registry's own host off a URL, so that the client comes back here;
-// every other URL stays as it is.
+// relative removes the registry's own host from a URL, so that the client returns to the
+// proxy. It leaves every other URL unchanged.
 func relative(upstream *url.URL, location string) string {
 	u, err := url.Parse(location)
-	if err != nil || u.Host == "" || u.Scheme != "" && !own(upstream, u) {
+	if err != nil || u.Host == "" || !own(upstream, upstream.ResolveReference(u)) { // "//host" has no scheme
 		return location
-	}
-	if u.Scheme == "" { // "//host/path"
-		withScheme := *u
-		if withScheme.Scheme = upstream.Scheme; !own(upstream, &withScheme) {
-			return location
-		}
 	}
 	_, rest, _ := strings.Cut(location, "//")
 	at := strings.IndexAny(rest, "/?#")
-	if at < 0 {
+	switch {
+	case at < 0:
 		return "/"
-	}
-	if rest[at] != '/' {
+	case rest[at] != '/':
 		return "/" + rest[at:]
-	}
-	if strings.HasPrefix(rest[at:], "//") {
+	case strings.HasPrefix(rest[at:], "//"):
 		return location // without the host it would name another one
 	}
 	return rest[at:]
@@ -57,16 +50,17 @@ var (
 	bearerRealm = regexp.MustCompile(`(?i)\brealm="([^"]*)"`)
 )
 
-// relativeLinks is relative for a Link header (RFC 8288).
+// relativeLinks applies relative to the targets of a Link header (RFC 8288).
 func relativeLinks(upstream *url.URL, link string) string {
 	return linkTarget.ReplaceAllStringFunc(link, func(target string) string {
 		return "<" + relative(upstream, target[1:len(target)-1]) + ">"
 	})
 }
 
-// localRealm turns the address of a token service that is on the registry's own host into
-// one here: crane refuses another one on a private address. The path stays, and so does
-// every other realm: one with https too where we speak http, which is no way for a password.
+// localRealm points a token service on the registry's own host to the proxy, because crane
+// rejects other hosts for a registry at a private address. Other realms stay as they are, and
+// so does one with https if the registry is reached over http: the proxy would send the
+// password in the clear.
 func localRealm(upstream *url.URL, challenge, host string) string {
 	if scheme, _, _ := strings.Cut(challenge, " "); !strings.EqualFold(scheme, "Bearer") {
 		return challenge
@@ -81,7 +75,7 @@ func localRealm(upstream *url.URL, challenge, host string) string {
 	})
 }
 
-// localize makes an answer of the registry one of this host.
+// localize rewrites the headers of an answer that lead to the registry's host.
 func localize(upstream *url.URL, h http.Header, host string) {
 	edit := func(name string, f func(string) string) {
 		for i, v := range h[name] {
@@ -91,7 +85,7 @@ func localize(upstream *url.URL, h http.Header, host string) {
 	edit("Location", func(v string) string { return relative(upstream, v) })
 	edit("Link", func(v string) string { return relativeLinks(upstream, v) })
 	edit("Www-Authenticate", func(v string) string { return localRealm(upstream, v, host) })
-	// Both speak of the registry's host, and would be taken for words about this one.
+	// Both are about the registry's host; the client would apply them to the proxy.
 	h.Del("Alt-Svc")
 	h.Del("Strict-Transport-Security")
 }

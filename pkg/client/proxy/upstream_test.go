@@ -26,10 +26,10 @@ import (
 	"github.com/pierless/pierless/pkg/server"
 )
 
-// limit is what API Gateway and Lambda take of a request, in bytes.
+// limit is the largest request of API Gateway and Lambda, in bytes.
 const limit = 4<<20 + 1<<19
 
-// upstream is a registry behind a front door with a limit. Requests are noted.
+// upstream is a registry behind a gateway with a limit. It records requests.
 type upstream struct {
 	*httptest.Server
 	reg *registry.Registry
@@ -39,7 +39,7 @@ type upstream struct {
 	fault func(*http.Request) (status int) // answered instead, unless 0
 }
 
-// newUpstream starts the registry. wrap, which may be nil, goes around it.
+// newUpstream starts the registry. wrap, if not nil, wraps its handler.
 func newUpstream(t *testing.T, wrap func(*upstream, http.Handler) http.Handler) *upstream {
 	t.Helper()
 	names, blobs := storetest.Open(t)
@@ -54,7 +54,7 @@ func newUpstream(t *testing.T, wrap func(*upstream, http.Handler) http.Handler) 
 	return u
 }
 
-// door reads bodies whole, as API Gateway does, and answers 413 in its form.
+// door reads whole bodies, as API Gateway does, and answers 413 in its form.
 func (u *upstream) door(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		u.mu.Lock()
@@ -88,7 +88,7 @@ func (u *upstream) setFault(f func(*http.Request) int) {
 	u.fault = f
 }
 
-// requests are those that were seen and have a text in them.
+// requests returns the recorded requests that contain a text.
 func (u *upstream) requests(text string) (found []string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -100,7 +100,7 @@ func (u *upstream) requests(text string) (found []string) {
 	return found
 }
 
-// store plays S3 and the direct uploads over it: docs/direct-uploads.md without parts.
+// store is a fake S3 with direct uploads over it: docs/direct-uploads.md without parts.
 type store struct {
 	*httptest.Server
 	reg *registry.Registry
@@ -110,7 +110,7 @@ type store struct {
 	content map[string][]byte
 	puts    int
 	fault   func(put int, r *http.Request) (status int)
-	leaked  []string // Authorization headers that came to the store
+	leaked  []string // Authorization headers that reached the store
 }
 
 // withStore adds direct uploads to a registry.
@@ -214,7 +214,7 @@ func (s *store) setFault(f func(put int, r *http.Request) int) {
 	s.fault = f
 }
 
-// site is a proxy that listens.
+// site is a running proxy.
 type site struct {
 	t     *testing.T
 	proxy *proxy.Proxy
@@ -256,7 +256,7 @@ func newSite(t *testing.T, registry string, change ...func(*proxy.Options)) *sit
 	return &site{t: t, proxy: p, url: srv.URL, spool: p.Spool(), answered: answered}
 }
 
-// answer is what a client got.
+// answer is the answer to a client.
 type answer struct {
 	t      *testing.T
 	what   string
@@ -265,14 +265,14 @@ type answer struct {
 	body   string
 }
 
-// do makes a request as a client does that follows no redirect. A body of another type
-// than *bytes.Reader is sent without a length.
+// do makes a request and follows no redirect. A body of another type than *bytes.Reader is sent
+// without a length.
 func (s *site) do(method, path string, body io.Reader, headers ...string) *answer {
 	s.t.Helper()
 	return s.send(method, path, body, 0, headers...)
 }
 
-// send is do with a length of the body; 0: what its type says.
+// send is do with the length of the body; 0 means that of its type.
 func (s *site) send(method, path string, body io.Reader, length int64, headers ...string) *answer {
 	s.t.Helper()
 	if !strings.Contains(path, "://") {
@@ -305,7 +305,7 @@ func (s *site) send(method, path string, body io.Reader, length int64, headers .
 	return &answer{s.t, method + " " + path, resp.StatusCode, resp.Header, string(content)}
 }
 
-// checkHeaders holds that a browser runs no script in an answer of the proxy.
+// checkHeaders checks that no browser runs a script in an answer of the proxy.
 func (s *site) checkHeaders(what string, h http.Header) {
 	s.t.Helper()
 	for name, want := range map[string]string{
@@ -317,7 +317,7 @@ func (s *site) checkHeaders(what string, h http.Header) {
 	}
 }
 
-// want checks the status, and with it an OCI error's code.
+// want checks the status and, if given, the code of the OCI error.
 func (a *answer) want(status int, code ...oci.Code) *answer {
 	a.t.Helper()
 	if a.status != status {
@@ -329,7 +329,7 @@ func (a *answer) want(status int, code ...oci.Code) *answer {
 	return a
 }
 
-// location is where an upload goes on: always here.
+// location returns the Location of an upload, which must be on the proxy.
 func (a *answer) location() string {
 	a.t.Helper()
 	l := a.header.Get("Location")

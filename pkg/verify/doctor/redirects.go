@@ -67,7 +67,7 @@ func (v *visit) blobRedirect() finding {
 	case f.verdict != OK:
 		return f
 	case u == nil && v.door() != "":
-		return wrong(r, "PIERLESS_SERVE_BLOBS must not be set, and PIERLESS_BUCKET must be", "%s: blobs come through %s, which ends at 6 MB", r.what(), v.door())
+		return wrong(r, "PIERLESS_NO_REDIRECT must not be set, and PIERLESS_BUCKET must be", "%s: blobs come through %s, which ends at 6 MB", r.what(), v.door())
 	case u == nil && !bytes.Equal(r.body, v.blobs.layer.bytes):
 		return wrong(r, "the function must answer with isBase64Encoded true and base64", "the blob has other bytes than were pushed")
 	case u == nil:

@@ -17,7 +17,7 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// newSiteOver is a proxy in front of a handler.
+// newSiteOver starts a proxy in front of a handler.
 func newSiteOver(t *testing.T, h http.HandlerFunc, change ...func(*proxy.Options)) (s *site, up *httptest.Server) {
 	t.Helper()
 	up = httptest.NewServer(h)
@@ -25,8 +25,7 @@ func newSiteOver(t *testing.T, h http.HandlerFunc, change ...func(*proxy.Options
 	return newSite(t, up.URL, change...), up
 }
 
-// TestHosts: only names by which we were told to be known, so that no web page can point
-// a name of its own here.
+// TestHosts: the proxy accepts only known host names, so that no web page can rebind its own.
 func TestHosts(t *testing.T) {
 	s, _ := newSiteOver(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "{}") }, func(o *proxy.Options) {
 		o.AllowHosts = []string{"host.docker.internal", "other.example:7"}
@@ -47,7 +46,7 @@ func TestHosts(t *testing.T) {
 	}
 }
 
-// TestBrowsers: requests that a web page makes are refused, in whatever way it hides them.
+// TestBrowsers: requests of web pages are refused, however they are made.
 func TestBrowsers(t *testing.T) {
 	asked := 0
 	s, _ := newSiteOver(t, func(http.ResponseWriter, *http.Request) { asked++ })
@@ -66,9 +65,9 @@ func TestBrowsers(t *testing.T) {
 	s.do("GET", "/v2/", nil, "Sec-Fetch-Site", "none").want(http.StatusOK)
 }
 
-// TestRequestAsItCame: path, query, and headers reach the registry as the client wrote
-// them, with nothing added.
-func TestRequestAsItCame(t *testing.T) {
+// TestRequestUnchanged: path, query and headers reach the registry as the client wrote them,
+// with nothing added.
+func TestRequestUnchanged(t *testing.T) {
 	var got *http.Request
 	s, up := newSiteOver(t, func(_ http.ResponseWriter, r *http.Request) { got = r })
 	host := strings.TrimPrefix(s.url, "http://")
@@ -99,8 +98,8 @@ func TestRequestAsItCame(t *testing.T) {
 	}
 }
 
-// TestAnswerIsLocalized: what the registry says of its own host leads here; everything
-// else is as it was.
+// TestAnswerIsLocalized: URLs of the registry's own host lead to the proxy; everything else is
+// unchanged.
 func TestAnswerIsLocalized(t *testing.T) {
 	var header http.Header
 	status := 0
@@ -148,8 +147,8 @@ func TestAnswerIsLocalized(t *testing.T) {
 	}
 }
 
-// TestTokens: a client that follows the realm gets its token through the proxy, with the
-// credentials that it sent there.
+// TestTokens: a client that follows the realm gets its token through the proxy, with its own
+// credentials.
 func TestTokens(t *testing.T) {
 	s, _ := newSiteOver(t, func(w http.ResponseWriter, r *http.Request) {
 		switch {
@@ -174,15 +173,15 @@ func TestTokens(t *testing.T) {
 	s.do("GET", "/v2/", nil, "Authorization", "Bearer of-me").want(http.StatusOK)
 }
 
-// TestTooLarge: what the front door says in its own form, the proxy says in the spec's,
-// after it has read the body. What a registry says itself stays.
+// TestTooLarge: the proxy replaces a gateway's 413 by an error in the spec's form, after it has
+// read the body. A registry's own error stays.
 func TestTooLarge(t *testing.T) {
 	s := newSite(t, newUpstream(t, nil).URL)
 	a := s.do("PUT", "/v2/app/manifests/v1", bytes.NewReader(random(5<<20))).want(http.StatusRequestEntityTooLarge, oci.SizeInvalid)
 	if !strings.Contains(a.body, "pierless push") {
-		t.Errorf("%s names no way past the limit", a.body)
+		t.Errorf("%s has no advice about the limit", a.body)
 	}
-	// Of an upload that another process has opened.
+	// An upload that another process has opened.
 	s.do("PATCH", "/v2/app/blobs/uploads/unknown", stream(random(5<<20))).want(http.StatusRequestEntityTooLarge, oci.SizeInvalid)
 
 	own := `{"errors":[{"code":"MANIFEST_INVALID","message":"at most 4 MiB"}]}`
@@ -195,7 +194,7 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-// TestNoRedirectOfUploads: docker and podman take one for success.
+// TestNoRedirectOfUploads: docker and podman take a redirect for success.
 func TestNoRedirectOfUploads(t *testing.T) {
 	status := 0
 	s, _ := newSiteOver(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -212,8 +211,8 @@ func TestNoRedirectOfUploads(t *testing.T) {
 	s.do("GET", "/v2/app/blobs/"+string(oci.SHA256.FromBytes(nil)), nil).want(http.StatusTemporaryRedirect)
 }
 
-// TestForeignLocations: an upload of another form, or on another host, is not ours; an
-// absolute one with a query is.
+// TestForeignLocations: the proxy leaves uploads of another form, or on another host, to the
+// registry. It accepts absolute URLs and queries.
 func TestForeignLocations(t *testing.T) {
 	var location string
 	var got []string
@@ -256,16 +255,16 @@ func TestForeignLocations(t *testing.T) {
 	}
 }
 
-// TestNobodyThere: a registry that does not answer is not ours to explain.
-func TestNobodyThere(t *testing.T) {
+// TestRegistryUnreachable: the client gets 503 if the registry does not answer.
+func TestRegistryUnreachable(t *testing.T) {
 	s, up := newSiteOver(t, func(http.ResponseWriter, *http.Request) {})
 	up.Close()
 	s.do("GET", "/v2/", nil).want(http.StatusServiceUnavailable, oci.Unavailable)
 	s.do("PUT", "/v2/app/manifests/v1", bytes.NewReader(random(10<<20))).want(http.StatusServiceUnavailable, oci.Unavailable)
 }
 
-// TestRefusedBodyIsRead: a client that sends all of a body before it reads the answer gets
-// the refusal, from the proxy or from a registry that did not read the body.
+// TestRefusedBodyIsRead: a client that sends its whole body before it reads the answer gets the
+// refusal, whether the proxy made it or a registry that did not read the body.
 func TestRefusedBodyIsRead(t *testing.T) {
 	refuses, _ := newSiteOver(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) })
 	gone, up := newSiteOver(t, func(http.ResponseWriter, *http.Request) {})
@@ -300,7 +299,7 @@ func TestRefusedBodyIsRead(t *testing.T) {
 	}
 }
 
-// TestOptions: an address that is none is refused.
+// TestOptions: New rejects malformed addresses.
 func TestOptions(t *testing.T) {
 	for _, registry := range []string{"", "ftp://x", "https://x/v2", "https://user@x", "https://x?y", "a b"} {
 		if p, err := proxy.New(proxy.Options{Registry: registry, Spool: t.TempDir()}); err == nil {
@@ -321,8 +320,8 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// TestSecurityHeaders: a registry's own headers do not let a browser run what it serves. That the answers have ours, once
-// each, send checks.
+// TestSecurityHeaders: a registry's own headers do not allow browsers to run its content. send
+// checks that each answer has the proxy's headers once.
 func TestSecurityHeaders(t *testing.T) {
 	s, _ := newSiteOver(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Security-Policy", "script-src *")

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httputil"
 	"strings"
@@ -14,24 +15,24 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// maxAnswer is how much of a refusal is read ahead, in bytes.
+// maxAnswer limits how much of a refusal is read into memory, in bytes.
 const maxAnswer = 1 << 20
 
-// pass hands a request to the registry and its answer back. seen, which may be nil,
-// looks at the answer first; an error that it returns is answered instead.
-func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, seen func(*http.Response) error) {
+// forward sends a request to the registry and its answer to the client. inspect, if not nil,
+// sees the answer first; an error that it returns is answered instead.
+func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, inspect func(*http.Response) error) {
 	through := httputil.ReverseProxy{
-		Rewrite: p.rewrite, Transport: p.transport, ErrorLog: p.errorLog,
+		Rewrite: p.rewrite, Transport: p.transport, ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 		ModifyResponse: func(resp *http.Response) error {
 			localize(p.upstream, resp.Header, r.Host)
 			for name := range w.Header() {
-				resp.Header.Del(name) // ours are set; the registry's would be added to them
+				resp.Header.Del(name) // the proxy has set its own; the registry's would be added
 			}
-			if err := settle(r, resp); err != nil {
+			if err := drainRefused(r, resp); err != nil {
 				return err
 			}
-			if seen != nil {
-				return seen(resp)
+			if inspect != nil {
+				return inspect(resp)
 			}
 			return nil
 		},
@@ -50,27 +51,27 @@ func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, seen func(*http.Res
 }
 
 func errUnreachable() *oci.Error {
-	return oci.NewError(oci.Unavailable, "pierless proxy got no answer from the registry: try again; its log says why")
+	return oci.NewError(oci.Unavailable, "pierless proxy got no answer from the registry: try again; its log has the cause")
 }
 
-// rewrite turns a request to us into one to the registry, and adds nothing to it.
+// rewrite turns a request to the proxy into one to the registry, and adds nothing to it.
 func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
 	out := pr.Out
 	out.URL.Scheme, out.URL.Host, out.Host = p.upstream.Scheme, p.upstream.Host, ""
-	out.URL.RawQuery = pr.In.URL.RawQuery // as it came, even what Go cannot parse
-	// As it came, even where Go would escape it in another way.
+	out.URL.RawQuery = pr.In.URL.RawQuery // unchanged, even if Go cannot parse it
+	// Unchanged as well, even if Go would escape it in another way.
 	path, _, _ := strings.Cut(pr.In.RequestURI, "?")
 	if strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "//") && path != out.URL.EscapedPath() {
 		out.URL.Opaque = path
 	}
 	if out.Body != nil {
-		out.Body = io.NopCloser(pr.In.Body) // ours to close: settle reads the rest
+		out.Body = io.NopCloser(pr.In.Body) // the transport must not close it: drainRefused reads the rest
 	}
 }
 
-// settle reads the body of a refused request to its end before the refusal is passed on,
-// and says in our words what a gateway says in its own.
-func settle(r *http.Request, resp *http.Response) error {
+// drainRefused reads the body of a refused request to its end before the client gets the
+// refusal, and puts an error in the spec's form in place of a gateway's own 413.
+func drainRefused(r *http.Request, resp *http.Response) error {
 	hasBody := r.Body != nil && r.Body != http.NoBody
 	tooLarge := resp.StatusCode == http.StatusRequestEntityTooLarge
 	if resp.StatusCode < 300 || !hasBody && !tooLarge {
@@ -81,7 +82,7 @@ func settle(r *http.Request, resp *http.Response) error {
 	if err != nil && !tooLarge {
 		return fmt.Errorf("read the registry's answer: %w", err)
 	}
-	_ = resp.Body.Close() // it was read
+	_ = resp.Body.Close()
 	if hasBody && r.Header.Get("Expect") == "" {
 		drain(r.Body)
 	}
