@@ -25,6 +25,7 @@ var arrows = map[string][]string{
 	"internal/env":              {},
 	"internal/awsclient":        {},
 	"internal/awsenv":           {"internal/awsclient"},
+	"internal/awsinit":          {},
 	"pkg/server/lambdahttp":     {},
 	"pkg/oci/route":             {"pkg/oci"},
 	"pkg/oci/direct":            {"pkg/oci"},
@@ -35,7 +36,7 @@ var arrows = map[string][]string{
 	"pkg/registry/local":        {"pkg/oci/direct", "pkg/oci", "pkg/registry"},
 	"pkg/registry/s3blobs":      {"internal/awsclient", "pkg/oci/direct", "pkg/oci", "pkg/registry"},
 	"pkg/registry/ddbmeta":      {"internal/awsclient", "pkg/registry"},
-	"internal/storetest":        {"internal/awsenv", "pkg/registry/ddbmeta", "pkg/oci/direct", "pkg/registry/local", "pkg/oci", "pkg/registry", "pkg/registry/s3blobs"},
+	"internal/storetest":        {"internal/awsenv", "internal/awsinit", "pkg/registry/ddbmeta", "pkg/oci/direct", "pkg/registry/local", "pkg/oci", "pkg/registry", "pkg/registry/s3blobs"},
 	"pkg/client":                {"pkg/oci/direct", "pkg/oci", "pkg/oci/route"},
 	"pkg/client/images":         {"pkg/client", "pkg/oci"},
 	"internal/guard":            {"pkg/client"},
@@ -75,7 +76,7 @@ var arrows = map[string][]string{
 	cloudInternal + "policyproxy": {cloudInternal + "iam"},
 	cloudInternal + "template":    {},
 	"cmd/pierless": {
-		"pkg/server/auth", "internal/awsenv", "pkg/client", "pkg/registry/ddbmeta", "pkg/verify/doctor", "internal/env", "internal/guard", "internal/idle", "pkg/client/images", "pkg/registry/local", "pkg/oci", "pkg/client/proxy", "pkg/registry",
+		"pkg/server/auth", "internal/awsenv", "internal/awsinit", "pkg/client", "pkg/registry/ddbmeta", "pkg/verify/doctor", "internal/env", "internal/guard", "internal/idle", "pkg/client/images", "pkg/registry/local", "pkg/oci", "pkg/client/proxy", "pkg/registry",
 		"pkg/registry/s3blobs", "pkg/server", "pkg/registry/sweep", "pkg/verify",
 	},
 }
