@@ -26,6 +26,7 @@ var arrows = map[string][]string{
 	"internal/awsclient":        {},
 	"internal/awsenv":           {"internal/awsclient"},
 	"internal/setup":            {"internal/env", "pkg/server", "pkg/server/auth"},
+	"internal/awsinit":          {},
 	"pkg/server/lambdahttp":     {},
 	"pkg/oci/route":             {"pkg/oci"},
 	"pkg/oci/direct":            {"pkg/oci"},
@@ -37,7 +38,7 @@ var arrows = map[string][]string{
 	"pkg/registry/local":        {"pkg/oci/direct", "pkg/oci", "pkg/registry"},
 	"pkg/registry/s3blobs":      {"internal/awsclient", "pkg/oci/direct", "pkg/oci", "pkg/registry"},
 	"pkg/registry/ddbmeta":      {"internal/awsclient", "pkg/registry"},
-	"internal/storetest":        {"internal/awsenv", "pkg/registry/ddbmeta", "pkg/oci/direct", "pkg/registry/local", "pkg/oci", "pkg/registry", "pkg/registry/s3blobs"},
+	"internal/storetest":        {"internal/awsenv", "internal/awsinit", "pkg/registry/ddbmeta", "pkg/oci/direct", "pkg/registry/local", "pkg/oci", "pkg/registry", "pkg/registry/s3blobs"},
 	"pkg/client":                {"pkg/oci/direct", "pkg/oci", "pkg/oci/route"},
 	"pkg/client/images":         {"pkg/client", "pkg/oci"},
 	"internal/guard":            {"pkg/client"},
@@ -77,7 +78,7 @@ var arrows = map[string][]string{
 	cloudInternal + "policyproxy": {cloudInternal + "iam"},
 	cloudInternal + "template":    {},
 	"cmd/pierless": {
-		"pkg/server/auth", "internal/awsenv", "pkg/client", "pkg/registry/ddbmeta", "pkg/verify/doctor", "internal/env", "internal/guard", "internal/idle", "internal/setup", "pkg/client/images", "pkg/registry/local", "pkg/oci", "pkg/oci/route", "pkg/client/proxy", "pkg/registry",
+		"pkg/server/auth", "internal/awsenv", "internal/awsinit", "pkg/client", "pkg/registry/ddbmeta", "pkg/verify/doctor", "internal/env", "internal/guard", "internal/idle", "internal/setup", "pkg/client/images", "pkg/registry/local", "pkg/oci", "pkg/oci/route", "pkg/client/proxy", "pkg/registry",
 		"pkg/registry/s3blobs", "pkg/server", "pkg/registry/sweep", "pkg/verify",
 	},
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pierless/pierless/internal/awsenv"
+	"github.com/pierless/pierless/internal/awsinit"
 	"github.com/pierless/pierless/internal/env"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/registry/ddbmeta"
@@ -62,11 +63,11 @@ func createStore(ctx context.Context, c env.Config) (warnings []string, err erro
 	if err != nil {
 		return nil, err
 	}
-	warnings, err = s3blobs.CreateBucket(ctx, clients.S3, c.Bucket, clients.S3.Options().Region)
+	warnings, err = awsinit.CreateBucket(ctx, clients.S3, c.Bucket, clients.S3.Options().Region)
 	if err != nil {
 		return nil, err
 	}
-	return warnings, ddbmeta.CreateTable(ctx, clients.Dynamo, c.Table)
+	return warnings, awsinit.CreateTable(ctx, clients.Dynamo, c.Table)
 }
 
 func settings(c env.Config) awsenv.Settings {

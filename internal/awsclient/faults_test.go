@@ -42,8 +42,8 @@ func getObject(ctx context.Context, c Clients) error {
 	return err
 }
 
-// TestMarkUnavailable: what a service does not answer, or fails by its own fault, is marked
-// after the last try; refusals are not, nor is a caller that gave up.
+// TestMarkUnavailable: a call that a service does not answer, or fails by its own fault, is
+// marked after the last try; refusals are not, nor is a caller that gave up.
 func TestMarkUnavailable(t *testing.T) {
 	for _, tt := range []struct {
 		status int

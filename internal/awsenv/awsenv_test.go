@@ -48,7 +48,7 @@ func TestLoadRefuses(t *testing.T) {
 	}
 }
 
-// isolate hides what the machine's owner set for AWS.
+// isolate hides the AWS settings of the machine's owner.
 func isolate(t *testing.T) {
 	t.Helper()
 	for _, name := range []string{"AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL"} {

@@ -161,7 +161,7 @@ func (r *rig) put(ref string, manifest []byte) {
 	r.do("PUT", "/v2/a/manifests/"+ref, manifest, "Content-Type", oci.MediaTypeImageManifest)
 }
 
-// dockerPush does what docker with its classic store does: per blob a session, a
+// dockerPush makes the requests of docker with its classic store: per blob a session, a
 // stream of unknown length, an empty PUT and a HEAD; then the manifest.
 func (r *rig) dockerPush() {
 	r.digests = nil
@@ -210,7 +210,7 @@ func unique(size int) []byte {
 	return b
 }
 
-// operation is a row of the budget: prepare returns what is measured.
+// operation is a row of the budget: prepare returns the function whose calls are counted.
 type operation struct {
 	name    string
 	limit   calls
@@ -375,8 +375,8 @@ func operations() []operation {
 	}
 }
 
-// TestCallBudget counts what each operation asks of AWS, holds it to the budget of
-// docs/design.md, and holds docs/calls.md to what it counted.
+// TestCallBudget counts the AWS calls of each operation, compares them with their limits,
+// and docs/calls.md with the counts.
 func TestCallBudget(t *testing.T) {
 	var doc strings.Builder
 	doc.WriteString("# Calls per operation\n\n<!-- Written by TestCallBudget in internal/awsenv, run with -tags localstack -update. -->\n\n" +

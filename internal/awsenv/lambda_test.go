@@ -48,7 +48,7 @@ func TestForLambda(t *testing.T) {
 	}
 }
 
-// seen is what of the clients decides how they call AWS.
+// seen returns the settings that decide how the clients call AWS.
 func seen(t *testing.T, c Clients) map[string]any {
 	t.Helper()
 	s3, dynamo := c.S3.Options(), c.Dynamo.Options()

@@ -25,7 +25,7 @@ import (
 )
 
 // OpenDirect returns the embedded store with direct uploads: their bytes go to a server
-// on loopback that refuses what S3 refuses, and are in memory.
+// on loopback with the checks of S3, which keeps them in memory.
 func OpenDirect(t *testing.T) (registry.Metadata, registry.Blobs) {
 	t.Helper()
 	meta, blobs := Open(t)
@@ -38,7 +38,7 @@ func OpenDirect(t *testing.T) (registry.Metadata, registry.Blobs) {
 	return meta, s
 }
 
-// directStore keeps what came in by requests that it signed.
+// directStore keeps the content that its signed requests have uploaded.
 type directStore struct {
 	registry.Blobs // what comes through the registry
 
@@ -50,7 +50,7 @@ type directStore struct {
 	uploads map[string]map[int][]byte // parts by upload and number
 }
 
-// ticket is what a signed request may do.
+// ticket is the content of a signed request.
 type ticket struct {
 	key, upload string // upload: of a part
 	number      int

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/pierless/pierless/internal/awsenv"
+	"github.com/pierless/pierless/internal/awsinit"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/registry/ddbmeta"
 	"github.com/pierless/pierless/pkg/registry/s3blobs"
@@ -39,10 +40,10 @@ func Create(t *testing.T) (clients awsenv.Clients, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s3blobs.CreateBucket(t.Context(), clients.S3, name, clients.S3.Options().Region); err != nil {
+	if _, err := awsinit.CreateBucket(t.Context(), clients.S3, name, clients.S3.Options().Region); err != nil {
 		t.Fatal(err)
 	}
-	if err := ddbmeta.CreateTable(t.Context(), clients.Dynamo, name); err != nil {
+	if err := awsinit.CreateTable(t.Context(), clients.Dynamo, name); err != nil {
 		t.Fatal(err)
 	}
 	return clients, name

@@ -151,7 +151,7 @@ func lateAt(actor, n int) func(*pending) fate {
 	}
 }
 
-// applyLate applies what was kept back.
+// applyLate applies the delayed writes.
 func (s *sim) applyLate() {
 	for ; len(s.late) > 0; s.late = s.late[1:] {
 		_ = s.late[0]()

@@ -199,8 +199,7 @@ func directEnds(t *testing.T, seed uint64) {
 	}
 }
 
-// settle lets arrive what is under way and all uploads expire. Nothing is left then but
-// blobs.
+// settle lets delayed calls arrive and all uploads expire. Only blobs are left then.
 func (s *sim) settle(t *testing.T) {
 	t.Helper()
 	s.decide = func(*pending) fate { return lives }

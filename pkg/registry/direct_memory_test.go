@@ -20,7 +20,7 @@ import (
 // errRefused is the store's answer to a presigned request that it does not accept.
 var errRefused = errors.New("the store refuses the request")
 
-// ticket is what a presigned request says, as its URL.
+// ticket is the content of a presigned request, as its URL.
 type ticket struct {
 	Key, Upload string // Upload: of a part
 	Number      int
@@ -46,7 +46,8 @@ func (b simBlobs) PresignPart(_ context.Context, key string, stored Stored, p di
 	return b.sign(ticket{Key: key, Upload: decodePieces(stored)[0].Name, Number: p.Number, Digest: p.Digest, Size: p.Size})
 }
 
-// send is a client's request to the store. What began in time can arrive long after.
+// send is a client's request to the store. A request that began in time can arrive much
+// later.
 func (b simBlobs) send(request direct.Request, content []byte) error {
 	var t ticket
 	if err := json.Unmarshal([]byte(request.URL), &t); err != nil {

@@ -83,8 +83,8 @@ func TestDirectPut(t *testing.T) {
 	})
 }
 
-// TestDirectOffers: what is there is known by its links only. A blob that no
-// repository has any more is nobody's to be given.
+// TestDirectOffers: an existing blob is found by its links only. A blob that no repository
+// has any more is given to none.
 func TestDirectOffers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		alone(t, newSim(t, 1), func(ctx context.Context, r *Registry, _ simBlobs) {
@@ -196,8 +196,8 @@ func checkRefusedParts(ctx context.Context, t *testing.T, r *Registry, u direct.
 	wantCode(t, "part with a sha512", err, oci.DigestInvalid)
 }
 
-// TestDirectPartsOfOtherContent: each part is what its own digest says, the whole is
-// not. Nothing becomes visible, and nothing stays.
+// TestDirectPartsOfOtherContent: each part has its digest, the whole does not. Nothing
+// becomes visible, and nothing stays.
 func TestDirectPartsOfOtherContent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t, 1)

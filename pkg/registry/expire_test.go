@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestExpireUploads: what is used stays, what is not goes, in portions, and the list
-// gets empty.
+// TestExpireUploads: uploads in use stay, others are ended, in portions, until the queue is
+// empty.
 func TestExpireUploads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t, 1)

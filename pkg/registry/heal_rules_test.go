@@ -293,7 +293,7 @@ func TestRelinkMeetsOthers(t *testing.T) {
 	}
 }
 
-// healedBy does at once what another process does that heals.
+// healedBy applies the effect of another process's heal at once.
 func healedBy(w *world, store simBlobs, d oci.Digest, key string) {
 	lost := w.rows[blobKey(d)].text(attrKey)
 	_ = store.write(key, []byte("content")) // it is free

@@ -51,7 +51,7 @@ func (w *world) loseAll(how int) {
 	}
 }
 
-// readable reports whether a reader of a link or a manifest gets what the digest says.
+// readable reports whether a reader of a link or a manifest gets bytes with its digest.
 func (w *world) readable(row Attrs, d oci.Digest) bool {
 	return !w.encoded[row.text(attrKey)] && d.Algorithm().FromBytes(w.manifest(row)) == d
 }

@@ -121,6 +121,8 @@ type turn func(what string, call func() error) error
 
 type simMetadata struct {
 	w    *world
+	// turn waits for the turn of an actor's call, runs it, and returns the result that the
+	// actor sees.
 	turn turn
 }
 

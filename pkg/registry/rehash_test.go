@@ -32,8 +32,9 @@ func (b stuckBlobs) Open(ctx context.Context, _ string, offset, length int64) (i
 	return nil, b.fault
 }
 
-// TestReadBack: a call ends in time whatever the store does, and keeps what it read.
-func TestReadBack(t *testing.T) {
+// TestRehash: a call ends in time even if the store does not answer, and keeps its
+// progress.
+func TestRehash(t *testing.T) {
 	const size = 3 * windowSize
 	for name, test := range map[string]struct {
 		store stuckBlobs

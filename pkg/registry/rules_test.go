@@ -15,8 +15,8 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// client pushes as docker does: it asks for each blob, uploads what is missing in
-// one of the ways there are, and then puts the manifest.
+// client pushes as docker does: it asks for each blob, uploads the missing ones in one of
+// several ways, and then puts the manifest.
 type client struct {
 	repo, tag string
 	layers    []string

@@ -24,7 +24,7 @@ var (
 	errInjected = errors.New("no answer came")
 )
 
-// fate is what becomes of one call.
+// fate is the outcome of one call.
 type fate int
 
 const (
@@ -212,7 +212,7 @@ func (s *sim) drain() {
 	}
 }
 
-// runOne runs a call, or does not, and returns what the actor is to be told.
+// runOne runs a call, or does not, and returns the result that the actor sees.
 func (s *sim) runOne(p *pending) (told error) {
 	if p.actor.crashed {
 		return errCrashed
@@ -249,7 +249,7 @@ func (s *sim) runOne(p *pending) (told error) {
 	return told
 }
 
-// check holds what must be true between any two calls.
+// check verifies the invariants between any two calls.
 func (w *world) check(fault func(string, ...any)) {
 	for key, attrs := range w.rows {
 		switch key.PK[0] {

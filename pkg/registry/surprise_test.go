@@ -31,8 +31,8 @@ func finishWith(ctx context.Context, r *Registry, u Upload, d oci.Digest, size i
 	}})
 }
 
-// TestSurprisingDigest: a sha512 that nobody announced can be compared only once the
-// content is in place. The upload stands where it did all the same.
+// TestSurprisingDigest: a sha512 that was not announced at the start can be compared only
+// once the content is in place. Even so, a refusal leaves the upload as it was.
 func TestSurprisingDigest(t *testing.T) {
 	for _, last := range []string{"", "cd"} {
 		whole := "ab" + last

@@ -17,6 +17,7 @@ import (
 	"github.com/aws/smithy-go/middleware"
 
 	"github.com/pierless/pierless/internal/awsenv"
+	"github.com/pierless/pierless/internal/awsinit"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/registry/ddbmeta"
 	"github.com/pierless/pierless/pkg/registry/registrytest"
@@ -42,7 +43,7 @@ func table(t *testing.T) string {
 	t.Helper()
 	name := "names-" + strings.ToLower(rand.Text())
 	plain := client(t)
-	if err := ddbmeta.CreateTable(t.Context(), plain, name); err != nil {
+	if err := awsinit.CreateTable(t.Context(), plain, name); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -266,33 +267,6 @@ func TestUnprocessedKeys(t *testing.T) {
 	}
 	if calls.Load() != 7 {
 		t.Errorf("%d calls, want 3 + 3 + 1", calls.Load())
-	}
-}
-
-func TestCreateTable(t *testing.T) {
-	name := table(t)
-	plain := client(t)
-	if err := ddbmeta.CreateTable(t.Context(), plain, name); err != nil {
-		t.Errorf("once more: %v", err)
-	}
-	ttl, err := plain.DescribeTimeToLive(t.Context(), &dynamodb.DescribeTimeToLiveInput{TableName: aws.String(name)})
-	if err != nil || aws.ToString(ttl.TimeToLiveDescription.AttributeName) != "ttl" {
-		t.Errorf("time to live: %v, %v", ttl, err)
-	}
-	other := aws.String(name + "-other")
-	_, err = plain.CreateTable(t.Context(), &dynamodb.CreateTableInput{
-		TableName: other, BillingMode: types.BillingModePayPerRequest,
-		AttributeDefinitions: []types.AttributeDefinition{{AttributeName: aws.String("id"), AttributeType: "S"}},
-		KeySchema:            []types.KeySchemaElement{{AttributeName: aws.String("id"), KeyType: types.KeyTypeHash}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_, _ = plain.DeleteTable(context.Background(), &dynamodb.DeleteTableInput{TableName: other})
-	})
-	if err := ddbmeta.CreateTable(t.Context(), plain, *other); err == nil || !strings.Contains(err.Error(), `"id"`) {
-		t.Errorf("a table with other keys: %v", err)
 	}
 }
 

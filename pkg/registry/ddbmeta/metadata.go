@@ -22,7 +22,7 @@ type Metadata struct {
 
 var _ registry.Metadata = (*Metadata)(nil)
 
-// New returns the rows of a table that CreateTable or a template has created.
+// New returns the rows of a table that awsinit.CreateTable or a template has created.
 func New(client *dynamodb.Client, table string) *Metadata {
 	client = dynamodb.New(client.Options(), func(o *dynamodb.Options) {
 		o.APIOptions = append(o.APIOptions, awsclient.MarkUnavailable(registry.ErrUnavailable))

@@ -15,10 +15,9 @@ import (
 	"github.com/pierless/pierless/pkg/registry"
 )
 
-// Blobs runs the contract of registry.Blobs as subtests in parallel. open returns
-// the port over one store; where a subtest plays another process, or a crash, it
-// calls open again and goes on with what that returns. A store with direct uploads
-// must implement Clock, too.
+// Blobs runs the contract of registry.Blobs as parallel subtests. open returns the port
+// over one store; a subtest that plays another process, or a crash, calls open again. A
+// store with direct uploads must implement Clock, too.
 func Blobs(t *testing.T, open func(t *testing.T) registry.Blobs) {
 	t.Helper()
 	run(t, open, []contractTest{
@@ -45,8 +44,8 @@ func Blobs(t *testing.T, open func(t *testing.T) registry.Blobs) {
 	Direct(t, open)
 }
 
-// Direct runs the part of Blobs that is about registry.Direct, with real requests
-// where the store has it.
+// Direct runs the part of Blobs for registry.Direct, with real requests if the store
+// supports it.
 func Direct(t *testing.T, open func(t *testing.T) registry.Blobs) {
 	t.Helper()
 	run(t, open, []contractTest{
@@ -101,7 +100,7 @@ func (c *claimer) more(count int64) (first int64) {
 	return c.given - count + 1
 }
 
-// giveBack takes the numbers back that the last claim did not use.
+// giveBack takes the unused numbers of the last claim back.
 func (c *claimer) giveBack(ended registry.Stored) { c.given -= ended.Unused }
 
 // upload is a Blobs under test with one key, and helpers that fail the test.
@@ -145,7 +144,7 @@ func random(size int) []byte {
 // stream hides all of a reader but Read, as the body of a request does.
 type stream struct{ io.Reader }
 
-// append appends content to a state and fails the test where that fails.
+// append appends content to a state, and fails the test on error.
 func (u upload) append(stored registry.Stored, content []byte) registry.Stored {
 	u.t.Helper()
 	after, err := u.Append(u.t.Context(), u.key, u.claims.claim(), stored, stream{bytes.NewReader(content)})

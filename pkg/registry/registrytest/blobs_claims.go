@@ -9,7 +9,7 @@ import (
 	"github.com/pierless/pierless/pkg/registry"
 )
 
-// situations are what S3 keeps in different ways: nothing, a tail, parts, parts
+// situations are the states that S3 stores in different ways: nothing, a tail, parts, parts
 // and a tail, under appends that make a tail or parts.
 func situations() [][2]int {
 	return [][2]int{{0, 1000}, {0, 6 * mib}, {1000, 1000}, {3 * mib, 3 * mib}, {5 * mib, 1000}, {5*mib + 9, 5*mib + 3}}
@@ -26,8 +26,8 @@ func (u upload) begin(base int) (upload, registry.Stored, []byte) {
 	return u, u.append(registry.Stored{}, content), content
 }
 
-// testZombieBeside has two processes with claims of their own append to one
-// state. Only one was recorded; whichever it is, only its bytes appear.
+// testZombieBeside has two processes with different claims append to one state. Only one is
+// recorded; whichever it is, only its bytes appear.
 func testZombieBeside(u upload) {
 	for _, s := range situations() {
 		for recorded := range 2 {
@@ -73,8 +73,8 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// zombie starts an append that stops half way. wake lets it go on and returns
-// what it got.
+// zombie starts an append that stops half way. wake lets it continue and returns its
+// result.
 func (u upload) zombie(stored registry.Stored, size int) (wake func() (registry.Stored, error)) {
 	body := newBlocked(random(size), size/2)
 	claim := u.claims.claim()
@@ -96,8 +96,8 @@ func (u upload) zombie(stored registry.Stored, size int) (wake func() (registry.
 	}
 }
 
-// testZombieBlocked has a zombie stop in the middle while its successor appends;
-// it goes on before the successor completes.
+// testZombieBlocked has a zombie stop in the middle while its successor appends; it
+// continues before the successor completes.
 func testZombieBlocked(u upload) {
 	for _, s := range situations() {
 		u, stored, base := u.begin(s[0])
@@ -109,8 +109,8 @@ func testZombieBlocked(u upload) {
 	}
 }
 
-// testZombieAfterComplete has a zombie go on after its successor completed, then
-// try to complete, too.
+// testZombieAfterComplete has a zombie continue after its successor completed, then try to
+// complete, too.
 func testZombieAfterComplete(u upload) {
 	for _, s := range situations() {
 		u, stored, base := u.begin(s[0])
@@ -130,7 +130,7 @@ func testZombieAfterComplete(u upload) {
 
 var errBody = errors.New("the client is gone")
 
-// testBodyFails cuts a body at different places: nothing of it counts.
+// testBodyFails interrupts a body at different places: nothing of it is stored.
 func testBodyFails(u upload) {
 	for _, base := range []int{0, 1000, 6*mib + 1} {
 		for _, cut := range []int{0, 1, 5 * mib, 12*mib + 5} {
@@ -149,8 +149,8 @@ func testBodyFails(u upload) {
 	}
 }
 
-// testNumbersComeBack gives numbers that came back to the next claim, while a zombie of an
-// earlier one goes on.
+// testNumbersComeBack gives returned numbers to the next claim, while a zombie of an
+// earlier one continues.
 func testNumbersComeBack(u upload) {
 	for _, s := range situations() {
 		u, stored, content := u.begin(s[0])
@@ -198,7 +198,7 @@ func testExtendedClaim(u upload) {
 	u.complete(u.append(after, last), join(base, mine, last))
 }
 
-// testCrashes goes on in a new process after every step, from what was recorded.
+// testCrashes continues in a new process after every step, from the recorded state.
 func testCrashes(u upload) {
 	for _, sizes := range [][]int{{1000, 2000, 3000}, {4 * mib, 4 * mib, 4 * mib}, {6 * mib, 1, 7 * mib}} {
 		u := u.another()
@@ -254,7 +254,7 @@ func testDiscard(u upload) {
 	}
 }
 
-// testDiscardKeeps drops what a recorded state has left behind, and a zombie's.
+// testDiscardKeeps drops the leftovers of a recorded state and of a zombie.
 func testDiscardKeeps(u upload) {
 	discard := func(u upload, stored, keep registry.Stored) {
 		u.t.Helper()

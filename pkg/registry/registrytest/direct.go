@@ -14,16 +14,16 @@ import (
 	"github.com/pierless/pierless/pkg/registry"
 )
 
-// Clock is what a store with Direct brings along besides the port, so that its
-// contract need not wait for requests to expire.
+// Clock is implemented by a store with Direct, so that its contract need not wait for
+// requests to expire.
 type Clock interface {
-	// At returns the same store, where what is signed is signed by another clock.
+	// At returns the same store, signing with another clock.
 	At(now func() time.Time) registry.Blobs
 }
 
-// small is the size of what is going to be refused, in bytes. A server may refuse
-// without reading the body, and then cut the connection; of a larger body a client
-// that still sends does not always see the answer.
+// small is the size of bodies that will be refused, in bytes. A server may refuse without
+// reading the body and then close the connection; a client that is still sending a larger
+// body does not always see the answer.
 const small = 1000
 
 // errNotChecked is for calls that must fail before they ask.
@@ -31,8 +31,7 @@ var errNotChecked = errors.New("nobody should have asked")
 
 func noCheck([]direct.Part) error { return errNotChecked }
 
-// direct skips the test where the store has no direct uploads: testDirectNone holds
-// it to that.
+// direct skips the test if the store has no direct uploads, which testDirectNone checks.
 func (u upload) direct() {
 	u.t.Helper()
 	_, err := u.PresignPut(u.t.Context(), u.key, oci.SHA256.FromBytes(nil), 0)
@@ -56,7 +55,7 @@ func (u upload) past() upload {
 	return u
 }
 
-// signPut signs a PUT of content, and looks at what is promised of the request.
+// signPut signs a PUT of content, and checks the promises of the port for the request.
 func (u upload) signPut(content []byte) direct.Request {
 	u.t.Helper()
 	r, err := u.PresignPut(u.t.Context(), u.key, oci.SHA256.FromBytes(content), int64(len(content)))
@@ -67,7 +66,7 @@ func (u upload) signPut(content []byte) direct.Request {
 	return r
 }
 
-// signPart signs a part, and looks at what is promised of the request.
+// signPart signs a part, and checks the promises of the port for the request.
 func (u upload) signPart(stored registry.Stored, number int, content []byte) direct.Request {
 	u.t.Helper()
 	r, err := u.PresignPart(u.t.Context(), u.key, stored, part(number, content))
@@ -97,8 +96,8 @@ func (u upload) wellFormed(r direct.Request, size int) {
 	}
 }
 
-// send makes a request as a client does, with this body of a length of its own. The
-// answer's status is 0 where the body does not have the length that the header says,
+// send makes a request as a client does, with a body whose length may differ from the
+// signed one. The answer's status is 0 if the body does not have the length in the header,
 // so that the connection breaks off.
 func (u upload) send(r direct.Request, body []byte) (status int, answer string) {
 	u.t.Helper()
@@ -163,7 +162,7 @@ func (u upload) stat(content []byte, known bool) {
 	}
 }
 
-// testDirectNone holds a store to its word: no direct uploads at all, or all of it.
+// testDirectNone checks that a store supports either all of Direct or none of it.
 func testDirectNone(u upload) {
 	_, want := u.PresignPut(u.t.Context(), u.key, oci.SHA256.FromBytes(nil), 0)
 	if !errors.Is(want, registry.ErrNoDirect) {

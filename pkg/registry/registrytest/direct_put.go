@@ -122,7 +122,7 @@ func misuses(r, other direct.Request, otherContent []byte, key, otherKey string)
 
 func setLength(r *direct.Request, body []byte) { r.Headers["Content-Length"] = strconv.Itoa(len(body)) }
 
-// misused makes wrong requests of a right one: all are refused.
+// misused derives wrong requests from a right one: all are refused.
 func (u upload) misused(right direct.Request, content []byte, wrong []misuse) {
 	u.t.Helper()
 	for _, m := range wrong {
@@ -157,8 +157,8 @@ func testDirectPutMisused(u upload) {
 	}
 }
 
-// testDirectPutEncoded sends a header that is not signed and makes something else of the
-// bytes for whoever reads them: it is refused, ignored, or found out.
+// testDirectPutEncoded sends an unsigned header that makes readers decode the bytes: it is
+// refused, ignored, or detected.
 func testDirectPutEncoded(u upload) {
 	u.direct()
 	content := random(small)
@@ -186,8 +186,8 @@ func testDirectPutEncoded(u upload) {
 	}
 }
 
-// testDirectPutHeaders sends headers that are not signed and that stores keep: those who read the content from the
-// store do not get them.
+// testDirectPutHeaders sends unsigned headers that stores keep: readers of the content do
+// not get them.
 func testDirectPutHeaders(u upload) {
 	u.direct()
 	content := random(small)
@@ -222,7 +222,7 @@ func testDirectPutHeaders(u upload) {
 	}
 }
 
-// head makes a HEAD request, as whoever was sent to the store does.
+// head makes a HEAD request, as a redirected client does.
 func (u upload) head(url string) (status int, header http.Header) {
 	u.t.Helper()
 	req, err := http.NewRequestWithContext(u.t.Context(), http.MethodHead, url, nil)

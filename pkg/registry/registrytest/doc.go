@@ -1,9 +1,9 @@
-// Package registrytest is the contract of registry's ports as a test suite, which
-// every pair of adapters must pass, and the faults that a real store has, to be
-// put between the rules and an adapter.
+// Package registrytest is the contract of registry's ports as a test suite, which every
+// pair of adapters must pass, and a library of faults to put between the rules and an
+// adapter.
 //
-// The store behind an adapter may be shared and full of other rows: each subtest
-// works under random keys and cleans up nothing.
+// The store behind an adapter may be shared and have other rows: each subtest works under
+// random keys and does not clean up.
 //
 // It must not know any adapter, nor the rules.
 package registrytest
@@ -25,17 +25,17 @@ import (
 // patience is how long a test repeats a write that is contended.
 const patience = 5 * time.Minute
 
-// randomKey returns a content key that nobody else uses.
+// randomKey returns a fresh content key.
 func randomKey() string {
 	var key [32]byte
 	rand.Read(key[:])
 	return hex.EncodeToString(key[:])
 }
 
-// randomPK returns a partition that nobody else uses.
+// randomPK returns a fresh partition key.
 func randomPK() string { return "registrytest#" + rand.Text() }
 
-// randomRow returns a row key in a partition of its own.
+// randomRow returns a row key in a fresh partition.
 func randomRow() registry.Key { return registry.Key{PK: randomPK(), SK: "row"} }
 
 // retry repeats f while another write is in its way.
@@ -50,7 +50,7 @@ func retry(ctx context.Context, f func() error) error {
 	}
 }
 
-// table is a Names under test, with helpers that fail the test.
+// table is a Metadata under test, with helpers that fail the test.
 type table struct {
 	registry.Metadata
 	t *testing.T
@@ -112,7 +112,7 @@ func (tb table) wants(key registry.Key, want registry.Attrs) {
 	}
 }
 
-// conflict fails the test unless err is a *Conflict, and returns what it met.
+// conflict fails the test unless err is a *Conflict, and returns its rows.
 func (tb table) conflict(err error) []*registry.Row {
 	tb.t.Helper()
 	var conflict *registry.Conflict
@@ -122,7 +122,7 @@ func (tb table) conflict(err error) []*registry.Row {
 	return conflict.Old
 }
 
-// refused fails unless a request was refused for what it is.
+// refused fails the test unless a request was rejected as invalid.
 func (tb table) refused(err error) {
 	tb.t.Helper()
 	var conflict *registry.Conflict

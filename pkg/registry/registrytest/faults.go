@@ -12,12 +12,12 @@ import (
 	"github.com/pierless/pierless/pkg/registry"
 )
 
-// ErrInjected is the fault of a store that tells nothing: a write that met it was
-// applied, or not, or will be.
+// ErrInjected is a fault that leaves the outcome of a write open: it was applied, was not,
+// or will be.
 var ErrInjected = errors.New("injected fault")
 
-// Fault is what happens to one call, on two axes: is the write applied, and what
-// is reported.
+// Fault is the treatment of one call, on two axes: whether the write is applied, and the
+// reported result.
 type Fault int
 
 // The faults. Reads know None and Failed; of Open, Lost breaks off the content.
@@ -36,9 +36,8 @@ type Rates struct {
 	Read                          float64 // of reads
 }
 
-// Decide returns the fault of the next call. It must be safe for concurrent use
-// where two ports share it, as a pair of Names and Blobs may; one port calls it
-// once at a time.
+// Decide returns the fault of the next call. It must be safe for concurrent use if two
+// ports share it, as a pair of Metadata and Blobs may; one port calls it once at a time.
 type Decide func(read bool) Fault
 
 // Random decides by rates: the same for the same seed and order of calls. Ports
@@ -64,7 +63,7 @@ func Random(seed uint64, rates Rates) Decide {
 	}
 }
 
-// Faulty puts faults in front of rows: Faulty(names, Random(seed, Rates{Lost: 0.1})).
+// Faulty puts faults in front of rows: Faulty(meta, Random(seed, Rates{Lost: 0.1})).
 func Faulty(meta registry.Metadata, decide Decide) registry.Metadata {
 	return &faultyMetadata{meta, faults{decide: decide}}
 }
@@ -74,7 +73,7 @@ func FaultyBlobs(blobs registry.Blobs, decide Decide) registry.Blobs {
 	return &faultyBlobs{blobs, faults{decide: decide}}
 }
 
-// faults decides and remembers what is late.
+// faults decides on calls and keeps the late ones.
 type faults struct {
 	decide Decide
 	mu     sync.Mutex
@@ -160,7 +159,7 @@ func (n *faultyMetadata) write(
 	return apply(ctx)
 }
 
-// faultyBlobs passes what presigns on: it makes no call that could fail.
+// faultyBlobs presigns without faults: that makes no call that could fail.
 type faultyBlobs struct {
 	registry.Blobs
 	faults

@@ -151,7 +151,7 @@ func conditions(row registry.Attrs) []conditionCase {
 	}
 }
 
-// testValues reads back what is at the edge of each type.
+// testValues reads back the extreme values of each type.
 func testValues(tb table) {
 	every := make([]byte, 256)
 	for i := range every {

@@ -120,8 +120,8 @@ func testCreateRace(tb table) {
 	}
 }
 
-// testTransfer moves amounts between two rows. Whoever read both rows, and had a
-// transaction confirm what was read, saw all the money.
+// testTransfer moves amounts between two rows. A reader that read both rows and had a
+// transaction confirm them must have seen the full sum.
 func testTransfer(tb table) {
 	pk := randomPK()
 	accounts := []registry.Key{{PK: pk, SK: "a"}, {PK: pk + "/far", SK: "b"}}
@@ -168,8 +168,8 @@ func testTransfer(tb table) {
 	}
 }
 
-// testReadAfterWrite has readers that know what was answered already: each kind
-// of read sees at least that, and no reader ever goes back.
+// testReadAfterWrite has readers that know the answered writes: each kind of read sees at
+// least those, and no reader ever sees an older state.
 func testReadAfterWrite(tb table) {
 	const last = 60
 	key := randomRow()

@@ -187,7 +187,8 @@ func testPages(tb table) {
 	}
 }
 
-// testPageOfMaximum lists what a client may ask for: 1,000 tags of 128 bytes.
+// testPageOfMaximum lists the largest page that a client can request: 1,000 tags of 128
+// bytes.
 func testPageOfMaximum(tb table) {
 	pk := randomPK()
 	var keys []string

@@ -72,7 +72,7 @@ func testDelete(tb table) {
 	tb.conflict(err)
 }
 
-// testConflict looks at what a conflict tells.
+// testConflict checks the rows in a *Conflict.
 func testConflict(tb table) {
 	pk := randomPK()
 	key := func(name string) registry.Key { return registry.Key{PK: pk, SK: name} }

@@ -62,7 +62,7 @@ type Blobs struct {
 
 var _ registry.Blobs = (*Blobs)(nil)
 
-// New returns the content of a bucket that CreateBucket or a template has created.
+// New returns the content of a bucket that awsinit.CreateBucket or a template has created.
 func New(client *s3.Client, bucket string, opts Options) *Blobs {
 	if opts.PresignExpiry <= 0 {
 		opts.PresignExpiry = 20 * time.Minute

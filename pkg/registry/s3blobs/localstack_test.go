@@ -23,6 +23,7 @@ import (
 	"github.com/aws/smithy-go/middleware"
 
 	"github.com/pierless/pierless/internal/awsenv"
+	"github.com/pierless/pierless/internal/awsinit"
 	"github.com/pierless/pierless/pkg/oci/direct"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/registry/registrytest"
@@ -48,7 +49,7 @@ func client(t testing.TB, change ...func(*s3.Options)) *s3.Client {
 func bucket(t testing.TB, client *s3.Client) string {
 	t.Helper()
 	name := "blobs-" + strings.ToLower(rand.Text())
-	warnings, err := s3blobs.CreateBucket(context.Background(), client, name, client.Options().Region)
+	warnings, err := awsinit.CreateBucket(context.Background(), client, name, client.Options().Region)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -280,26 +281,6 @@ func TestCalls(t *testing.T) {
 		}
 		if got := count.take(); got != test.complete {
 			t.Errorf("%v: complete called %s, want %s", test.sizes, got, test.complete)
-		}
-	}
-}
-
-func TestCreateBucket(t *testing.T) {
-	for _, region := range []string{"us-east-1", "eu-central-1"} {
-		c := client(t, func(o *s3.Options) { o.Region = region })
-		name := bucket(t, c)
-		for range 2 {
-			if _, err := s3blobs.CreateBucket(t.Context(), c, name, region); err != nil {
-				t.Errorf("%s, once more: %v", region, err)
-			}
-		}
-		rules, err := c.GetBucketLifecycleConfiguration(t.Context(), &s3.GetBucketLifecycleConfigurationInput{Bucket: &name})
-		if err != nil {
-			t.Log(err) // other S3 servers
-			continue
-		}
-		if len(rules.Rules) != 2 {
-			t.Errorf("%d rules", len(rules.Rules))
 		}
 	}
 }

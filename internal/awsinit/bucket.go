@@ -1,4 +1,9 @@
-package s3blobs
+// Package awsinit creates the bucket and the table of a registry, as 'pierless init' does.
+// The template creates the same for the functions, which have no permission to: its tests
+// compare the two.
+//
+// It must not know the meaning of objects and rows.
+package awsinit
 
 import (
 	"context"
@@ -10,6 +15,7 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go"
 )
 
 const (
@@ -79,7 +85,8 @@ func setLifecycle(ctx context.Context, client *s3.Client, bucket string) error {
 	out, err := client.GetBucketLifecycleConfiguration(ctx, &s3.GetBucketLifecycleConfigurationInput{
 		Bucket: aws.String(bucket),
 	})
-	if err != nil && code(err) != "NoSuchLifecycleConfiguration" {
+	var api smithy.APIError
+	if err != nil && (!errors.As(err, &api) || api.ErrorCode() != "NoSuchLifecycleConfiguration") {
 		return err
 	}
 	rules := ourRules()
@@ -100,11 +107,11 @@ func setLifecycle(ctx context.Context, client *s3.Client, bucket string) error {
 func ourRules() []types.LifecycleRule {
 	return []types.LifecycleRule{{
 		ID: aws.String(ruleTails), Status: types.ExpirationStatusEnabled,
-		Filter:     &types.LifecycleRuleFilter{Prefix: aws.String(tailPrefix)},
+		Filter:     &types.LifecycleRuleFilter{Prefix: aws.String("tails/")},
 		Expiration: &types.LifecycleExpiration{Days: aws.Int32(garbageDays)},
 	}, {
 		ID: aws.String(ruleUploads), Status: types.ExpirationStatusEnabled,
-		Filter: &types.LifecycleRuleFilter{Prefix: aws.String(contentPrefix)},
+		Filter: &types.LifecycleRuleFilter{Prefix: aws.String("blobs/")},
 		AbortIncompleteMultipartUpload: &types.AbortIncompleteMultipartUpload{
 			DaysAfterInitiation: aws.Int32(garbageDays),
 		},

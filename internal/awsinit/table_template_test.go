@@ -1,4 +1,4 @@
-package ddbmeta
+package awsinit
 
 import (
 	"encoding/json"
@@ -54,7 +54,7 @@ func created(t *testing.T) map[string]map[string]any {
 // the expiry of the one that pierless init makes; it is backed up, hard to delete, and
 // outlives the stack.
 func TestTemplateTableIsInits(t *testing.T) {
-	root, err := template.Load("../../../template.yaml")
+	root, err := template.Load("../../template.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,5 +81,5 @@ func TestTemplateTableIsInits(t *testing.T) {
 	}
 }
 
-// asText makes what JSON and what YAML gave comparable. Maps print in order.
+// asText makes values from JSON and YAML comparable. Maps print in order.
 func asText(v any) string { return fmt.Sprint(v) }

@@ -1,9 +1,10 @@
-package ddbmeta
+package awsinit
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -21,12 +22,12 @@ func CreateTable(ctx context.Context, client *dynamodb.Client, table string) err
 		TableName:   aws.String(table),
 		BillingMode: types.BillingModePayPerRequest,
 		AttributeDefinitions: []types.AttributeDefinition{
-			{AttributeName: aws.String(attrPK), AttributeType: types.ScalarAttributeTypeS},
-			{AttributeName: aws.String(attrSK), AttributeType: types.ScalarAttributeTypeS},
+			{AttributeName: aws.String("pk"), AttributeType: types.ScalarAttributeTypeS},
+			{AttributeName: aws.String("sk"), AttributeType: types.ScalarAttributeTypeS},
 		},
 		KeySchema: []types.KeySchemaElement{
-			{AttributeName: aws.String(attrPK), KeyType: types.KeyTypeHash},
-			{AttributeName: aws.String(attrSK), KeyType: types.KeyTypeRange},
+			{AttributeName: aws.String("pk"), KeyType: types.KeyTypeHash},
+			{AttributeName: aws.String("sk"), KeyType: types.KeyTypeRange},
 		},
 	})
 	var exists *types.ResourceInUseException
@@ -60,8 +61,10 @@ func waitActive(ctx context.Context, client *dynamodb.Client, table string) (*ty
 		case err == nil && out.Table.TableStatus != types.TableStatusCreating:
 			return nil, fmt.Errorf("its state is %s", out.Table.TableStatus)
 		}
-		if err := pause(ctx, min(try, 4)); err != nil {
-			return nil, err
+		select {
+		case <-time.After(50 * time.Millisecond << min(try, 4)):
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
 	}
 }
@@ -72,7 +75,7 @@ func checkKeys(table *types.TableDescription) error {
 	for _, attr := range table.AttributeDefinitions {
 		kinds[aws.ToString(attr.AttributeName)] = attr.AttributeType
 	}
-	want := map[types.KeyType]string{types.KeyTypeHash: attrPK, types.KeyTypeRange: attrSK}
+	want := map[types.KeyType]string{types.KeyTypeHash: "pk", types.KeyTypeRange: "sk"}
 	for _, key := range table.KeySchema {
 		name := aws.ToString(key.AttributeName)
 		if want[key.KeyType] != name || kinds[name] != types.ScalarAttributeTypeS {
