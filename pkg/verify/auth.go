@@ -43,11 +43,11 @@ func purpose(req *http.Request) string {
 
 // answer adds what the challenge asks for. It reports false where there are no
 // credentials, or the challenge cannot be met.
-func (a *authorizer) answer(req *http.Request, resp *http.Response) (bool, error) {
+func (a *authorizer) answer(req *http.Request, challenge http.Header) (bool, error) {
 	if a.username == "" && a.password == "" {
 		return false, nil
 	}
-	scheme, params := ParseChallenge(resp.Header.Values("WWW-Authenticate"))
+	scheme, params := ParseChallenge(challenge.Values("WWW-Authenticate"))
 	switch scheme {
 	case "basic":
 		a.mu.Lock()

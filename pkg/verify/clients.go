@@ -9,12 +9,6 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// clientCases are what real clients rely on: first the whole sequence of requests
-// that each of them sends, then the single promises behind them.
-func clientCases() []Case {
-	return slices.Concat(clientSequenceCases(), clientUploadCases(), clientReadCases(), clientAuthCases())
-}
-
 // Media types that docker writes.
 const (
 	mediaDockerConfig = "application/vnd.docker.container.image.v1+json"
@@ -30,12 +24,12 @@ type localImage struct {
 
 func (img localImage) blobs() []blob { return append(slices.Clone(img.layers), img.config) }
 
-func (p *probe) newLocalImage(layers int) localImage {
-	img := localImage{config: p.newBlob(300)}
+func (t *T) newLocalImage(layers int) localImage {
+	img := localImage{config: t.newBlob(300)}
 	for range layers {
-		img.layers = append(img.layers, p.newBlob(20_000)) // all of one size, as nothing may tell them apart by it
+		img.layers = append(img.layers, t.newBlob(20_000)) // all of one size, as nothing may tell them apart by it
 	}
-	img.manifest = p.imageOf(img.config, img.layers...).encode()
+	img.manifest = t.imageOf(img.config, img.layers...).encode()
 	return img
 }
 
@@ -51,11 +45,11 @@ func (img localImage) asDocker() localImage {
 	return img
 }
 
-// arrived expects that an image can be pulled as v1.
-func (p *probe) arrived(img localImage) {
-	p.getManifest(p.repo, "v1").is(http.StatusOK).hasBody(img.manifest.content)
+// wantImage expects that an image can be pulled as v1.
+func (t *T) wantImage(img localImage) {
+	t.getManifest(t.repo, "v1").wantStatus(http.StatusOK).wantBody(img.manifest.content)
 	for _, b := range img.blobs() {
-		p.isPulled(p.repo, b)
+		t.wantBlob(t.repo, b)
 	}
 }
 
@@ -83,8 +77,8 @@ func (a *answer) appended(d oci.Digest) string {
 // acceptLines sends the manifest types in one Accept line each, as docker, podman and
 // regctl do.
 func acceptLines() option {
-	return func(r *request) {
-		r.header["Accept"] = []string{oci.MediaTypeDockerManifest, oci.MediaTypeDockerList, oci.MediaTypeImageManifest, oci.MediaTypeImageIndex, "application/vnd.docker.distribution.manifest.v1+prettyjws"}
+	return func(r *Request) {
+		r.Header["Accept"] = []string{oci.MediaTypeDockerManifest, oci.MediaTypeDockerList, oci.MediaTypeImageManifest, oci.MediaTypeImageIndex, "application/vnd.docker.distribution.manifest.v1+prettyjws"}
 	}
 }
 
@@ -95,5 +89,5 @@ func acceptContainerd() option {
 
 // streamed is a body as docker and podman send it: of no known length.
 func streamed(content []byte) option {
-	return func(r *request) { r.body, r.stream = content, true }
+	return func(r *Request) { r.Body, r.Stream = content, true }
 }

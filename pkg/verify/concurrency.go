@@ -9,20 +9,16 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-func concurrencyCases() []Case {
-	return slices.Concat(pushRaces(), uploadRaces(), deleteRaces(), freshReads(), readRaces())
-}
-
 // maxPolls bounds how often a reader asks while writers are at work.
 const maxPolls = 500
 
 // meanwhile runs writers at once. Until the last of them is done, and once more
 // after, the readers ask again and again.
-func (p *probe) meanwhile(writers int, write func(i int), read func()) {
+func (t *T) meanwhile(writers int, write func(i int), read func()) {
 	const readers = 2
 	var running atomic.Int64
 	running.Store(int64(writers))
-	p.each(writers+readers, func(i int) {
+	t.parallel(writers+readers, func(i int) {
 		if i < writers {
 			defer running.Add(-1)
 			write(i)
@@ -40,75 +36,75 @@ func (p *probe) meanwhile(writers int, write func(i int), read func()) {
 
 // upload pushes a blob with POST and PUT. Unlike pushBlob it holds that the POST
 // succeeds to be part of the rule: sessions are opened in the crowd as well.
-func (p *probe) upload(repo repository, b blob) *answer {
-	return p.finish(p.openUpload(repo), b.digest, b.content)
+func (t *T) upload(repo repository, b blob) *answer {
+	return t.finish(t.openUpload(repo), b.digest, b.content)
 }
 
-func (p *probe) openUpload(repo repository) (location string) {
-	return p.post(repo.uploads("")).is(http.StatusAccepted).location()
+func (t *T) openUpload(repo repository) (location string) {
+	return t.post(repo.uploads("")).wantStatus(http.StatusAccepted).location()
 }
 
 // finish sends the PUT that closes an upload, with the last bytes or with none.
-func (p *probe) finish(location string, d oci.Digest, content []byte) *answer {
-	return p.put(withQuery(location, "digest", string(d)), withBody(content), withHeader("Content-Type", octetStream))
+func (t *T) finish(location string, d oci.Digest, content []byte) *answer {
+	return t.put(AddQuery(location, "digest", string(d)), withBody(content), withHeader("Content-Type", octetStream))
 }
 
 // versions are n manifests over the same blobs, which are in the repository. Each
-// has another size, so that a mixture of two is seen.
-func (p *probe) versions(repo repository, n int) []manifest {
-	image := p.newImage(repo)
+// wantHeader another size, so that a mixture of two is seen.
+func (t *T) versions(repo repository, n int) []manifest {
+	image := t.newImage(repo)
 	ms := make([]manifest, n)
 	for i := range ms {
 		doc := image.doc
-		doc.Annotations = p.annotated()
+		doc.Annotations = t.annotated()
 		doc.Annotations["land.pierless.verify.padding"] = strings.Repeat("x", 10*i)
 		ms[i] = doc.encode()
 	}
 	return ms
 }
 
-// isOneOf expects one of the manifests, whole and with its digest.
-func (a *answer) isOneOf(versions []manifest) {
-	a.is(http.StatusOK)
+// wantOneOf expects one of the manifests, whole and with its digest.
+func (a *answer) wantOneOf(versions []manifest) {
+	a.wantStatus(http.StatusOK)
 	for _, m := range versions {
 		switch {
 		case a.digest() != string(m.digest):
-		case a.exchange.Method == http.MethodHead:
-			a.hasLength(len(m.content))
+		case a.Exchange.Method == http.MethodHead:
+			a.wantLength(len(m.content))
 			return
 		default:
-			a.hasBody(m.content)
+			a.wantBody(m.content)
 			return
 		}
 	}
 	a.want(false, "expected one of the %d manifests that were pushed, with its digest in Docker-Content-Digest", len(versions))
 }
 
-// isWhole expects this manifest, whole.
-func (a *answer) isWhole(m manifest) { a.isOneOf([]manifest{m}) }
+// wantWhole expects this manifest, whole.
+func (a *answer) wantWhole(m manifest) { a.wantOneOf([]manifest{m}) }
 
-// isMissingOr expects 404, or 200 with these bytes and, where there is one, their
+// wantMissingOr expects 404, or 200 with these bytes and, where there is one, their
 // true length. It tells whether they are there.
-func (a *answer) isMissingOr(content []byte) bool {
-	if a.is(http.StatusOK, http.StatusNotFound).status == http.StatusNotFound {
+func (a *answer) wantMissingOr(content []byte) bool {
+	if a.wantStatus(http.StatusOK, http.StatusNotFound).Status == http.StatusNotFound {
 		return false
 	}
-	if a.exchange.Method == http.MethodHead {
-		a.hasLength(len(content))
+	if a.Exchange.Method == http.MethodHead {
+		a.wantLength(len(content))
 	} else {
-		a.hasBody(content)
+		a.wantBody(content)
 	}
 	return true
 }
 
 // listedTags asks for all tags, and expects them in order and each once. Tags that
 // cases of this group make are in lower case: both orders of the spec are the same.
-func (p *probe) listedTags(repo repository) []string {
-	a := p.get(repo.tags("")).is(http.StatusOK)
+func (t *T) listedTags(repo repository) []string {
+	a := t.get(repo.tags("")).wantStatus(http.StatusOK)
 	tags := a.tagPage(repo)
 	for next := a.next(); next != ""; next = a.next() {
-		p.want(len(tags) < 1000, "the tag list has no end")
-		a = p.get(next).is(http.StatusOK)
+		t.want(len(tags) < 1000, "the tag list has no end")
+		a = t.get(next).wantStatus(http.StatusOK)
 		tags = append(tags, a.tagPage(repo)...)
 	}
 	return tags
@@ -129,10 +125,10 @@ func (a *answer) tagPage(repo repository) []string {
 	return page.Tags
 }
 
-// holds expects that the list has all of these.
-func (p *probe) holds(what string, list []string, all ...string) {
+// wantContains expects that the list has all of these.
+func (t *T) wantContains(what string, list []string, all ...string) {
 	for _, s := range all {
-		p.want(slices.Contains(list, s), "%s does not have %s, only %d others", what, s, len(list))
+		t.want(slices.Contains(list, s), "%s does not have %s, only %d others", what, s, len(list))
 	}
 }
 

@@ -49,7 +49,7 @@ type blob struct {
 func blobOf(content []byte) blob { return blob{content, oci.SHA256.FromBytes(content)} }
 
 // newBlob is a blob of n random bytes, which the registry has never seen.
-func (p *probe) newBlob(n int) blob { return blobOf(p.rand.bytes(n)) }
+func (t *T) newBlob(n int) blob { return blobOf(t.rand.bytes(n)) }
 
 func (b blob) descriptor(mediaType string) oci.Descriptor {
 	return oci.Descriptor{MediaType: mediaType, Digest: b.digest, Size: int64(len(b.content))}
@@ -92,22 +92,22 @@ func (m manifest) descriptor() oci.Descriptor {
 }
 
 // annotated makes documents differ.
-func (p *probe) annotated() map[string]string {
-	return map[string]string{"land.pierless.verify": oci.SHA256.FromBytes(p.rand.bytes(16)).Encoded()[:16]}
+func (t *T) annotated() map[string]string {
+	return map[string]string{"land.pierless.verify": oci.SHA256.FromBytes(t.rand.bytes(16)).Encoded()[:16]}
 }
 
 // imageOf is an image manifest over blobs; the first is the config.
-func (p *probe) imageOf(config blob, layers ...blob) document {
+func (t *T) imageOf(config blob, layers ...blob) document {
 	c := config.descriptor(mediaConfig)
-	d := document{SchemaVersion: 2, MediaType: mediaManifest, Config: &c, Layers: []oci.Descriptor{}, Annotations: p.annotated()}
+	d := document{SchemaVersion: 2, MediaType: mediaManifest, Config: &c, Layers: []oci.Descriptor{}, Annotations: t.annotated()}
 	for _, l := range layers {
 		d.Layers = append(d.Layers, l.descriptor(mediaLayer))
 	}
 	return d
 }
 
-func (p *probe) indexOf(children ...manifest) document {
-	d := document{SchemaVersion: 2, MediaType: mediaIndex, Manifests: []oci.Descriptor{}, Annotations: p.annotated()}
+func (t *T) indexOf(children ...manifest) document {
+	d := document{SchemaVersion: 2, MediaType: mediaIndex, Manifests: []oci.Descriptor{}, Annotations: t.annotated()}
 	for _, c := range children {
 		d.Manifests = append(d.Manifests, c.descriptor())
 	}
@@ -116,61 +116,61 @@ func (p *probe) indexOf(children ...manifest) document {
 
 // The steps below prepare a case: where one fails, the case is skipped.
 
-// hasBlob pushes a blob and returns the 201.
-func (p *probe) hasBlob(repo repository, b blob) (a *answer) {
-	p.given(func() { a = p.pushBlob(repo, b).is(http.StatusCreated) })
+// seedBlob pushes a blob and returns the 201.
+func (t *T) seedBlob(repo repository, b blob) (a *answer) {
+	t.setup(func() { a = t.pushBlob(repo, b).wantStatus(http.StatusCreated) })
 	return a
 }
 
 // newUpload opens an upload and returns its location.
-func (p *probe) newUpload(repo repository, query string) (location string) {
-	p.given(func() { location = p.post(repo.uploads(query)).is(http.StatusAccepted).location() })
+func (t *T) newUpload(repo repository, query string) (location string) {
+	t.setup(func() { location = t.post(repo.uploads(query)).wantStatus(http.StatusAccepted).location() })
 	return location
 }
 
 // pushBlob uploads a blob with POST and PUT and returns the last answer.
-func (p *probe) pushBlob(repo repository, b blob) *answer {
+func (t *T) pushBlob(repo repository, b blob) *answer {
 	query := ""
 	if a := b.digest.Algorithm(); a != oci.SHA256 {
 		query = "?digest-algorithm=" + string(a)
 	}
-	loc := p.newUpload(repo, query)
-	return p.finish(loc, b.digest, b.content)
+	loc := t.newUpload(repo, query)
+	return t.finish(loc, b.digest, b.content)
 }
 
 // putManifest pushes a manifest to a tag or digest and returns the answer.
-func (p *probe) putManifest(repo repository, ref string, m manifest, opts ...option) *answer {
-	return p.put(repo.manifest(ref), append([]option{withBody(m.content), withHeader("Content-Type", m.mediaType)}, opts...)...)
+func (t *T) putManifest(repo repository, ref string, m manifest, opts ...option) *answer {
+	return t.put(repo.manifest(ref), append([]option{withBody(m.content), withHeader("Content-Type", m.mediaType)}, opts...)...)
 }
 
-// hasManifest pushes a manifest; an empty ref stands for its digest.
-func (p *probe) hasManifest(repo repository, ref string, m manifest) manifest {
+// seedManifest pushes a manifest; an empty ref stands for its digest.
+func (t *T) seedManifest(repo repository, ref string, m manifest) manifest {
 	if ref == "" {
 		ref = string(m.digest)
 	}
-	p.given(func() { p.putManifest(repo, ref, m).is(http.StatusCreated) })
+	t.setup(func() { t.putManifest(repo, ref, m).wantStatus(http.StatusCreated) })
 	return m
 }
 
 // newImage is an image whose blobs are in the repository; itself it is not.
-func (p *probe) newImage(repo repository) manifest {
-	config, layer := p.newBlob(200), p.newBlob(1000)
-	p.hasBlob(repo, config)
-	p.hasBlob(repo, layer)
-	return p.imageOf(config, layer).encode()
+func (t *T) newImage(repo repository) manifest {
+	config, layer := t.newBlob(200), t.newBlob(1000)
+	t.seedBlob(repo, config)
+	t.seedBlob(repo, layer)
+	return t.imageOf(config, layer).encode()
 }
 
-// hasImage pushes an image; an empty ref stands for its digest.
-func (p *probe) hasImage(repo repository, ref string) manifest {
-	return p.hasManifest(repo, ref, p.newImage(repo))
+// seedImage pushes an image; an empty ref stands for its digest.
+func (t *T) seedImage(repo repository, ref string) manifest {
+	return t.seedManifest(repo, ref, t.newImage(repo))
 }
 
 // headManifest asks whether a manifest is there, as clients do.
-func (p *probe) headManifest(repo repository, ref string) *answer {
-	return p.head(repo.manifest(ref), withHeader("Accept", acceptedByMost))
+func (t *T) headManifest(repo repository, ref string) *answer {
+	return t.head(repo.manifest(ref), withHeader("Accept", acceptedByMost))
 }
 
 // getManifest asks for a manifest as clients do.
-func (p *probe) getManifest(repo repository, ref string) *answer {
-	return p.get(repo.manifest(ref), withHeader("Accept", acceptedByMost))
+func (t *T) getManifest(repo repository, ref string) *answer {
+	return t.get(repo.manifest(ref), withHeader("Accept", acceptedByMost))
 }
