@@ -63,33 +63,6 @@ func difference(got, want []byte) string {
 // wantLength expects a Content-Length of n bytes.
 func (a *answer) wantLength(n int) *answer { return a.wantHeader("Content-Length", strconv.Itoa(n)) }
 
-// digest is Docker-Content-Digest of the answer or, where the registry sent the
-// client on to a store that cannot know the header, of the redirect.
-func (a *answer) digest() string {
-	if d := a.Header.Get("Docker-Content-Digest"); d != "" {
-		return d
-	}
-	for _, h := range a.hops {
-		if d := h.header.Get("Docker-Content-Digest"); d != "" {
-			return d
-		}
-	}
-	return ""
-}
-
-// wantDigest expects d in Docker-Content-Digest.
-func (a *answer) wantDigest(d oci.Digest) *answer {
-	return a.want(a.digest() == string(d), "expected the header Docker-Content-Digest: %s", d)
-}
-
-// location is the URL in Location, which may be relative.
-func (a *answer) location() string {
-	raw := a.Header.Get("Location")
-	u, err := a.URL.Parse(raw)
-	a.want(raw != "" && err == nil, "expected a Location header with a URL")
-	return u.String()
-}
-
 // errors is the body of an error answer in the spec's form, or nil where the body
 // wantStatus not JSON: any other format is allowed (spec, "Error Codes").
 func (a *answer) errors() []oci.Error {
@@ -139,3 +112,53 @@ func (a *answer) next() string {
 	}
 	return ""
 }
+
+// wantNo5xx expects any answer that is not a fault of the registry. 501 says that
+// something is not there on purpose (RFC 9110 15.6.2).
+func (a *answer) wantNo5xx() *answer {
+	return a.want(a.Status < 500 || a.Status == http.StatusNotImplemented, "expected no 5xx status")
+}
+
+// wantRefusedOr expects a client error, or one of the statuses.
+func (a *answer) wantRefusedOr(statuses ...int) *answer {
+	known := slices.Contains(statuses, a.Status)
+	return a.want(known || a.Status >= 400 && a.Status < 500, "expected a 4xx status or one of %v", statuses)
+}
+
+// wantNothingFound expects a client error. A redirect to the path without dots, which
+// some servers send, does nothing either.
+func (a *answer) wantNothingFound() {
+	a.wantRefusedOr(http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther)
+}
+
+// wantCode expects one of the codes in an error, if the error is in the spec's form:
+// any other body is allowed.
+func (a *answer) wantCode(codes ...oci.Code) {
+	if !strings.HasPrefix(strings.TrimSpace(string(a.Body)), "{") {
+		a.t.notOffered(a, "the error is not in JSON")
+	}
+	a.wantError(a.Status, codes...)
+}
+
+// contains reports whether an answer's body names the text.
+func (a *answer) contains(text string) bool { return bytes.Contains(a.Body, []byte(text)) }
+
+// notOfferedIf ends the case if the response has one of the statuses: they mean that the
+// registry does not offer the feature, which the detail names.
+func (a *answer) notOfferedIf(detail string, statuses ...int) *answer {
+	if slices.Contains(statuses, a.Status) {
+		a.t.notOffered(a, detail)
+	}
+	return a
+}
+
+// notOfferedIf4xx is notOfferedIf for any client error.
+func (a *answer) notOfferedIf4xx(detail string) *answer {
+	if a.isRefusal() {
+		a.t.notOffered(a, detail)
+	}
+	return a
+}
+
+// isRefusal reports whether the response is a client error.
+func (a *answer) isRefusal() bool { return a.Status/100 == 4 }

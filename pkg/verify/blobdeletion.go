@@ -2,37 +2,11 @@ package verify
 
 import (
 	"net/http"
-
-	"github.com/pierless/pierless/pkg/oci"
 )
-
-// seedMount mounts a blob where this is not what the case is about.
-func (t *T) seedMount(to, from repository, d oci.Digest) {
-	t.setup(func() { t.mount(to, d, from).offersMount().wantStatus(http.StatusCreated) })
-}
-
-// seedCopy brings a blob to another repository: with a mount or, where the
-// registry has none, with a push.
-func (t *T) seedCopy(to, from repository, d oci.Digest) {
-	t.setup(func() {
-		if t.mount(to, d, from).Status == http.StatusCreated {
-			return
-		}
-		content := t.get(from.blob(d)).wantStatus(http.StatusOK).Body
-		t.pushBlob(to, blob{content, d}).wantStatus(http.StatusCreated)
-	})
-}
-
-// wantBlobFound expects a blob to be there.
-func (t *T) wantBlobFound(repo repository, b blob) {
-	t.head(repo.blob(b.digest)).wantStatus(http.StatusOK)
-	t.wantBlob(repo, b)
-}
 
 // pushedBlob is a new blob in the repository, which was pulled there.
 func (t *T) pushedBlob(repo repository) blob {
-	b := t.newBlob(1000)
-	t.seedBlob(repo, b)
+	b := t.seedNewBlob(repo)
 	t.setup(func() { t.wantBlobFound(repo, b) })
 	return b
 }

@@ -7,17 +7,8 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// begun is an upload that has the first of three chunks.
-func (t *T) begun() (u *upload, b blob, chunks [][]byte) {
-	u = t.startUpload(t.repo, "")
-	b, chunks = u.parts(2)
-	u.seedChunk(0, chunks[0])
-	return u, b, chunks
-}
-
 func chunkGap(t *T) {
-	u := t.startUpload(t.repo, "")
-	_, chunks := u.parts(2)
+	u, _, chunks := t.startParts(2)
 	u.chunk(u.min, chunks[1]).wantStatus(http.StatusRequestedRangeNotSatisfiable)
 	u.seedChunk(0, chunks[0])
 	u.chunk(u.min+1, chunks[1]).wantStatus(http.StatusRequestedRangeNotSatisfiable)
@@ -65,17 +56,8 @@ func chunkResume(t *T) {
 	u.location = a.location()
 	at := a.offset()
 	a.want(at >= 0 && at <= len(b.content), "expected a Range header with a position in the blob")
-	u.sendFrom(at, b)
+	u.send(b, at, u.min)
 	u.complete(t.repo, b)
-}
-
-// sendFrom sends what is missing of a blob, in chunks.
-func (u *upload) sendFrom(at int, b blob) {
-	for at < len(b.content) {
-		end := min(at+u.min, len(b.content))
-		u.chunk(at, b.content[at:end]).wantStatus(http.StatusAccepted)
-		at = end
-	}
 }
 
 func chunkRepeatOtherBytes(t *T) {
@@ -122,7 +104,7 @@ func chunkLengthMismatchUnharmed(t *T) {
 		t.setup(func() { u.patch(chunks[1], opt).wantRefused() })
 		u.get().wantStatus(http.StatusNoContent).wantRange(u.min)
 	}
-	u.sendFrom(u.min, b)
+	u.send(b, u.min, u.min)
 	u.complete(t.repo, b)
 }
 
@@ -135,8 +117,7 @@ func chunkRangeMalformed(t *T) {
 
 // closedWrong closes an upload of chunks with the digest of other content.
 func (t *T) closedWrong() (claimed oci.Digest, a *answer) {
-	u := t.startUpload(t.repo, "")
-	_, chunks := u.parts(1)
+	u, _, chunks := t.startParts(1)
 	u.seedChunk(0, chunks[0])
 	u.seedChunk(u.min, chunks[1])
 	claimed = t.newBlob(10).digest
@@ -174,26 +155,7 @@ func chunkCut(t *T) {
 
 func chunkCutDurable(t *T) {
 	u, b, a := t.cutOff()
-	if a.Status == http.StatusNotFound {
-		t.notOffered(a, "an upload ends when a chunk breaks off")
-	}
+	a.notOfferedIf("an upload ends when a chunk breaks off", http.StatusNotFound)
 	t.setup(func() { a.wantStatus(http.StatusNoContent) })
 	u.resume(a, b)
-}
-
-// resume completes an upload from the place that an answer tells. The registry may
-// still be busy with what broke off, so a 416 is asked about again.
-func (u *upload) resume(a *answer, b blob) {
-	for range 5 {
-		at := a.offset()
-		a.want(at >= 0 && at < len(b.content), "expected a Range header with a position in the blob")
-		sent := u.chunk(at, b.content[at:])
-		if sent.Status == http.StatusAccepted {
-			u.complete(u.t.repo, b)
-			return
-		}
-		sent.wantStatus(http.StatusRequestedRangeNotSatisfiable)
-		a = u.get().wantStatus(http.StatusNoContent)
-	}
-	u.t.fail(a, "the upload cannot be resumed at the place that it tells")
 }

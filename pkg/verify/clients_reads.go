@@ -9,16 +9,6 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// wantManifest expects exactly this manifest.
-func (a *answer) wantManifest(m manifest) {
-	a.wantStatus(http.StatusOK).wantHeader("Content-Type", m.mediaType).wantDigest(m.digest)
-	if a.Exchange.Method == http.MethodHead {
-		a.wantLength(len(m.content))
-		return
-	}
-	a.wantBody(m.content)
-}
-
 func clientAcceptLines(t *T) {
 	m := t.seedImage(t.repo, "v1")
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
@@ -93,8 +83,7 @@ func (a *answer) places() []*url.URL {
 }
 
 func clientBlobRedirect(t *T) {
-	b := t.newBlob(3000)
-	t.seedBlob(t.repo, b)
+	b := t.seedNewBlob(t.repo)
 	a := t.get(t.repo.blob(b.digest)).wantStatus(http.StatusOK).wantBody(b.content)
 	for _, h := range a.hops {
 		a.want(h.status != http.StatusMovedPermanently, "expected a redirect that is not for ever: 302, 303, 307 or 308")
@@ -107,8 +96,7 @@ func clientBlobRedirect(t *T) {
 }
 
 func clientBlobHeadRedirect(t *T) {
-	b := t.newBlob(3000)
-	t.seedBlob(t.repo, b)
+	b := t.seedNewBlob(t.repo)
 	a := t.head(t.repo.blob(b.digest)).wantStatus(http.StatusOK).wantLength(len(b.content))
 	for _, place := range a.places() {
 		if place.Host != t.client.Base.Host {

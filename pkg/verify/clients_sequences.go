@@ -5,17 +5,6 @@ import (
 	"strconv"
 )
 
-// dockerBlob pushes a blob as docker's own image store does.
-func (t *T) dockerBlob(b blob) {
-	opened := t.post(t.repo.uploads("")).wantStatus(http.StatusAccepted)
-	sent := t.patch(opened.location(), streamed(b.content)).wantStatus(http.StatusAccepted).wantHeader("Range", lastByte(b))
-	t.put(sent.merged(b.digest), withHeader("Content-Type", octetStream)).wantStatus(http.StatusCreated)
-	t.head(t.repo.blob(b.digest)).wantStatus(http.StatusOK).wantLength(len(b.content))
-}
-
-// lastByte is Range after the whole of a blob has been sent.
-func lastByte(b blob) string { return "0-" + strconv.Itoa(len(b.content)-1) }
-
 func clientDockerPush(t *T) {
 	img := t.newLocalImage(5).asDocker()
 	t.get("/v2/").wantStatus(http.StatusOK)
@@ -23,15 +12,6 @@ func clientDockerPush(t *T) {
 	t.dockerBlob(img.config)
 	t.putManifest(t.repo, "v1", img.manifest).wantStatus(http.StatusCreated).wantDigest(img.manifest.digest)
 	t.wantImage(img)
-}
-
-// pushed is an image that is in the registry, to be pulled.
-func (t *T) pushed(img localImage) localImage {
-	for _, b := range img.blobs() {
-		t.seedBlob(t.repo, b)
-	}
-	t.seedManifest(t.repo, "v1", img.manifest)
-	return img
 }
 
 func clientDockerPull(t *T) {
@@ -47,8 +27,7 @@ func clientDockerPull(t *T) {
 }
 
 func clientDockerMount(t *T) {
-	b := t.newBlob(5000)
-	t.seedBlob(t.other, b)
+	b := t.seedNewBlob(t.other)
 	a := t.post(t.repo.uploads("?from="+string(t.other)+"&mount="+string(b.digest))).wantStatus(http.StatusCreated, http.StatusAccepted)
 	if a.Status == http.StatusAccepted {
 		// docker takes the upload away and goes on with the next repository. Where
@@ -116,7 +95,7 @@ func clientContainerdPush(t *T) {
 	for _, b := range img.blobs() {
 		t.head(t.repo.blob(b.digest), withHeader("Accept", mediaLayer+", */*")).wantStatus(http.StatusNotFound)
 		opened := t.post(t.repo.uploads("")).wantStatus(http.StatusAccepted)
-		t.put(opened.merged(b.digest), withBody(b.content), withHeader("Content-Type", octetStream)).wantStatus(http.StatusCreated).wantDigest(b.digest)
+		t.put(opened.merged(b.digest), octets(b.content)).wantStatus(http.StatusCreated).wantDigest(b.digest)
 	}
 	t.head(t.repo.manifest("v1"), withHeader("Accept", mediaManifest+", */*")).wantStatus(http.StatusNotFound)
 	t.putManifest(t.repo, "v1", img.manifest).wantStatus(http.StatusCreated).wantDigest(img.manifest.digest)
@@ -140,7 +119,7 @@ func clientOrasPush(t *T) {
 	for _, b := range img.blobs() {
 		t.head(t.repo.blob(b.digest)).wantStatus(http.StatusNotFound)
 		opened := t.post(t.repo.uploads("")).wantStatus(http.StatusAccepted)
-		t.put(opened.merged(b.digest), withBody(b.content), withHeader("Content-Type", octetStream)).wantStatus(http.StatusCreated)
+		t.put(opened.merged(b.digest), octets(b.content)).wantStatus(http.StatusCreated)
 	}
 	t.putManifest(t.repo, string(m.digest), m).wantStatus(http.StatusCreated)
 	t.get(t.repo.manifest(string(m.digest)), withHeader("Accept", m.mediaType)).wantStatus(http.StatusOK).wantBody(m.content).wantHeader("Content-Type", m.mediaType)
@@ -164,15 +143,14 @@ func clientRegctlPush(t *T) {
 	for _, b := range img.blobs() {
 		t.head(t.repo.blob(b.digest)).wantStatus(http.StatusNotFound)
 		opened := t.post(t.repo.uploads("?mount=" + string(b.digest))).wantStatus(http.StatusAccepted)
-		t.put(opened.appended(b.digest), withBody(b.content), withHeader("Content-Type", octetStream)).wantStatus(http.StatusCreated)
+		t.put(opened.appended(b.digest), octets(b.content)).wantStatus(http.StatusCreated)
 	}
 	t.putManifest(t.repo, "v1", img.manifest).wantStatus(http.StatusCreated)
 	t.wantImage(img)
 }
 
 func clientRegctlChunks(t *T) {
-	var opened *answer
-	t.setup(func() { opened = t.post(t.repo.uploads("")).wantStatus(http.StatusAccepted) })
+	opened := t.setupWith(func() *answer { return t.post(t.repo.uploads("")).wantStatus(http.StatusAccepted) })
 	size := 1 << 20
 	if n, err := strconv.Atoi(opened.Header.Get("OCI-Chunk-Min-Length")); err == nil && n > size {
 		size = n

@@ -2,8 +2,9 @@ package verify
 
 import (
 	"encoding/json"
-	"net/http"
+	"fmt"
 	"net/url"
+	"strings"
 
 	"github.com/pierless/pierless/pkg/oci"
 )
@@ -116,61 +117,79 @@ func (t *T) indexOf(children ...manifest) document {
 
 // The steps below prepare a case: where one fails, the case is skipped.
 
-// seedBlob pushes a blob and returns the 201.
-func (t *T) seedBlob(repo repository, b blob) (a *answer) {
-	t.setup(func() { a = t.pushBlob(repo, b).wantStatus(http.StatusCreated) })
-	return a
+// sha512Of is content under its sha512 digest.
+func sha512Of(content []byte) blob { return blob{content, oci.SHA512.FromBytes(content)} }
+
+const mib = 1 << 20
+
+// variant is the same image with another digest.
+func (t *T) variant(m manifest) manifest {
+	d := m.doc
+	d.Annotations = t.annotated()
+	return d.encode()
 }
 
-// newUpload opens an upload and returns its location.
-func (t *T) newUpload(repo repository, query string) (location string) {
-	t.setup(func() { location = t.post(repo.uploads(query)).wantStatus(http.StatusAccepted).location() })
-	return location
+// textManifest is a manifest that no document can be encoded to.
+func textManifest(mediaType, content string) manifest {
+	return manifest{blob: blobOf([]byte(content)), mediaType: mediaType}
 }
 
-// pushBlob uploads a blob with POST and PUT and returns the last answer.
-func (t *T) pushBlob(repo repository, b blob) *answer {
-	query := ""
-	if a := b.digest.Algorithm(); a != oci.SHA256 {
-		query = "?digest-algorithm=" + string(a)
-	}
-	loc := t.newUpload(repo, query)
-	return t.finish(loc, b.digest, b.content)
+// edited is the manifest with one piece of its text replaced.
+func (m manifest) edited(from, to string) manifest {
+	return textManifest(m.mediaType, strings.Replace(string(m.content), from, to, 1))
 }
 
-// putManifest pushes a manifest to a tag or digest and returns the answer.
-func (t *T) putManifest(repo repository, ref string, m manifest, opts ...option) *answer {
-	return t.put(repo.manifest(ref), append([]option{withBody(m.content), withHeader("Content-Type", m.mediaType)}, opts...)...)
+// about sets the subject.
+func (d document) about(subject manifest) document {
+	s := subject.blob.descriptor(subject.mediaType)
+	d.Subject = &s
+	return d
 }
 
-// seedManifest pushes a manifest; an empty ref stands for its digest.
-func (t *T) seedManifest(repo repository, ref string, m manifest) manifest {
-	if ref == "" {
-		ref = string(m.digest)
-	}
-	t.setup(func() { t.putManifest(repo, ref, m).wantStatus(http.StatusCreated) })
-	return m
+// referrer is an artifact that refers to the subject. Its blobs are in the
+// repository; itself it is not.
+func (t *T) referrer(repo repository, artifactType string, subject manifest) manifest {
+	doc := t.newArtifact(repo, artifactType)
+	return doc.about(subject).encode()
 }
 
-// newImage is an image whose blobs are in the repository; itself it is not.
-func (t *T) newImage(repo repository) manifest {
-	config, layer := t.newBlob(200), t.newBlob(1000)
+// newArtifact is an artifact with one layer, whose blobs are in the repository;
+// an empty type is left out.
+func (t *T) newArtifact(repo repository, artifactType string) document {
+	config, layer := blobOf([]byte("{}")), t.newBlob(100)
 	t.seedBlob(repo, config)
 	t.seedBlob(repo, layer)
-	return t.imageOf(config, layer).encode()
+	doc := t.imageOf(config, layer)
+	doc.ArtifactType = artifactType
+	doc.Config.MediaType, doc.Layers[0].MediaType = mediaEmpty, octetStream
+	return doc
 }
 
-// seedImage pushes an image; an empty ref stands for its digest.
-func (t *T) seedImage(repo repository, ref string) manifest {
-	return t.seedManifest(repo, ref, t.newImage(repo))
+// referrersTo are n manifests with this subject, which are not pushed yet. Their
+// blobs are the subject's.
+func (t *T) referrersTo(subject manifest, n int) []manifest {
+	ms := make([]manifest, n)
+	for i := range ms {
+		doc := subject.doc
+		doc.ArtifactType, doc.Annotations = "application/vnd.pierless.verify", t.annotated()
+		d := subject.descriptor()
+		doc.Subject = &d
+		ms[i] = doc.encode()
+	}
+	return ms
 }
 
-// headManifest asks whether a manifest is there, as clients do.
-func (t *T) headManifest(repo repository, ref string) *answer {
-	return t.head(repo.manifest(ref), withHeader("Accept", acceptedByMost))
+// newUUID is the name of an upload as most registries choose it.
+func (t *T) newUUID() string {
+	x := t.rand.bytes(16)
+	x[6], x[8] = x[6]&0x0f|0x40, x[8]&0x3f|0x80 // version 4
+	return fmt.Sprintf("%x-%x-%x-%x-%x", x[:4], x[4:6], x[6:8], x[8:10], x[10:])
 }
 
-// getManifest asks for a manifest as clients do.
-func (t *T) getManifest(repo repository, ref string) *answer {
-	return t.get(repo.manifest(ref), withHeader("Accept", acceptedByMost))
+func illegalDigests() []string {
+	return []string{
+		"sha256:", "sha256:abc", "sha256:" + strings.Repeat("0", 63), "sha256:" + strings.Repeat("0", 65), "sha256:" + strings.Repeat("g", 64),
+		"md5:d41d8cd98f00b204e9800998ecf8427e", "unheard:" + strings.Repeat("0", 64), ":" + strings.Repeat("0", 64), "sha512:" + strings.Repeat("0", 64),
+		"sha256:" + strings.Repeat("0", 32) + ":" + strings.Repeat("0", 31), "sha256:%2e%2e%2f%2e%2e%2f" + strings.Repeat("0", 58),
+	}
 }

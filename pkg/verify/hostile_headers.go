@@ -9,8 +9,7 @@ import (
 
 // manyRanges asks for a blob of 4,000 bytes in hundreds of ranges.
 func (t *T) manyRanges(spec func(i int) string) *answer {
-	b := t.newBlob(4000)
-	t.seedBlob(t.repo, b)
+	b := t.seedNewBlob(t.repo)
 	specs := make([]string, 400)
 	for i := range specs {
 		specs[i] = spec(i)

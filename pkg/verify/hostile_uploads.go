@@ -49,14 +49,13 @@ func hostileDigestTwice(t *T) {
 	b, wrong := t.newBlob(500), t.newBlob(500)
 	for _, pair := range [][2]oci.Digest{{b.digest, wrong.digest}, {wrong.digest, b.digest}} {
 		target := AddQuery(AddQuery(t.newUpload(t.repo, ""), "digest", string(pair[0])), "digest", string(pair[1]))
-		t.put(target, withBody(b.content), withHeader("Content-Type", octetStream)).wantRefusedOr(http.StatusCreated)
+		t.put(target, octets(b.content)).wantRefusedOr(http.StatusCreated)
 		t.get(t.repo.blob(wrong.digest)).wantStatus(http.StatusNotFound)
 	}
 }
 
 func hostileMountNames(t *T) {
-	b := t.newBlob(100)
-	t.seedBlob(t.other, b)
+	b := t.seedNewBlob(t.other)
 	for _, from := range []string{"..", "../" + string(t.other), "Upper/Case", "a//b", "/" + string(t.other), "%00", string(t.other) + "/", "a\r\nb", strings.Repeat("a", 4000)} {
 		// Only of a blob that is nowhere: it may be had without a source.
 		none := t.newBlob(1).digest
@@ -96,7 +95,7 @@ func hostileBlobCut(t *T) {
 	b := t.newBlob(200_000)
 	half := blobOf(b.content[:100_000])
 	for _, d := range []oci.Digest{b.digest, half.digest} {
-		t.try(http.MethodPut, AddQuery(t.newUpload(t.repo, ""), "digest", string(d)), withBody(b.content), withHeader("Content-Type", octetStream), cutAfter(100_000))
+		t.try(http.MethodPut, AddQuery(t.newUpload(t.repo, ""), "digest", string(d)), octets(b.content), cutAfter(100_000))
 	}
 	t.seedImage(t.repo, "v1") // meanwhile the registry is done with what came
 	for _, d := range []oci.Digest{b.digest, half.digest} {

@@ -32,9 +32,7 @@ func manifestDigestMalformed(t *T) {
 // accept it: then the case ends.
 func (t *T) sparse(repo repository, ref string, m manifest) *answer {
 	a := t.putManifest(repo, ref, m)
-	if a.Status == http.StatusCreated {
-		t.notOffered(a, "manifests are accepted before what they refer to")
-	}
+	a.notOfferedIf("manifests are accepted before what they refer to", http.StatusCreated)
 	return a.wantRefused()
 }
 
@@ -68,8 +66,7 @@ func manifestMissingAll(t *T) {
 
 func manifestRefusedNotStored(t *T) {
 	old := t.seedImage(t.repo, "v1")
-	config := t.newBlob(100)
-	t.seedBlob(t.repo, config)
+	config := t.seedNewBlob(t.repo)
 	refused := t.imageOf(config, t.newBlob(100)).encode()
 	t.setup(func() { t.sparse(t.repo, "v1", refused) })
 	t.getManifest(t.repo, string(refused.digest)).wantStatus(http.StatusNotFound)

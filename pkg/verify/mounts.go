@@ -6,21 +6,6 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-const mounting = "Mounting a blob from another repository"
-
-// mount asks for a blob of another repository.
-func (t *T) mount(to repository, d oci.Digest, from repository) *answer {
-	return t.post(to.uploads(mountFrom(d, from)))
-}
-
-// offersMount ends the case where a mount of what is there opens an upload.
-func (a *answer) offersMount() *answer {
-	if a.Status == http.StatusAccepted {
-		a.t.notOffered(a, "the mount opens an upload")
-	}
-	return a
-}
-
 // mounted mounts a new blob into the second repository.
 func (t *T) mounted() (b blob, a *answer) {
 	b = t.newBlob(3000)
@@ -30,8 +15,7 @@ func (t *T) mounted() (b blob, a *answer) {
 }
 
 func mount(t *T) {
-	b := t.newBlob(3000)
-	t.seedBlob(t.repo, b)
+	b := t.seedNewBlob(t.repo)
 	t.mount(t.other, b.digest, t.repo).offersMount().wantStatus(http.StatusCreated)
 }
 
@@ -105,8 +89,7 @@ func mountUnknownRepository(t *T) {
 }
 
 func mountWithoutFrom(t *T) {
-	b := t.newBlob(3000)
-	t.seedBlob(t.repo, b)
+	b := t.seedNewBlob(t.repo)
 	t.mount(t.other, b.digest, "").offersMount().wantStatus(http.StatusCreated)
 	t.wantBlob(t.other, b)
 }

@@ -6,8 +6,6 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-const everyClient = "every client"
-
 func ping(t *T) { t.get("/v2/").wantStatus(http.StatusOK) }
 
 func manifestGetByTag(t *T) {
@@ -84,14 +82,12 @@ func manifestRepositoriesApart(t *T) {
 }
 
 func blobGet(t *T) {
-	b := t.newBlob(3000)
-	t.seedBlob(t.repo, b)
+	b := t.seedNewBlob(t.repo)
 	t.get(t.repo.blob(b.digest)).wantStatus(http.StatusOK).wantBody(b.content)
 }
 
 func blobGetDigestHeader(t *T) {
-	b := t.newBlob(3000)
-	t.seedBlob(t.repo, b)
+	b := t.seedNewBlob(t.repo)
 	t.get(t.repo.blob(b.digest)).wantStatus(http.StatusOK).wantDigest(b.digest)
 }
 
@@ -102,26 +98,22 @@ func blobGetMissing(t *T) {
 }
 
 func blobGetLength(t *T) {
-	b := t.newBlob(3000)
-	t.seedBlob(t.repo, b)
+	b := t.seedNewBlob(t.repo)
 	t.get(t.repo.blob(b.digest)).wantStatus(http.StatusOK).wantLength(len(b.content))
 }
 
 func blobHead(t *T) {
-	b := t.newBlob(3000)
-	t.seedBlob(t.repo, b)
+	b := t.seedNewBlob(t.repo)
 	t.head(t.repo.blob(b.digest)).wantStatus(http.StatusOK).wantBody(nil)
 }
 
 func blobHeadDigestHeader(t *T) {
-	b := t.newBlob(3000)
-	t.seedBlob(t.repo, b)
+	b := t.seedNewBlob(t.repo)
 	t.head(t.repo.blob(b.digest)).wantStatus(http.StatusOK).wantDigest(b.digest)
 }
 
 func blobHeadLength(t *T) {
-	b := t.newBlob(3000)
-	t.seedBlob(t.repo, b)
+	b := t.seedNewBlob(t.repo)
 	t.head(t.repo.blob(b.digest)).wantStatus(http.StatusOK).wantLength(len(b.content))
 	// A mounted blob has the length of its content, whatever the registry keeps.
 	t.setup(func() {
@@ -139,8 +131,7 @@ func blobHeadMissing(t *T) {
 }
 
 func blobRepositoriesApart(t *T) {
-	b := t.newBlob(3000)
-	t.seedBlob(t.repo, b)
+	b := t.seedNewBlob(t.repo)
 	t.seedBlob(t.other, t.newBlob(10))
 	t.head(t.other.blob(b.digest)).wantStatus(http.StatusNotFound)
 	t.get(t.other.blob(b.digest)).wantStatus(http.StatusNotFound)
@@ -153,15 +144,10 @@ func blobEmpty(t *T) {
 	t.get(t.repo.blob(b.digest)).wantStatus(http.StatusOK).wantBody(nil)
 }
 
-// sha512Of is content under its sha512 digest.
-func sha512Of(content []byte) blob { return blob{content, oci.SHA512.FromBytes(content)} }
-
 // offersSHA512 ends the case where a push by a sha512 digest is refused: registries
 // may know sha256 alone (image-spec, "Registered algorithms").
 func (t *T) offersSHA512(pushed *answer) *answer {
-	if pushed.Status == http.StatusBadRequest {
-		t.notOffered(pushed, "sha512 is not supported")
-	}
+	pushed.notOfferedIf("sha512 is not supported", http.StatusBadRequest)
 	return pushed.wantStatus(http.StatusCreated)
 }
 

@@ -7,8 +7,6 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-const mib = 1 << 20
-
 func blobPut(t *T) {
 	b := t.newBlob(3000)
 	t.pushBlob(t.repo, b).wantStatus(http.StatusCreated)
@@ -47,8 +45,7 @@ func blobPutVisibleAfterMiss(t *T) {
 }
 
 func blobPutAgain(t *T) {
-	b := t.newBlob(3000)
-	t.seedBlob(t.repo, b)
+	b := t.seedNewBlob(t.repo)
 	for range 2 {
 		t.pushBlob(t.repo, b).wantStatus(http.StatusCreated)
 		t.wantBlob(t.repo, b)
@@ -56,8 +53,7 @@ func blobPutAgain(t *T) {
 }
 
 func blobPutTwoRepositories(t *T) {
-	b := t.newBlob(3000)
-	t.seedBlob(t.repo, b)
+	b := t.seedNewBlob(t.repo)
 	t.pushBlob(t.other, b).wantStatus(http.StatusCreated)
 	t.wantBlob(t.other, b)
 	t.wantBlob(t.repo, b)
@@ -75,7 +71,7 @@ func blobPutSizes(t *T) {
 func blobPutCut(t *T) {
 	b := t.newBlob(3000)
 	t.try(http.MethodPut, AddQuery(t.newUpload(t.repo, ""), "digest", string(b.digest)),
-		withBody(b.content), withHeader("Content-Type", octetStream), cutAfter(2000))
+		octets(b.content), cutAfter(2000))
 	t.wantNoBlob(t.repo, b.digest)
 	t.pushBlob(t.repo, b).wantStatus(http.StatusCreated)
 	t.wantBlob(t.repo, b)
@@ -83,11 +79,8 @@ func blobPutCut(t *T) {
 
 func blobPutStream(t *T) {
 	b := t.newBlob(3000)
-	a := t.put(AddQuery(t.newUpload(t.repo, ""), "digest", string(b.digest)), withBody(b.content), asStream())
-	if a.Status == http.StatusLengthRequired {
-		t.notOffered(a, "PUT needs a Content-Length")
-	}
-	a.wantStatus(http.StatusCreated)
+	t.put(AddQuery(t.newUpload(t.repo, ""), "digest", string(b.digest)), withBody(b.content), asStream()).
+		notOfferedIf("PUT needs a Content-Length", http.StatusLengthRequired).wantStatus(http.StatusCreated)
 	t.wantBlob(t.repo, b)
 }
 
@@ -153,7 +146,7 @@ func blobDigestUnsupported(t *T) {
 
 func blobDigestMissing(t *T) {
 	b := t.newBlob(300)
-	t.put(t.newUpload(t.repo, ""), withBody(b.content), withHeader("Content-Type", octetStream)).wantRefused()
+	t.put(t.newUpload(t.repo, ""), octets(b.content)).wantRefused()
 	t.wantNoBlob(t.repo, b.digest)
 }
 

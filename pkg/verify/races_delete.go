@@ -6,22 +6,8 @@ import (
 	"slices"
 )
 
-const cleaners = "retention jobs that run while CI pushes"
-
-// tryDelete asks for a deletion, which a registry may leave out. What it answers is
-// looked at later.
-func (t *T) tryDelete(target string) *answer {
-	a := t.delete(target)
-	if a.Status == http.StatusBadRequest || a.Status == http.StatusMethodNotAllowed {
-		t.notOffered(a, "deletion is disabled")
-	}
-	return a
-}
-
 // concurrently runs all of them at once.
-func (t *T) concurrently(steps ...func()) {
-	t.parallel(len(steps), func(i int) { steps[i]() })
-}
+func (t *T) concurrently(steps ...func()) { t.parallel(len(steps), func(i int) { steps[i]() }) }
 
 // race runs all of them at once and returns their answers, whatever they are: what
 // the rule is about is seen afterwards.

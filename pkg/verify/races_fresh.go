@@ -2,8 +2,6 @@ package verify
 
 import "net/http"
 
-const manyNodes = "registries of several nodes: "
-
 // raceReaders are how many ask at once.
 const raceReaders = 8
 
@@ -87,8 +85,7 @@ func raceFreshDeleteTag(t *T) {
 }
 
 func raceFreshDeleteBlob(t *T) {
-	b := t.newBlob(3000)
-	t.seedBlob(t.repo, b)
+	b := t.seedNewBlob(t.repo)
 	t.setup(func() {
 		t.parallel(raceReaders, func(int) { t.head(t.repo.blob(b.digest)).wantStatus(http.StatusOK) })
 		t.parallel(raceReaders, func(int) { t.wantBlob(t.repo, b) })

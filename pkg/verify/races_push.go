@@ -5,8 +5,6 @@ import (
 	"net/http"
 )
 
-const ciPipelines = "CI pipelines that push at the same time"
-
 func raceOneTag(t *T) {
 	versions := t.versions(t.repo, 12)
 	t.parallel(len(versions), func(i int) {
@@ -66,9 +64,7 @@ func raceOneBlobManyRepositories(t *T) {
 }
 
 // numbered is one more repository of the case's own.
-func (t *T) numbered(i int) repository {
-	return repository(fmt.Sprintf("%s-%02d", t.repo, i))
-}
+func (t *T) numbered(i int) repository { return repository(fmt.Sprintf("%s-%02d", t.repo, i)) }
 
 func raceSharedBase(t *T) {
 	base := t.newBlob(50_000)
@@ -89,8 +85,7 @@ func raceSharedBase(t *T) {
 }
 
 func raceMounts(t *T) {
-	b := t.newBlob(5000)
-	t.seedBlob(t.repo, b)
+	b := t.seedNewBlob(t.repo)
 	if a := t.post(t.other.uploads(mountFrom(b.digest, t.repo))).wantStatus(http.StatusCreated, http.StatusAccepted); a.Status == http.StatusAccepted {
 		t.notOffered(a, "mounts open an upload instead")
 	}

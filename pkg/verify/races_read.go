@@ -5,8 +5,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-
-	"github.com/pierless/pierless/pkg/oci"
 )
 
 func racePullUndisturbed(t *T) {
@@ -120,45 +118,4 @@ func raceReferrersReaders(t *T) {
 			t.wantContains("the list of referrers", listed, string(m.digest))
 		}
 	})
-}
-
-// needsReferrers ends a case where there is no referrers API.
-func (t *T) needsReferrers(repo repository, subject oci.Digest) {
-	if a := t.get(repo.referrers(subject, "")); a.Status == http.StatusNotFound {
-		t.notOffered(a, "there is no referrers API")
-	}
-}
-
-// referrersTo are n manifests with this subject, which are not pushed yet. Their
-// blobs are the subject's.
-func (t *T) referrersTo(subject manifest, n int) []manifest {
-	ms := make([]manifest, n)
-	for i := range ms {
-		doc := subject.doc
-		doc.ArtifactType, doc.Annotations = "application/vnd.pierless.verify", t.annotated()
-		d := subject.descriptor()
-		doc.Subject = &d
-		ms[i] = doc.encode()
-	}
-	return ms
-}
-
-// listedReferrers asks for all referrers, and expects indexes that have each once.
-func (t *T) listedReferrers(repo repository, subject oci.Digest) (listed []string) {
-	target := repo.referrers(subject, "")
-	for range 100 {
-		a := t.get(target).wantStatus(http.StatusOK).wantHeader("Content-Type", mediaIndex)
-		var page oci.Index
-		a.decode(&page)
-		a.want(page.SchemaVersion == 2 && page.MediaType == mediaIndex, "expected an image index")
-		for _, d := range page.Manifests {
-			a.want(!slices.Contains(listed, string(d.Digest)), "expected each referrer once, %s is there twice", d.Digest)
-			listed = append(listed, string(d.Digest))
-		}
-		if target = a.next(); target == "" {
-			return listed
-		}
-	}
-	t.want(false, "the pages of the list of referrers have no end: %d so far", len(listed))
-	return nil
 }

@@ -7,8 +7,6 @@ import (
 
 const raceChunk = 10_000
 
-const resends = "clients and proxies that send again what they think is lost"
-
 // sendChunk sends the first chunk of an upload.
 func (t *T) sendChunk(location string, content []byte) *answer {
 	return t.patch(location, withBody(content), withHeader("Content-Type", octetStream), withHeader("Content-Range", fmt.Sprintf("0-%d", len(content)-1)))

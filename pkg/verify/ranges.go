@@ -5,8 +5,6 @@ import (
 	"net/http"
 )
 
-const resumes = "podman, containerd and docker resume a download that broke off"
-
 // hasRanges pushes a blob and asks for a range of it.
 func (t *T) hasRanges() (b blob, ask func(spec string) *answer) {
 	b = t.newBlob(2048)

@@ -11,69 +11,10 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-const referrerReaders = "cosign, notation, oras discover and docker buildx find signatures and SBOMs by it"
-
-// referrer is an artifact that refers to the subject. Its blobs are in the
-// repository; itself it is not.
-func (t *T) referrer(repo repository, artifactType string, subject manifest) manifest {
-	doc := t.newArtifact(repo, artifactType)
-	return doc.about(subject).encode()
-}
-
-// about sets the subject.
-func (d document) about(subject manifest) document {
-	s := subject.blob.descriptor(subject.mediaType)
-	d.Subject = &s
-	return d
-}
-
 func referrersAPI(t *T) {
 	subject := t.seedImage(t.repo, "")
 	t.get(t.repo.referrers(subject.digest, "")).wantStatus(http.StatusOK)
 }
-
-// offersReferrers pushes a manifest, and ends the case where the registry answers
-// 404 for its referrers: then it does not have the API.
-func (t *T) offersReferrers(repo repository) (subject manifest) {
-	subject = t.seedImage(repo, "")
-	t.needsReferrers(repo, subject.digest)
-	return subject
-}
-
-// referrers follows a list to its end.
-func (t *T) referrers(repo repository, subject oci.Digest, query string) (listed []oci.Descriptor, last *answer) {
-	a := t.get(repo.referrers(subject, query))
-	for seen := map[string]bool{}; ; {
-		var page oci.Index
-		a.wantStatus(http.StatusOK).decode(&page)
-		listed = append(listed, page.Manifests...)
-		next := a.next()
-		if next == "" {
-			return listed, a
-		}
-		a.want(!seen[next] && len(seen) < 1000, "expected pages that end")
-		seen[next] = true
-		a = t.get(next)
-	}
-}
-
-// wantReferrers expects exactly these, in any order, and returns the last answer.
-func (t *T) wantReferrers(repo repository, subject oci.Digest, query string, want ...manifest) *answer {
-	listed, a := t.referrers(repo, subject, query)
-	var got, digests []string
-	for _, d := range listed {
-		got = append(got, string(d.Digest))
-	}
-	for _, m := range want {
-		digests = append(digests, string(m.digest))
-	}
-	slices.Sort(got)
-	slices.Sort(digests)
-	return a.want(slices.Equal(got, digests), "expected %d referrers, %v, got %d, %v", len(digests), short(digests), len(got), short(got))
-}
-
-// short cuts a list that is too long to be read.
-func short(list []string) []string { return list[:min(len(list), 5)] }
 
 // listed is the descriptor of a referrer, which must be there.
 func (t *T) listed(repo repository, subject oci.Digest, m manifest) (oci.Descriptor, *answer) {

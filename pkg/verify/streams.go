@@ -11,13 +11,8 @@ func chunkStream(t *T) {
 }
 
 func chunkStreamSeveral(t *T) {
-	u := t.startUpload(t.repo, "")
-	b, chunks := u.parts(2)
-	at := 0
-	for _, c := range chunks {
-		at += len(c)
-		u.patch(c, asStream()).wantStatus(http.StatusAccepted).wantRange(at)
-	}
+	u, b, chunks := t.startParts(2)
+	eachChunk(chunks, func(at int, c []byte) { u.patch(c, asStream()).wantStatus(http.StatusAccepted).wantRange(at + len(c)) })
 	u.complete(t.repo, b)
 }
 
@@ -30,13 +25,8 @@ func chunkNoRange(t *T) {
 }
 
 func chunkNoRangeSeveral(t *T) {
-	u := t.startUpload(t.repo, "")
-	b, chunks := u.parts(2)
-	at := 0
-	for _, c := range chunks {
-		at += len(c)
-		u.patch(c).wantStatus(http.StatusAccepted).wantRange(at)
-	}
+	u, b, chunks := t.startParts(2)
+	eachChunk(chunks, func(at int, c []byte) { u.patch(c).wantStatus(http.StatusAccepted).wantRange(at + len(c)) })
 	u.complete(t.repo, b)
 }
 
@@ -49,15 +39,12 @@ func chunkStrayDigest(t *T) {
 }
 
 func chunkEmpty(t *T) {
-	u := t.startUpload(t.repo, "")
-	b, chunks := u.parts(1)
+	u, b, chunks := t.startParts(1)
 	for _, opts := range [][]option{nil, {asStream()}} {
-		a := u.patch(nil, opts...)
-		a.want(a.Status == http.StatusAccepted || a.Status >= 400 && a.Status < 500, "expected 202 or a 4xx status")
+		u.patch(nil, opts...).wantRefusedOr(http.StatusAccepted)
 	}
 	u.chunk(0, chunks[0]).wantStatus(http.StatusAccepted)
-	a := u.patch(nil)
-	a.want(a.Status == http.StatusAccepted || a.Status >= 400 && a.Status < 500, "expected 202 or a 4xx status")
+	u.patch(nil).wantRefusedOr(http.StatusAccepted)
 	u.chunk(u.min, chunks[1]).wantStatus(http.StatusAccepted)
 	u.complete(t.repo, b)
 }
@@ -66,11 +53,9 @@ func chunkInterleaved(t *T) {
 	one, two := t.startUpload(t.repo, ""), t.startUpload(t.repo, "")
 	b, chunks := one.parts(2)
 	c, others := two.parts(2)
-	at := 0
 	for i := range chunks {
-		one.chunk(at, chunks[i]).wantStatus(http.StatusAccepted)
-		two.chunk(at, others[i]).wantStatus(http.StatusAccepted)
-		at += len(chunks[i])
+		one.chunk(i*one.min, chunks[i]).wantStatus(http.StatusAccepted)
+		two.chunk(i*two.min, others[i]).wantStatus(http.StatusAccepted)
 	}
 	two.complete(t.repo, c)
 	one.complete(t.repo, b)
@@ -78,12 +63,7 @@ func chunkInterleaved(t *T) {
 
 // startSHA512 opens an upload that announces sha512.
 func (t *T) startSHA512() *upload {
-	t.setup(func() {
-		a := t.post(t.repo.uploads("?digest-algorithm=sha512"))
-		if a.Status == http.StatusBadRequest {
-			t.notOffered(a, "sha512 is not supported")
-		}
-	})
+	t.post(t.repo.uploads("?digest-algorithm=sha512")).notOfferedIf("sha512 is not supported", http.StatusBadRequest)
 	return t.startUpload(t.repo, "?digest-algorithm=sha512")
 }
 
@@ -97,16 +77,11 @@ func uploadSHA512Chunks(t *T) {
 }
 
 func uploadSHA512Unannounced(t *T) {
-	u := t.startUpload(t.repo, "")
-	b, chunks := u.parts(1)
+	u, b, chunks := t.startParts(1)
 	b = sha512Of(b.content)
 	u.seedChunk(0, chunks[0])
 	u.seedChunk(u.min, chunks[1])
-	a := u.put(b.digest, nil)
-	if a.Status == http.StatusBadRequest {
-		t.notOffered(a, "sha512 must be announced")
-	}
-	a.wantStatus(http.StatusCreated)
+	u.put(b.digest, nil).notOfferedIf("sha512 must be announced", http.StatusBadRequest).wantStatus(http.StatusCreated)
 	t.wantBlob(t.repo, b)
 }
 

@@ -109,12 +109,13 @@ func (t *T) parallel(n int, f func(i int)) {
 // option changes a request.
 type option func(*Request)
 
-func withHeader(name, value string) option {
-	return func(r *Request) { r.Header.Add(name, value) }
-}
+func withHeader(name, value string) option { return func(r *Request) { r.Header.Add(name, value) } }
 
-func withBody(body []byte) option {
-	return func(r *Request) { r.Body = body }
+func withBody(body []byte) option { return func(r *Request) { r.Body = body } }
+
+// octets is a body of any content.
+func octets(content []byte) option {
+	return func(r *Request) { withHeader("Content-Type", octetStream)(r); r.Body = content }
 }
 
 // asStream sends the body without Content-Length.
@@ -162,9 +163,7 @@ func (t *T) do(method, target string, opts ...option) *answer {
 	return a
 }
 
-func (t *T) get(target string, opts ...option) *answer {
-	return t.do(http.MethodGet, target, opts...)
-}
+func (t *T) get(target string, opts ...option) *answer { return t.do(http.MethodGet, target, opts...) }
 
 func (t *T) head(target string, opts ...option) *answer {
 	return t.do(http.MethodHead, target, opts...)
@@ -174,9 +173,7 @@ func (t *T) post(target string, opts ...option) *answer {
 	return t.do(http.MethodPost, target, opts...)
 }
 
-func (t *T) put(target string, opts ...option) *answer {
-	return t.do(http.MethodPut, target, opts...)
-}
+func (t *T) put(target string, opts ...option) *answer { return t.do(http.MethodPut, target, opts...) }
 
 func (t *T) patch(target string, opts ...option) *answer {
 	return t.do(http.MethodPatch, target, opts...)

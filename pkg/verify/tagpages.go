@@ -1,22 +1,8 @@
 package verify
 
 import (
-	"fmt"
-	"net/url"
 	"slices"
 )
-
-// page is the query of a page of tags; n < 0 and an empty last are left out.
-func page(n int, last string) string {
-	q := url.Values{}
-	if n >= 0 {
-		q.Set("n", fmt.Sprint(n))
-	}
-	if last != "" {
-		q.Set("last", last)
-	}
-	return "?" + q.Encode()
-}
 
 // sevenTags come in this order in either of the orders that the spec allows.
 func (t *T) sevenTags() []string {

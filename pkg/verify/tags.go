@@ -9,56 +9,9 @@ import (
 	"strings"
 )
 
-// tagList is the answer of the API.
-type tagList struct {
-	Name string   `json:"name"`
-	Tags []string `json:"tags"`
-}
-
-// tags asks for a list of tags.
-func (t *T) tags(repo repository, query string) (list tagList, a *answer) {
-	a = t.get(repo.tags(query)).wantStatus(http.StatusOK)
-	a.decode(&list)
-	return list, a
-}
-
-// allTags follows a list to its end.
-func (t *T) allTags(repo repository, query string) (tags []string, last *answer) {
-	list, a := t.tags(repo, query)
-	tags = list.Tags
-	seen := map[string]bool{}
-	for next := a.next(); next != ""; next = a.next() {
-		a.want(!seen[next], "expected pages that end: this Link came before")
-		seen[next] = true
-		var page tagList
-		a = t.get(next).wantStatus(http.StatusOK)
-		a.decode(&page)
-		tags = append(tags, page.Tags...)
-		a.want(len(seen) < 1000, "expected pages that end")
-	}
-	return tags, a
-}
-
-// wantTags expects exactly these tags, in any order.
-func (a *answer) wantTags(got []string, want ...string) {
-	slices.Sort(want)
-	sorted := slices.Sorted(slices.Values(got))
-	a.want(slices.Equal(sorted, want), "expected the tags %v, got %v", want, sorted)
-}
-
-// withTags pushes an image to these tags.
-func (t *T) withTags(tags ...string) manifest {
-	m := t.newImage(t.repo)
-	for _, tag := range tags {
-		t.seedManifest(t.repo, tag, m)
-	}
-	return m
-}
-
 func tagsList(t *T) {
 	t.withTags("v2", "v1", "latest", "1.0", "_x")
-	tags, a := t.allTags(t.repo, "")
-	a.wantTags(tags, "v2", "v1", "latest", "1.0", "_x")
+	t.wantTags("v2", "v1", "latest", "1.0", "_x")
 }
 
 func tagsForm(t *T) {
@@ -84,14 +37,11 @@ func tagsOrder(t *T) {
 
 func tagsAtOnce(t *T) {
 	m := t.withTags("v1")
-	tags, a := t.allTags(t.repo, "")
-	a.wantTags(tags, "v1")
+	t.wantTags("v1")
 	t.seedManifest(t.repo, "v2", m)
-	tags, a = t.allTags(t.repo, "")
-	a.wantTags(tags, "v1", "v2")
+	t.wantTags("v1", "v2")
 	t.seedManifest(t.repo, "v1", t.variant(m))
-	tags, a = t.allTags(t.repo, "")
-	a.wantTags(tags, "v1", "v2")
+	t.wantTags("v1", "v2")
 }
 
 func tagsOnlyTags(t *T) {
@@ -100,16 +50,14 @@ func tagsOnlyTags(t *T) {
 	other := t.variant(m)
 	other.blob = sha512Of(other.content)
 	t.putManifest(t.repo, string(other.digest), other) // which a registry may refuse
-	tags, a := t.allTags(t.repo, "")
-	a.wantTags(tags, "v1")
+	t.wantTags("v1")
 }
 
 func tagsRepositoriesApart(t *T) {
 	t.withTags("here")
 	t.seedImage(t.other, "other")
 	t.seedImage(t.repo+"/below", "below")
-	tags, a := t.allTags(t.repo, "")
-	a.wantTags(tags, "here")
+	t.wantTags("here")
 }
 
 func tagsNone(t *T) {
@@ -133,8 +81,7 @@ func tagsMissingRepository(t *T) {
 func tagsAfterDelete(t *T) {
 	t.withTags("v1", "v2", "v3")
 	t.setup(func() { t.wantDeleted(t.repo.manifest("v2")) })
-	tags, a := t.allTags(t.repo, "")
-	a.wantTags(tags, "v1", "v3")
+	t.wantTags("v1", "v3")
 }
 
 func tagsMany(t *T) {
@@ -146,7 +93,5 @@ func tagsMany(t *T) {
 			t.seedManifest(t.repo, want[j], m)
 		}
 	})
-	tags, a := t.allTags(t.repo, "")
-	a.want(len(tags) == len(want), "expected %d tags, got %d", len(want), len(tags))
-	a.wantTags(tags, want...)
+	t.wantTags(want...)
 }

@@ -1,118 +1,12 @@
 package verify
 
 import (
-	"fmt"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 
 	"github.com/pierless/pierless/pkg/oci"
 )
-
-// upload is a session as a client follows it: each answer may move it on.
-type upload struct {
-	t        *T
-	location string
-	min      int // the least length of a chunk that is not the last
-}
-
-// smallChunk is a chunk where the registry announces no least length.
-const smallChunk = 1000
-
-// startUpload opens an upload for chunks; the query may be empty.
-func (t *T) startUpload(repo repository, query string) *upload {
-	u := &upload{t: t, min: smallChunk}
-	t.setup(func() {
-		a := t.post(repo.uploads(query)).wantStatus(http.StatusAccepted)
-		u.location = a.location()
-		if n, err := strconv.Atoi(a.Header.Get("OCI-Chunk-Min-Length")); err == nil && n > 0 {
-			u.min = n
-		}
-	})
-	return u
-}
-
-// contentRange is the header of n bytes from an offset on.
-func contentRange(from, n int) option {
-	return withHeader("Content-Range", fmt.Sprintf("%d-%d", from, from+n-1))
-}
-
-// patch sends bytes to the upload, with Content-Type alone.
-func (u *upload) patch(b []byte, opts ...option) *answer {
-	opts = append([]option{withBody(b), withHeader("Content-Type", octetStream)}, opts...)
-	return u.follow(u.t.patch(u.location, opts...))
-}
-
-// chunk sends bytes with a Content-Range that begins at an offset.
-func (u *upload) chunk(from int, b []byte) *answer { return u.patch(b, contentRange(from, len(b))) }
-
-// seedChunk sends a chunk that must be taken before the case can go on.
-func (u *upload) seedChunk(from int, b []byte) {
-	u.t.setup(func() { u.chunk(from, b).wantStatus(http.StatusAccepted) })
-}
-
-// put closes the upload, with more bytes or none.
-func (u *upload) put(d oci.Digest, b []byte, opts ...option) *answer {
-	if len(b) > 0 {
-		opts = append(opts, withBody(b), withHeader("Content-Type", octetStream))
-	}
-	return u.t.put(AddQuery(u.location, "digest", string(d)), opts...)
-}
-
-// get asks where the upload stands.
-func (u *upload) get() *answer { return u.follow(u.t.get(u.location)) }
-
-// follow takes the location of an answer that moves the upload on.
-func (u *upload) follow(a *answer) *answer {
-	if (a.Status == http.StatusAccepted || a.Status == http.StatusNoContent) && a.Header.Get("Location") != "" {
-		u.location = a.location()
-	}
-	return a
-}
-
-// wantRange expects the position of the last of n bytes.
-func (a *answer) wantRange(n int) *answer { return a.wantHeader("Range", fmt.Sprintf("0-%d", n-1)) }
-
-// offset is how many bytes the upload has; below 0 the header cannot be read. An
-// upload of nothing says 0-0 with many registries, as one of a byte does: no case
-// leaves an upload at one byte and asks.
-func (a *answer) offset() int {
-	last, found := strings.CutPrefix(a.Header.Get("Range"), "0-")
-	n, err := strconv.Atoi(last)
-	switch {
-	case !found || err != nil:
-		return -1
-	case n <= 0:
-		return 0
-	}
-	return n + 1
-}
-
-// wantBlob expects a blob to be there, whole.
-func (t *T) wantBlob(repo repository, b blob) {
-	t.get(repo.blob(b.digest)).wantStatus(http.StatusOK).wantBody(b.content)
-}
-
-// wantNoBlob expects a blob to be neither found nor pulled.
-func (t *T) wantNoBlob(repo repository, d oci.Digest) {
-	t.head(repo.blob(d)).wantStatus(http.StatusNotFound)
-	t.get(repo.blob(d)).wantStatus(http.StatusNotFound)
-}
-
-// wantPullable expects a Location from which the blob can be pulled.
-func (a *answer) wantPullable(b blob) {
-	a.t.get(a.location()).wantStatus(http.StatusOK).wantBody(b.content)
-}
-
-// wantCode expects one of the codes in an error, if the error is in the spec's form:
-// any other body is allowed.
-func (a *answer) wantCode(codes ...oci.Code) {
-	if !strings.HasPrefix(strings.TrimSpace(string(a.Body)), "{") {
-		a.t.notOffered(a, "the error is not in JSON")
-	}
-	a.wantError(a.Status, codes...)
-}
 
 func uploadStart(t *T) {
 	t.post(t.repo.uploads("")).wantStatus(http.StatusAccepted)
@@ -133,7 +27,7 @@ func uploadStartLocation(t *T) {
 func uploadLocationUsable(t *T) {
 	b := t.newBlob(3000)
 	loc := t.post(t.repo.uploads("")).wantStatus(http.StatusAccepted).location()
-	t.put(AddQuery(loc, "digest", string(b.digest)), withBody(b.content), withHeader("Content-Type", octetStream)).wantStatus(http.StatusCreated)
+	t.put(AddQuery(loc, "digest", string(b.digest)), octets(b.content)).wantStatus(http.StatusCreated)
 }
 
 func uploadLocationSorted(t *T) {
@@ -143,7 +37,7 @@ func uploadLocationSorted(t *T) {
 	query := target.Query()
 	query.Set("digest", string(b.digest))
 	target.RawQuery = query.Encode()
-	t.put(target.String(), withBody(b.content), withHeader("Content-Type", octetStream)).wantStatus(http.StatusCreated)
+	t.put(target.String(), octets(b.content)).wantStatus(http.StatusCreated)
 	t.wantBlob(t.repo, b)
 }
 
@@ -157,13 +51,6 @@ func uploadLocationSameHost(t *T) {
 func (t *T) neverStarted() string {
 	t.seedBlob(t.repo, t.newBlob(10)) // so that the repository is there
 	return t.repo.uploads(t.newUUID())
-}
-
-// newUUID is the name of an upload as most registries choose it.
-func (t *T) newUUID() string {
-	x := t.rand.bytes(16)
-	x[6], x[8] = x[6]&0x0f|0x40, x[8]&0x3f|0x80 // version 4
-	return fmt.Sprintf("%x-%x-%x-%x-%x", x[:4], x[4:6], x[6:8], x[8:10], x[10:])
 }
 
 func uploadUnknownPatch(t *T) {
@@ -180,11 +67,8 @@ func uploadUnknownPut(t *T) {
 func uploadUnknownGet(t *T) { t.get(t.neverStarted()).wantStatus(http.StatusNotFound) }
 
 func uploadUnknownDelete(t *T) {
-	a := t.delete(t.neverStarted())
-	if a.Status == http.StatusMethodNotAllowed {
-		t.notOffered(a, "uploads cannot be cancelled")
-	}
-	a.wantStatus(http.StatusNotFound, http.StatusBadRequest)
+	t.delete(t.neverStarted()).
+		notOfferedIf("uploads cannot be cancelled", http.StatusMethodNotAllowed).wantStatus(http.StatusNotFound, http.StatusBadRequest)
 }
 
 func uploadUnknownCode(t *T) {
@@ -267,9 +151,7 @@ func (t *T) cancelled(b blob) *upload {
 	u := t.startUpload(t.repo, "")
 	u.seedChunk(0, b.content)
 	a := t.delete(u.location)
-	if a.Status == http.StatusMethodNotAllowed || a.Status == http.StatusNotFound || a.Status == http.StatusBadRequest {
-		t.notOffered(a, "uploads cannot be cancelled")
-	}
+	a.notOfferedIf("uploads cannot be cancelled", http.StatusMethodNotAllowed, http.StatusNotFound, http.StatusBadRequest)
 	t.setup(func() { a.want(a.Status >= 200 && a.Status < 300, "expected a 2xx status") })
 	return u
 }
@@ -277,9 +159,7 @@ func (t *T) cancelled(b blob) *upload {
 func uploadCancel(t *T) {
 	u := t.startUpload(t.repo, "")
 	a := t.delete(u.location)
-	if a.Status == http.StatusMethodNotAllowed || a.Status == http.StatusBadRequest {
-		t.notOffered(a, "uploads cannot be cancelled")
-	}
+	a.notOfferedIf("uploads cannot be cancelled", http.StatusMethodNotAllowed, http.StatusBadRequest)
 	a.wantStatus(http.StatusNoContent)
 	u = t.startUpload(t.repo, "")
 	u.seedChunk(0, t.rand.bytes(2000))

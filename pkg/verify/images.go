@@ -2,8 +2,8 @@ package verify
 
 import (
 	"net/http"
-	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/pierless/pierless/pkg/oci"
@@ -53,27 +53,6 @@ func (t *T) wantImage(img localImage) {
 	}
 }
 
-// merged adds the digest to an upload's location as most clients do: the query is
-// read, sorted and written anew.
-func (a *answer) merged(d oci.Digest) string {
-	u, err := url.Parse(a.location())
-	a.want(err == nil, "expected a Location header with a URL")
-	q := u.Query()
-	q.Set("digest", string(d))
-	u.RawQuery = q.Encode()
-	return u.String()
-}
-
-// appended adds the digest to an upload's location as regctl does: at the end, and
-// with its colon.
-func (a *answer) appended(d oci.Digest) string {
-	sep := "?"
-	if strings.Contains(a.location(), "?") {
-		sep = "&"
-	}
-	return a.location() + sep + "digest=" + string(d)
-}
-
 // acceptLines sends the manifest types in one Accept line each, as docker, podman and
 // regctl do.
 func acceptLines() option {
@@ -88,6 +67,24 @@ func acceptContainerd() option {
 }
 
 // streamed is a body as docker and podman send it: of no known length.
-func streamed(content []byte) option {
-	return func(r *Request) { r.Body, r.Stream = content, true }
+func streamed(content []byte) option { return func(r *Request) { r.Body, r.Stream = content, true } }
+
+// dockerBlob pushes a blob as docker's own image store does.
+func (t *T) dockerBlob(b blob) {
+	opened := t.post(t.repo.uploads("")).wantStatus(http.StatusAccepted)
+	sent := t.patch(opened.location(), streamed(b.content)).wantStatus(http.StatusAccepted).wantHeader("Range", lastByte(b))
+	t.put(sent.merged(b.digest), withHeader("Content-Type", octetStream)).wantStatus(http.StatusCreated)
+	t.head(t.repo.blob(b.digest)).wantStatus(http.StatusOK).wantLength(len(b.content))
+}
+
+// lastByte is Range after the whole of a blob has been sent.
+func lastByte(b blob) string { return "0-" + strconv.Itoa(len(b.content)-1) }
+
+// pushed is an image that is in the registry, to be pulled.
+func (t *T) pushed(img localImage) localImage {
+	for _, b := range img.blobs() {
+		t.seedBlob(t.repo, b)
+	}
+	t.seedManifest(t.repo, "v1", img.manifest)
+	return img
 }

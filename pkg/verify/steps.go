@@ -1,0 +1,164 @@
+package verify
+
+import (
+	"net/http"
+
+	"github.com/pierless/pierless/pkg/oci"
+)
+
+// seedBlob pushes a blob and returns the 201.
+func (t *T) seedBlob(repo repository, b blob) (a *answer) {
+	t.setup(func() { a = t.pushBlob(repo, b).wantStatus(http.StatusCreated) })
+	return a
+}
+
+// seedNewBlob pushes a new blob.
+func (t *T) seedNewBlob(repo repository) blob {
+	b := t.newBlob(3000)
+	t.seedBlob(repo, b)
+	return b
+}
+
+// pushBlob uploads a blob with POST and PUT and returns the last answer.
+func (t *T) pushBlob(repo repository, b blob) *answer {
+	query := ""
+	if a := b.digest.Algorithm(); a != oci.SHA256 {
+		query = "?digest-algorithm=" + string(a)
+	}
+	loc := t.newUpload(repo, query)
+	return t.finish(loc, b.digest, b.content)
+}
+
+// putManifest pushes a manifest to a tag or digest and returns the answer.
+func (t *T) putManifest(repo repository, ref string, m manifest, opts ...option) *answer {
+	return t.put(repo.manifest(ref), append([]option{withBody(m.content), withHeader("Content-Type", m.mediaType)}, opts...)...)
+}
+
+// seedManifest pushes a manifest; an empty ref stands for its digest.
+func (t *T) seedManifest(repo repository, ref string, m manifest) manifest {
+	if ref == "" {
+		ref = string(m.digest)
+	}
+	t.setup(func() { t.putManifest(repo, ref, m).wantStatus(http.StatusCreated) })
+	return m
+}
+
+// newImage is an image whose blobs are in the repository; itself it is not.
+func (t *T) newImage(repo repository) manifest {
+	config, layer := t.newBlob(200), t.newBlob(1000)
+	t.seedBlob(repo, config)
+	t.seedBlob(repo, layer)
+	return t.imageOf(config, layer).encode()
+}
+
+// seedImage pushes an image; an empty ref stands for its digest.
+func (t *T) seedImage(repo repository, ref string) manifest {
+	return t.seedManifest(repo, ref, t.newImage(repo))
+}
+
+// headManifest asks whether a manifest is there, as clients do.
+func (t *T) headManifest(repo repository, ref string) *answer {
+	return t.head(repo.manifest(ref), withHeader("Accept", acceptedByMost))
+}
+
+// getManifest asks for a manifest as clients do.
+func (t *T) getManifest(repo repository, ref string) *answer {
+	return t.get(repo.manifest(ref), withHeader("Accept", acceptedByMost))
+}
+
+// wantBlob expects a blob to be there, whole.
+func (t *T) wantBlob(repo repository, b blob) {
+	t.get(repo.blob(b.digest)).wantStatus(http.StatusOK).wantBody(b.content)
+}
+
+// wantNoBlob expects a blob to be neither found nor pulled.
+func (t *T) wantNoBlob(repo repository, d oci.Digest) {
+	t.head(repo.blob(d)).wantStatus(http.StatusNotFound)
+	t.get(repo.blob(d)).wantStatus(http.StatusNotFound)
+}
+
+// wantManifest expects the manifest under a tag or digest, byte for byte.
+func (t *T) wantManifest(repo repository, ref string, m manifest) *answer {
+	return t.getManifest(repo, ref).wantStatus(http.StatusOK).wantBody(m.content)
+}
+
+// wantAccepted pushes a manifest and pulls it, where this is what the case is about.
+func (t *T) wantAccepted(m manifest) {
+	t.putManifest(t.repo, string(m.digest), m).wantStatus(http.StatusCreated)
+	t.wantManifest(t.repo, string(m.digest), m)
+}
+
+// upload pushes a blob with POST and PUT. Unlike pushBlob it holds that the POST
+// succeeds to be part of the rule: sessions are opened in the crowd as well.
+func (t *T) upload(repo repository, b blob) *answer {
+	return t.finish(t.openUpload(repo), b.digest, b.content)
+}
+
+func (t *T) openUpload(repo repository) (location string) {
+	return t.post(repo.uploads("")).wantStatus(http.StatusAccepted).location()
+}
+
+// wantBlobFound expects a blob to be there.
+func (t *T) wantBlobFound(repo repository, b blob) {
+	t.head(repo.blob(b.digest)).wantStatus(http.StatusOK)
+	t.wantBlob(repo, b)
+}
+
+// seedMount mounts a blob where this is not what the case is about.
+func (t *T) seedMount(to, from repository, d oci.Digest) {
+	t.setup(func() { t.mount(to, d, from).offersMount().wantStatus(http.StatusCreated) })
+}
+
+// seedCopy brings a blob to another repository: with a mount or, where the
+// registry has none, with a push.
+func (t *T) seedCopy(to, from repository, d oci.Digest) {
+	t.setup(func() {
+		if t.mount(to, d, from).Status == http.StatusCreated {
+			return
+		}
+		content := t.get(from.blob(d)).wantStatus(http.StatusOK).Body
+		t.pushBlob(to, blob{content, d}).wantStatus(http.StatusCreated)
+	})
+}
+
+// mount asks for a blob of another repository.
+func (t *T) mount(to repository, d oci.Digest, from repository) *answer {
+	return t.post(to.uploads(mountFrom(d, from)))
+}
+
+// offersMount ends the case where a mount of what is there opens an upload.
+func (a *answer) offersMount() *answer {
+	return a.notOfferedIf("the mount opens an upload", http.StatusAccepted)
+}
+
+// tryDelete asks for a deletion, which a registry may leave out. What it answers is
+// looked at later.
+func (t *T) tryDelete(target string) *answer {
+	return t.delete(target).notOfferedIf("deletion is disabled", http.StatusBadRequest, http.StatusMethodNotAllowed)
+}
+
+// wantDeleted expects 202 from a DELETE. A registry may have no deletion: then it
+// answers 400 or 405, and the case ends.
+func (t *T) wantDeleted(target string) { t.tryDelete(target).wantStatus(http.StatusAccepted) }
+
+// seedDelete deletes where this is not what the case is about.
+func (t *T) seedDelete(target string) { t.setup(func() { t.wantDeleted(target) }) }
+
+// wantNoManifest expects a manifest to be gone.
+func (t *T) wantNoManifest(repo repository, ref string) {
+	t.headManifest(repo, ref).wantStatus(http.StatusNotFound)
+	t.getManifest(repo, ref).wantStatus(http.StatusNotFound)
+}
+
+// wantImageIn pulls an image with its blobs.
+func (t *T) wantImageIn(repo repository, ref string, m manifest) {
+	t.wantManifest(repo, ref, m)
+	for _, d := range append(m.doc.Layers, *m.doc.Config) {
+		t.get(repo.blob(d.Digest)).wantStatus(http.StatusOK).wantLength(int(d.Size))
+	}
+}
+
+// wantUnharmed expects that the registry works as before: what was there is there.
+func (t *T) wantUnharmed(m manifest) {
+	t.getManifest(t.repo, "v1").wantStatus(http.StatusOK).wantBody(m.content)
+}
