@@ -3,6 +3,7 @@ package verify
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/pierless/pierless/pkg/oci"
@@ -29,52 +30,44 @@ func (a *answer) wantDigest(d oci.Digest) *answer {
 
 // wantManifest expects exactly this manifest.
 func (a *answer) wantManifest(m manifest) {
-	a.wantStatus(http.StatusOK).wantHeader("Content-Type", m.mediaType).wantDigest(m.digest)
-	if a.Exchange.Method == http.MethodHead {
-		a.wantLength(len(m.content))
-		return
-	}
-	a.wantBody(m.content)
+	a.wantStatus(http.StatusOK).wantHeader("Content-Type", m.mediaType).wantDigest(m.digest).wantContent(m.content)
 }
 
-// wantOneOf expects one of the manifests, whole and with its digest.
+// wantOneOf expects one of the manifests, complete and with its digest.
 func (a *answer) wantOneOf(versions []manifest) {
 	a.wantStatus(http.StatusOK)
-	for _, m := range versions {
-		switch {
-		case a.digest() != string(m.digest):
-		case a.Exchange.Method == http.MethodHead:
-			a.wantLength(len(m.content))
-			return
-		default:
-			a.wantBody(m.content)
-			return
-		}
-	}
-	a.want(false, "expected one of the %d manifests that were pushed, with its digest in Docker-Content-Digest", len(versions))
+	i := slices.IndexFunc(versions, func(m manifest) bool { return a.digest() == string(m.digest) })
+	a.want(i >= 0, "expected one of the %d pushed manifests, with its digest in Docker-Content-Digest", len(versions))
+	a.wantContent(versions[i].content)
 }
 
 // wantWhole expects this manifest, whole.
 func (a *answer) wantWhole(m manifest) { a.wantOneOf([]manifest{m}) }
 
-// wantMissingOr expects 404, or 200 with these bytes and, where there is one, their
-// true length. It tells whether they are there.
+// wantMissingOr expects 404, or 200 with this content. It reports whether the content exists.
 func (a *answer) wantMissingOr(content []byte) bool {
 	if a.wantStatus(http.StatusOK, http.StatusNotFound).Status == http.StatusNotFound {
 		return false
 	}
-	if a.Exchange.Method == http.MethodHead {
-		a.wantLength(len(content))
-	} else {
-		a.wantBody(content)
-	}
+	a.wantContent(content)
 	return true
 }
 
-// wantPullable expects a Location from which the blob can be pulled.
-func (a *answer) wantPullable(b blob) {
-	a.t.get(a.location()).wantStatus(http.StatusOK).wantBody(b.content)
+// wantContent expects the content or, of HEAD, its length.
+func (a *answer) wantContent(content []byte) *answer {
+	if a.Exchange.Method == http.MethodHead {
+		return a.wantLength(len(content))
+	}
+	return a.wantBody(content)
 }
+
+// wantPullable expects a Location from which the blob can be pulled.
+func (a *answer) wantPullable(b blob) *answer {
+	return a.t.get(a.location()).wantStatus(http.StatusOK).wantBody(b.content)
+}
+
+// wantDigestOf expects the digest of the blob.
+func (a *answer) wantDigestOf(b blob) *answer { return a.wantDigest(b.digest) }
 
 // location is the URL in Location, which may be relative.
 func (a *answer) location() string {
@@ -103,4 +96,17 @@ func (a *answer) appended(d oci.Digest) string {
 		sep = "&"
 	}
 	return a.location() + sep + "digest=" + string(d)
+}
+
+// wantStored expects 201, and that the blob can be pulled from the repository.
+func (a *answer) wantStored(repo repository, b blob) {
+	a.wantStatus(http.StatusCreated)
+	a.t.wantBlob(repo, b)
+}
+
+// wantOwnHost expects the location of an upload where the request went to.
+func (a *answer) wantOwnHost() *answer {
+	u, err := url.Parse(a.location())
+	own := err == nil && u.Host == a.t.client.Base.Host && u.Scheme == a.t.client.Base.Scheme
+	return a.want(own, "expected a location at %s://%s, or a relative one", a.t.client.Base.Scheme, a.t.client.Base.Host)
 }

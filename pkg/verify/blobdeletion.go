@@ -34,30 +34,6 @@ func deleteBlobThenPush(t *T) {
 	}
 }
 
-func deleteBlobMountedFrom(t *T) {
-	b := t.pushedBlob(t.repo)
-	t.seedMount(t.other, t.repo, b.digest)
-	t.seedDelete(t.repo.blob(b.digest))
-	t.wantNoBlob(t.repo, b.digest)
-	t.wantBlobFound(t.other, b)
-}
-
-func deleteBlobMountedTo(t *T) {
-	b := t.pushedBlob(t.repo)
-	t.seedMount(t.other, t.repo, b.digest)
-	t.seedDelete(t.other.blob(b.digest))
-	t.wantNoBlob(t.other, b.digest)
-	t.wantBlobFound(t.repo, b)
-}
-
-func deleteBlobTwicePushed(t *T) {
-	b := t.pushedBlob(t.repo)
-	t.seedBlob(t.other, b)
-	t.seedDelete(t.repo.blob(b.digest))
-	t.wantNoBlob(t.repo, b.digest)
-	t.wantBlobFound(t.other, b)
-}
-
 func deleteSourceKeepsMount(t *T) {
 	m := t.seedImage(t.repo, "v1")
 	blobs := append(m.doc.Layers, *m.doc.Config)

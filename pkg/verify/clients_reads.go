@@ -82,29 +82,6 @@ func (a *answer) places() []*url.URL {
 	return urls
 }
 
-func clientBlobRedirect(t *T) {
-	b := t.seedNewBlob(t.repo)
-	a := t.get(t.repo.blob(b.digest)).wantStatus(http.StatusOK).wantBody(b.content)
-	for _, h := range a.hops {
-		a.want(h.status != http.StatusMovedPermanently, "expected a redirect that is not for ever: 302, 303, 307 or 308")
-	}
-	for _, place := range a.places() {
-		if place.Host != t.client.Base.Host {
-			t.get(place.String(), anonymous()).wantStatus(http.StatusOK).wantBody(b.content)
-		}
-	}
-}
-
-func clientBlobHeadRedirect(t *T) {
-	b := t.seedNewBlob(t.repo)
-	a := t.head(t.repo.blob(b.digest)).wantStatus(http.StatusOK).wantLength(len(b.content))
-	for _, place := range a.places() {
-		if place.Host != t.client.Base.Host {
-			t.head(place.String(), anonymous()).wantStatus(http.StatusOK).wantLength(len(b.content))
-		}
-	}
-}
-
 func clientRedirectPlace(t *T) {
 	m := t.seedImage(t.repo, "v1")
 	for _, target := range []string{t.repo.blob(m.doc.Config.Digest), t.repo.manifest("v1")} {
@@ -143,12 +120,6 @@ func clientMissingCode(t *T) {
 	t.getManifest(t.other, "none").wantError(http.StatusNotFound, oci.ManifestUnknown, oci.NameUnknown)
 }
 
-func clientAPIVersion(t *T) {
-	t.get("/v2/").wantStatus(http.StatusOK).wantHeader("Docker-Distribution-Api-Version", "registry/2.0")
-}
-
-func clientPingNoSlash(t *T) { t.get("/v2").wantStatus(http.StatusOK) }
-
 func clientIfNoneMatch(t *T) {
 	m := t.seedImage(t.repo, "v1")
 	a := t.getManifest(t.repo, "v1").wantStatus(http.StatusOK)
@@ -167,10 +138,7 @@ func clientIfNoneMatch(t *T) {
 
 func clientParallelPulls(t *T) {
 	img := t.pushed(t.newLocalImage(8))
-	t.parallel(2*len(img.blobs()), func(i int) {
-		b := img.blobs()[i%len(img.blobs())]
-		t.wantBlob(t.repo, b)
-	})
+	t.parallel(2*len(img.blobs()), func(i int) { t.wantBlob(t.repo, img.blobs()[i%len(img.blobs())]) })
 }
 
 func clientWarnings(t *T) {

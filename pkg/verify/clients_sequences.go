@@ -20,10 +20,7 @@ func clientDockerPull(t *T) {
 	t.get("/v2/").wantStatus(http.StatusOK)
 	t.head(t.repo.manifest("v1"), acceptLines()).wantStatus(http.StatusOK).wantLength(len(m.content)).wantDigest(m.digest).wantHeader("Content-Type", m.mediaType)
 	t.get(t.repo.manifest(string(m.digest)), acceptLines()).wantStatus(http.StatusOK).wantBody(m.content).wantHeader("Content-Type", m.mediaType)
-	t.parallel(len(img.blobs()), func(i int) {
-		b := img.blobs()[i]
-		t.wantBlob(t.repo, b)
-	})
+	t.parallel(len(img.blobs()), func(i int) { t.wantBlob(t.repo, img.blobs()[i]) })
 }
 
 func clientDockerMount(t *T) {
@@ -62,9 +59,7 @@ func clientPodmanPull(t *T) {
 	img := t.pushed(t.newLocalImage(2))
 	t.get("/v2/").wantStatus(http.StatusOK)
 	t.get(t.repo.manifest("v1"), acceptLines()).wantStatus(http.StatusOK).wantBody(img.manifest.content).wantHeader("Content-Type", mediaManifest)
-	for _, b := range img.blobs() {
-		t.wantBlob(t.repo, b)
-	}
+	t.wantBlobs(img.blobs())
 }
 
 func clientCranePush(t *T) {
@@ -85,9 +80,7 @@ func clientCranePull(t *T) {
 	img := t.pushed(t.newLocalImage(2))
 	t.get("/v2/").wantStatus(http.StatusOK)
 	t.getManifest(t.repo, "v1").wantStatus(http.StatusOK).wantBody(img.manifest.content).wantHeader("Content-Type", mediaManifest)
-	for _, b := range img.blobs() {
-		t.wantBlob(t.repo, b)
-	}
+	t.wantBlobs(img.blobs())
 }
 
 func clientContainerdPush(t *T) {
@@ -156,10 +149,10 @@ func clientRegctlChunks(t *T) {
 		size = n
 	}
 	b := t.newBlob(size + 1000)
-	first := t.patch(opened.appended(b.digest), withBody(b.content[:size]), withHeader("Content-Type", octetStream), withHeader("Content-Range", "0-"+strconv.Itoa(size-1))).
-		wantStatus(http.StatusAccepted).wantHeader("Range", "0-"+strconv.Itoa(size-1))
-	last := t.patch(first.location(), withBody(b.content[size:]), withHeader("Content-Type", octetStream), withHeader("Content-Range", strconv.Itoa(size)+"-"+strconv.Itoa(len(b.content)-1))).
-		wantStatus(http.StatusAccepted).wantHeader("Range", lastByte(b))
+	first := t.patch(opened.appended(b.digest), octets(b.content[:size]), contentRange(0, size)).
+		wantStatus(http.StatusAccepted).wantRange(size)
+	last := t.patch(first.location(), octets(b.content[size:]), contentRange(size, len(b.content)-size)).
+		wantStatus(http.StatusAccepted).wantRange(len(b.content))
 	t.put(last.appended(b.digest)).wantStatus(http.StatusCreated)
 	t.head(t.repo.blob(b.digest)).wantStatus(http.StatusOK).wantLength(len(b.content))
 }

@@ -13,6 +13,8 @@ const (
 	octetStream    = "application/octet-stream"
 	mediaConfig    = "application/vnd.oci.image.config.v1+json"
 	mediaLayer     = "application/vnd.oci.image.layer.v1.tar"
+	mediaSBOM      = "application/vnd.example.sbom"
+	mediaSignature = "application/vnd.example.signature"
 	mediaEmpty     = "application/vnd.oci.empty.v1+json"
 	mediaManifest  = oci.MediaTypeImageManifest
 	mediaIndex     = oci.MediaTypeImageIndex
@@ -51,6 +53,15 @@ func blobOf(content []byte) blob { return blob{content, oci.SHA256.FromBytes(con
 
 // newBlob is a blob of n random bytes, which the registry has never seen.
 func (t *T) newBlob(n int) blob { return blobOf(t.rand.bytes(n)) }
+
+// newBlobs returns k new blobs of n bytes.
+func (t *T) newBlobs(k, n int) []blob {
+	blobs := make([]blob, k)
+	for i := range blobs {
+		blobs[i] = t.newBlob(n)
+	}
+	return blobs
+}
 
 func (b blob) descriptor(mediaType string) oci.Descriptor {
 	return oci.Descriptor{MediaType: mediaType, Digest: b.digest, Size: int64(len(b.content))}

@@ -26,13 +26,7 @@ func (t *T) errorAnswers() []*answer {
 		q.put(AddQuery(upload, "digest", "bad"), withBody([]byte("x"))), q.put(AddQuery(upload, "digest", string(none.digest)), withBody([]byte("x"))),
 		q.putManifest(t.repo, "v2", garbage), q.putManifest(t.repo, "v2", missing), q.putManifest(t.repo, "-bad", m), q.putManifest(t.repo, string(none.digest), m),
 	}
-	var errors []*answer
-	for _, a := range answers {
-		if a.Status >= http.StatusBadRequest {
-			errors = append(errors, a)
-		}
-	}
-	return errors
+	return slices.DeleteFunc(answers, func(a *answer) bool { return a.Status < http.StatusBadRequest })
 }
 
 func hostileErrorFormat(t *T) {
@@ -63,20 +57,14 @@ func hostileErrorLeaks(t *T) {
 	}
 }
 
-// legacyCodes are codes that are not the spec's, but that distribution sends and
-// clients know.
-func legacyCodes() []string {
-	return []string{"TAG_INVALID", "MANIFEST_UNVERIFIED", "RANGE_INVALID", "PAGINATION_NUMBER_INVALID", "UNAVAILABLE", "UNKNOWN", "NAME_NOT_FOUND"}
-}
-
-// specCodes are those of the spec (section "Error Codes").
-func specCodes() []string {
-	return []string{
-		"BLOB_UNKNOWN", "BLOB_UPLOAD_INVALID", "BLOB_UPLOAD_UNKNOWN", "DIGEST_INVALID", "MANIFEST_BLOB_UNKNOWN", "MANIFEST_INVALID", "MANIFEST_UNKNOWN",
-		"NAME_INVALID", "NAME_UNKNOWN", "SIZE_INVALID", "UNAUTHORIZED", "DENIED", "UNSUPPORTED", "TOOMANYREQUESTS",
-	}
-}
-
+// knownCode reports whether an error code is one of the spec (section "Error Codes"), or
+// one of distribution that clients know.
 func knownCode(code string) bool {
-	return slices.Contains(specCodes(), code) || slices.Contains(legacyCodes(), code)
+	return slices.Contains([]string{
+		"BLOB_UNKNOWN", "BLOB_UPLOAD_INVALID", "BLOB_UPLOAD_UNKNOWN", "DIGEST_INVALID", "MANIFEST_BLOB_UNKNOWN",
+		"MANIFEST_INVALID", "MANIFEST_UNKNOWN", "NAME_INVALID", "NAME_UNKNOWN", "SIZE_INVALID", "UNAUTHORIZED", "DENIED",
+		"UNSUPPORTED", "TOOMANYREQUESTS",
+		"TAG_INVALID", "MANIFEST_UNVERIFIED", "RANGE_INVALID", "PAGINATION_NUMBER_INVALID", "UNAVAILABLE", "UNKNOWN",
+		"NAME_NOT_FOUND",
+	}, code)
 }

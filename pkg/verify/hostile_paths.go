@@ -80,8 +80,7 @@ func hostileNameIllegal(t *T) {
 func (t *T) wantRoundTrip(repo repository) manifest {
 	b := t.newBlob(100)
 	opened := t.post(repo.uploads("")).wantStatus(http.StatusAccepted)
-	t.put(opened.merged(b.digest), octets(b.content)).wantStatus(http.StatusCreated)
-	t.wantBlob(repo, b)
+	t.put(opened.merged(b.digest), octets(b.content)).wantStored(repo, b)
 	m := t.imageOf(b).encode()
 	t.putManifest(repo, "list", m).wantStatus(http.StatusCreated)
 	t.getManifest(repo, "list").wantStatus(http.StatusOK).wantBody(m.content)

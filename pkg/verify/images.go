@@ -3,7 +3,6 @@ package verify
 import (
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/pierless/pierless/pkg/oci"
@@ -48,9 +47,7 @@ func (img localImage) asDocker() localImage {
 // wantImage expects that an image can be pulled as v1.
 func (t *T) wantImage(img localImage) {
 	t.getManifest(t.repo, "v1").wantStatus(http.StatusOK).wantBody(img.manifest.content)
-	for _, b := range img.blobs() {
-		t.wantBlob(t.repo, b)
-	}
+	t.wantBlobs(img.blobs())
 }
 
 // acceptLines sends the manifest types in one Accept line each, as docker, podman and
@@ -72,13 +69,10 @@ func streamed(content []byte) option { return func(r *Request) { r.Body, r.Strea
 // dockerBlob pushes a blob as docker's own image store does.
 func (t *T) dockerBlob(b blob) {
 	opened := t.post(t.repo.uploads("")).wantStatus(http.StatusAccepted)
-	sent := t.patch(opened.location(), streamed(b.content)).wantStatus(http.StatusAccepted).wantHeader("Range", lastByte(b))
+	sent := t.patch(opened.location(), streamed(b.content)).wantStatus(http.StatusAccepted).wantRange(len(b.content))
 	t.put(sent.merged(b.digest), withHeader("Content-Type", octetStream)).wantStatus(http.StatusCreated)
 	t.head(t.repo.blob(b.digest)).wantStatus(http.StatusOK).wantLength(len(b.content))
 }
-
-// lastByte is Range after the whole of a blob has been sent.
-func lastByte(b blob) string { return "0-" + strconv.Itoa(len(b.content)-1) }
 
 // pushed is an image that is in the registry, to be pulled.
 func (t *T) pushed(img localImage) localImage {

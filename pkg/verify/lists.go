@@ -102,6 +102,12 @@ func (t *T) offersReferrers(repo repository) (subject manifest) {
 	return subject
 }
 
+// seedReferrer pushes an image and an SBOM that refers to it.
+func (t *T) seedReferrer() (subject, sbom manifest) {
+	subject = t.offersReferrers(t.repo)
+	return subject, t.seedManifest(t.repo, "", t.referrer(t.repo, mediaSBOM, subject))
+}
+
 // referrers returns the referrers on all pages, and the last page.
 func (t *T) referrers(repo repository, subject oci.Digest, query string) (listed []oci.Descriptor, last *answer) {
 	last = t.pages(repo.referrers(subject, query), func(page *answer) {

@@ -39,8 +39,7 @@ func deleteTagThenPush(t *T) {
 	m := t.seedImage(t.repo, "v1")
 	for _, next := range []manifest{m, t.variant(m)} {
 		t.seedDelete(t.repo.manifest("v1"))
-		t.putManifest(t.repo, "v1", next).wantStatus(http.StatusCreated)
-		t.wantManifest(t.repo, "v1", next)
+		t.wantPushed(t.repo, "v1", next)
 	}
 }
 
@@ -149,7 +148,7 @@ func deleteIndexKeepsChildren(t *T) {
 
 func deleteReferrerKeepsSubject(t *T) {
 	subject := t.seedImage(t.repo, "v1")
-	m := t.seedManifest(t.repo, "", t.referrer(t.repo, "application/vnd.example.signature", subject))
+	m := t.seedManifest(t.repo, "", t.referrer(t.repo, mediaSignature, subject))
 	t.seedDelete(t.repo.manifest(string(m.digest)))
 	t.wantImageIn(t.repo, "v1", subject)
 	t.wantManifest(t.repo, string(subject.digest), subject)

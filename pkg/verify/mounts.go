@@ -7,11 +7,10 @@ import (
 )
 
 // mounted mounts a new blob into the second repository.
-func (t *T) mounted() (b blob, a *answer) {
-	b = t.newBlob(3000)
-	t.seedBlob(t.repo, b)
-	t.setup(func() { a = t.mount(t.other, b.digest, t.repo).offersMount().wantStatus(http.StatusCreated) })
-	return b, a
+func (t *T) mounted() blob {
+	b := t.seedNewBlob(t.repo)
+	t.seedMount(t.other, t.repo, b.digest)
+	return b
 }
 
 func mount(t *T) {
@@ -19,18 +18,8 @@ func mount(t *T) {
 	t.mount(t.other, b.digest, t.repo).offersMount().wantStatus(http.StatusCreated)
 }
 
-func mountLocation(t *T) {
-	b, a := t.mounted()
-	a.wantPullable(b)
-}
-
-func mountDigestHeader(t *T) {
-	b, a := t.mounted()
-	a.wantDigest(b.digest)
-}
-
 func mountPull(t *T) {
-	b, _ := t.mounted()
+	b := t.mounted()
 	for _, repo := range []repository{t.other, t.repo} {
 		t.head(repo.blob(b.digest)).wantStatus(http.StatusOK).wantLength(len(b.content))
 		t.wantBlob(repo, b)
@@ -38,18 +27,17 @@ func mountPull(t *T) {
 }
 
 func mountChain(t *T) {
-	b, _ := t.mounted()
+	b := t.mounted()
 	third := t.other + "-third"
 	a := t.mount(third, b.digest, t.other).wantStatus(http.StatusCreated, http.StatusAccepted)
 	if a.Status == http.StatusAccepted {
-		u := upload{t: t, location: a.location()}
-		u.put(b.digest, b.content).wantStatus(http.StatusCreated)
+		t.finish(a.location(), b.digest, b.content).wantStatus(http.StatusCreated)
 	}
 	t.wantBlob(third, b)
 }
 
 func mountAgain(t *T) {
-	b, _ := t.mounted()
+	b := t.mounted()
 	for _, from := range []repository{t.repo, t.other} {
 		t.mount(t.other, b.digest, from).wantStatus(http.StatusCreated, http.StatusAccepted)
 		t.wantBlob(t.other, b)
@@ -66,16 +54,14 @@ func mountMissingSession(t *T) {
 	t.seedBlob(t.repo, t.newBlob(10))
 	a := t.mount(t.other, b.digest, t.repo)
 	t.setup(func() { a.wantStatus(http.StatusAccepted) })
-	u := upload{t: t, location: a.location()}
-	u.put(b.digest, b.content).wantStatus(http.StatusCreated)
-	t.wantBlob(t.other, b)
+	t.finish(a.location(), b.digest, b.content).wantStored(t.other, b)
 }
 
 func mountMissingInvisible(t *T) {
 	d := t.newBlob(3000).digest
 	t.seedBlob(t.repo, t.newBlob(10))
 	a := t.mount(t.other, d, t.repo)
-	a.want(a.Status != http.StatusCreated, "expected no success: the blob is nowhere")
+	a.want(a.Status != http.StatusCreated, "expected no success: the blob does not exist")
 	t.wantNoBlob(t.other, d)
 	t.wantNoBlob(t.repo, d)
 }
@@ -83,22 +69,17 @@ func mountMissingInvisible(t *T) {
 func mountUnknownRepository(t *T) {
 	b := t.newBlob(3000)
 	a := t.mount(t.other, b.digest, t.repo+"-unknown").wantStatus(http.StatusAccepted)
-	u := upload{t: t, location: a.location()}
-	u.put(b.digest, b.content).wantStatus(http.StatusCreated)
-	t.wantBlob(t.other, b)
+	t.finish(a.location(), b.digest, b.content).wantStored(t.other, b)
 }
 
 func mountWithoutFrom(t *T) {
 	b := t.seedNewBlob(t.repo)
-	t.mount(t.other, b.digest, "").offersMount().wantStatus(http.StatusCreated)
-	t.wantBlob(t.other, b)
+	t.mount(t.other, b.digest, "").offersMount().wantStored(t.other, b)
 }
 
 func mountWithoutFromSession(t *T) {
 	b := t.newBlob(3000)
-	u := upload{t: t, location: t.mount(t.repo, b.digest, "").wantStatus(http.StatusAccepted).location()}
-	u.put(b.digest, b.content).wantStatus(http.StatusCreated)
-	t.wantBlob(t.repo, b)
+	t.finish(t.mount(t.repo, b.digest, "").wantStatus(http.StatusAccepted).location(), b.digest, b.content).wantStored(t.repo, b)
 }
 
 func mountDigestInvalid(t *T) {

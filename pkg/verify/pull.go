@@ -6,25 +6,6 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-func ping(t *T) { t.get("/v2/").wantStatus(http.StatusOK) }
-
-func manifestGetByTag(t *T) {
-	m := t.seedImage(t.repo, "v1")
-	t.getManifest(t.repo, "v1").wantStatus(http.StatusOK).wantBody(m.content)
-}
-
-func manifestGetByDigest(t *T) {
-	m := t.seedImage(t.repo, "")
-	t.getManifest(t.repo, string(m.digest)).wantStatus(http.StatusOK).wantBody(m.content)
-}
-
-func manifestGetDigestHeader(t *T) {
-	m := t.seedImage(t.repo, "v1")
-	for _, ref := range []string{"v1", string(m.digest)} {
-		t.getManifest(t.repo, ref).wantStatus(http.StatusOK).wantDigest(m.digest)
-	}
-}
-
 func manifestGetContentType(t *T) {
 	image := t.newImage(t.repo)
 	docker := image.doc
@@ -36,42 +17,9 @@ func manifestGetContentType(t *T) {
 	}
 }
 
-func manifestGetMissing(t *T) {
-	t.seedImage(t.repo, "v1")
-	t.getManifest(t.repo, "v2").wantStatus(http.StatusNotFound)
-	t.getManifest(t.repo, string(t.newBlob(10).digest)).wantStatus(http.StatusNotFound)
-}
-
 func manifestGetMissingRepository(t *T) {
 	t.getManifest(t.repo, "v1").wantStatus(http.StatusNotFound)
 	t.getManifest(t.repo, string(t.newBlob(10).digest)).wantStatus(http.StatusNotFound)
-}
-
-func manifestHead(t *T) {
-	m := t.seedImage(t.repo, "v1")
-	for _, ref := range []string{"v1", string(m.digest)} {
-		t.headManifest(t.repo, ref).wantStatus(http.StatusOK).wantBody(nil)
-	}
-}
-
-func manifestHeadDigestHeader(t *T) {
-	m := t.seedImage(t.repo, "v1")
-	for _, ref := range []string{"v1", string(m.digest)} {
-		t.headManifest(t.repo, ref).wantStatus(http.StatusOK).wantDigest(m.digest)
-	}
-}
-
-func manifestHeadLength(t *T) {
-	m := t.seedImage(t.repo, "v1")
-	for _, ref := range []string{"v1", string(m.digest)} {
-		t.headManifest(t.repo, ref).wantStatus(http.StatusOK).wantLength(len(m.content))
-	}
-}
-
-func manifestHeadMissing(t *T) {
-	t.seedImage(t.repo, "v1")
-	t.headManifest(t.repo, "v2").wantStatus(http.StatusNotFound)
-	t.headManifest(t.repo, string(t.newBlob(10).digest)).wantStatus(http.StatusNotFound)
 }
 
 func manifestRepositoriesApart(t *T) {
@@ -79,37 +27,6 @@ func manifestRepositoriesApart(t *T) {
 	t.seedImage(t.other, "v2")
 	t.getManifest(t.other, "v1").wantStatus(http.StatusNotFound)
 	t.getManifest(t.other, string(m.digest)).wantStatus(http.StatusNotFound)
-}
-
-func blobGet(t *T) {
-	b := t.seedNewBlob(t.repo)
-	t.get(t.repo.blob(b.digest)).wantStatus(http.StatusOK).wantBody(b.content)
-}
-
-func blobGetDigestHeader(t *T) {
-	b := t.seedNewBlob(t.repo)
-	t.get(t.repo.blob(b.digest)).wantStatus(http.StatusOK).wantDigest(b.digest)
-}
-
-func blobGetMissing(t *T) {
-	t.seedBlob(t.repo, t.newBlob(10))
-	t.get(t.repo.blob(t.newBlob(10).digest)).wantStatus(http.StatusNotFound)
-	t.get(t.other.blob(t.newBlob(10).digest)).wantStatus(http.StatusNotFound)
-}
-
-func blobGetLength(t *T) {
-	b := t.seedNewBlob(t.repo)
-	t.get(t.repo.blob(b.digest)).wantStatus(http.StatusOK).wantLength(len(b.content))
-}
-
-func blobHead(t *T) {
-	b := t.seedNewBlob(t.repo)
-	t.head(t.repo.blob(b.digest)).wantStatus(http.StatusOK).wantBody(nil)
-}
-
-func blobHeadDigestHeader(t *T) {
-	b := t.seedNewBlob(t.repo)
-	t.head(t.repo.blob(b.digest)).wantStatus(http.StatusOK).wantDigest(b.digest)
 }
 
 func blobHeadLength(t *T) {
@@ -122,12 +39,6 @@ func blobHeadLength(t *T) {
 		}
 	})
 	t.head(t.other.blob(b.digest)).wantStatus(http.StatusOK).wantLength(len(b.content))
-}
-
-func blobHeadMissing(t *T) {
-	t.seedBlob(t.repo, t.newBlob(10))
-	t.head(t.repo.blob(t.newBlob(10).digest)).wantStatus(http.StatusNotFound)
-	t.head(t.other.blob(t.newBlob(10).digest)).wantStatus(http.StatusNotFound)
 }
 
 func blobRepositoriesApart(t *T) {

@@ -51,7 +51,3 @@ func (t *T) wantContains(what string, list []string, all ...string) {
 		t.want(slices.Contains(list, s), "%s does not have %s, only %d others", what, s, len(list))
 	}
 }
-
-// sameRange tells whether a Range header speaks of the first n bytes, with or
-// without the unit.
-func sameRange(header string, n int) bool { return strings.TrimPrefix(header, "bytes=") == rangeTo(n) }

@@ -124,8 +124,7 @@ func raceDeleteBlobPush(t *T) {
 		if i%2 == 0 {
 			t.get(t.repo.blob(b.digest)).wantMissingOr(b.content)
 		}
-		t.upload(t.repo, b).wantStatus(http.StatusCreated)
-		t.wantBlob(t.repo, b)
+		t.upload(t.repo, b).wantStored(t.repo, b)
 	})
 }
 

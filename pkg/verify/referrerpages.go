@@ -39,25 +39,23 @@ func (t *T) manyReferrers(subject manifest, n int, artifactType string, bytes in
 // referrersPages needs pages where answers have up to 100 entries, or 4 MiB.
 func referrersPages(t *T) {
 	subject := t.offersReferrers(t.repo)
-	many := t.manyReferrers(subject, 120, "application/vnd.example.signature", 36_000)
+	many := t.manyReferrers(subject, 120, mediaSignature, 36_000)
 	t.wantReferrers(t.repo, subject.digest, "", many...)
 }
 
 func referrersFilter(t *T) {
-	subject := t.offersReferrers(t.repo)
-	sbom := t.seedManifest(t.repo, "", t.referrer(t.repo, "application/vnd.example.sbom", subject))
-	signature := t.seedManifest(t.repo, "", t.referrer(t.repo, "application/vnd.example.signature", subject))
-	t.wantReferrers(t.repo, subject.digest, ofType("application/vnd.example.sbom"), sbom)
-	t.wantReferrers(t.repo, subject.digest, ofType("application/vnd.example.signature"), signature)
+	subject, sbom := t.seedReferrer()
+	signature := t.seedManifest(t.repo, "", t.referrer(t.repo, mediaSignature, subject))
+	t.wantReferrers(t.repo, subject.digest, ofType(mediaSBOM), sbom)
+	t.wantReferrers(t.repo, subject.digest, ofType(mediaSignature), signature)
 }
 
 func referrersFilterHeader(t *T) {
-	subject := t.offersReferrers(t.repo)
-	sbom := t.seedManifest(t.repo, "", t.referrer(t.repo, "application/vnd.example.sbom", subject))
-	t.seedManifest(t.repo, "", t.referrer(t.repo, "application/vnd.example.signature", subject))
+	subject, sbom := t.seedReferrer()
+	t.seedManifest(t.repo, "", t.referrer(t.repo, mediaSignature, subject))
 	all, a := t.referrers(t.repo, subject.digest, "")
 	a.want(a.Header.Get("OCI-Filters-Applied") == "", "expected no header OCI-Filters-Applied, for nothing was filtered")
-	some, a := t.referrers(t.repo, subject.digest, ofType("application/vnd.example.sbom"))
+	some, a := t.referrers(t.repo, subject.digest, ofType(mediaSBOM))
 	if len(some) == len(all) && a.Header.Get("OCI-Filters-Applied") == "" {
 		t.notOffered(a, "lists are not filtered")
 	}
@@ -66,15 +64,14 @@ func referrersFilterHeader(t *T) {
 }
 
 func referrersFilterNone(t *T) {
-	subject := t.offersReferrers(t.repo)
-	t.seedManifest(t.repo, "", t.referrer(t.repo, "application/vnd.example.sbom", subject))
+	subject, _ := t.seedReferrer()
 	t.filtered(subject, "application/vnd.example.nothing")
 }
 
 func referrersFilterExact(t *T) {
 	subject := t.offersReferrers(t.repo)
 	types := []string{
-		"application/vnd.example.sbom", "application/vnd.example.sbom.v1", "application/vnd.example.sbom+json",
+		mediaSBOM, "application/vnd.example.sbom.v1", "application/vnd.example.sbom+json",
 		"application/vnd.example.sbom#json", "application/vnd.example.sbom&json",
 	}
 	pushed := make([]manifest, len(types))
@@ -91,14 +88,14 @@ func referrersFilterConfig(t *T) {
 	const configType = "application/vnd.example.config.v1+json"
 	subject := t.offersReferrers(t.repo)
 	m := t.withConfigType(configType, subject)
-	t.seedManifest(t.repo, "", t.referrer(t.repo, "application/vnd.example.sbom", subject))
+	t.seedManifest(t.repo, "", t.referrer(t.repo, mediaSBOM, subject))
 	t.filtered(subject, configType, m)
 }
 
 func referrersFilterPages(t *T) {
 	subject := t.offersReferrers(t.repo)
-	t.manyReferrers(subject, 8, "application/vnd.example.sbom", 0)
-	many := t.manyReferrers(subject, 120, "application/vnd.example.signature", 0)
+	t.manyReferrers(subject, 8, mediaSBOM, 0)
+	many := t.manyReferrers(subject, 120, mediaSignature, 0)
 	t.manyReferrers(subject, 8, "application/vnd.example.zzz", 0)
-	t.filtered(subject, "application/vnd.example.signature", many...)
+	t.filtered(subject, mediaSignature, many...)
 }

@@ -37,13 +37,12 @@ func referrersEmpty(t *T) {
 func referrersContentType(t *T) {
 	subject := t.offersReferrers(t.repo)
 	t.get(t.repo.referrers(subject.digest, "")).wantStatus(http.StatusOK).wantHeader("Content-Type", mediaIndex)
-	t.seedManifest(t.repo, "", t.referrer(t.repo, "application/vnd.example.sbom", subject))
+	t.seedManifest(t.repo, "", t.referrer(t.repo, mediaSBOM, subject))
 	t.get(t.repo.referrers(subject.digest, "")).wantStatus(http.StatusOK).wantHeader("Content-Type", mediaIndex)
 }
 
 func referrersForm(t *T) {
-	subject := t.offersReferrers(t.repo)
-	t.seedManifest(t.repo, "", t.referrer(t.repo, "application/vnd.example.sbom", subject))
+	subject, _ := t.seedReferrer()
 	for _, d := range []oci.Digest{subject.digest, t.newBlob(10).digest} {
 		a := t.get(t.repo.referrers(d, "")).wantStatus(http.StatusOK)
 		var index oci.Index
@@ -62,8 +61,7 @@ func (t *T) wantListed(subject, m manifest) {
 }
 
 func referrersImage(t *T) {
-	subject := t.offersReferrers(t.repo)
-	m := t.seedManifest(t.repo, "", t.referrer(t.repo, "application/vnd.example.sbom", subject))
+	subject, m := t.seedReferrer()
 	t.wantListed(subject, m)
 	t.wantReferrers(t.repo, subject.digest, "", m)
 }
@@ -77,7 +75,7 @@ func referrersIndex(t *T) {
 
 func referrersByTag(t *T) {
 	subject := t.offersReferrers(t.repo)
-	m := t.seedManifest(t.repo, "sbom", t.referrer(t.repo, "application/vnd.example.sbom", subject))
+	m := t.seedManifest(t.repo, "sbom", t.referrer(t.repo, mediaSBOM, subject))
 	t.wantReferrers(t.repo, subject.digest, "", m)
 }
 
@@ -116,7 +114,7 @@ func referrersArtifactTypeOmitted(t *T) {
 
 func referrersAnnotations(t *T) {
 	subject := t.offersReferrers(t.repo)
-	doc := t.newArtifact(t.repo, "application/vnd.example.sbom").about(subject)
+	doc := t.newArtifact(t.repo, mediaSBOM).about(subject)
 	maps.Copy(doc.Annotations, map[string]string{
 		"org.opencontainers.image.created": "2026-01-01T14:42:55Z", "empty": "", "text": "größer 日本 <&>", "long": strings.Repeat("x", 2000),
 	})
@@ -131,7 +129,7 @@ func referrersAnnotations(t *T) {
 func referrersBeforeSubject(t *T) {
 	t.offersReferrers(t.repo)
 	subject := t.newImage(t.repo)
-	m := t.seedManifest(t.repo, "", t.referrer(t.repo, "application/vnd.example.sbom", subject))
+	m := t.seedManifest(t.repo, "", t.referrer(t.repo, mediaSBOM, subject))
 	t.wantReferrers(t.repo, subject.digest, "", m)
 	t.seedManifest(t.repo, "v1", subject)
 	t.wantReferrers(t.repo, subject.digest, "", m)
@@ -142,15 +140,14 @@ func referrersAtOnce(t *T) {
 	var pushed []manifest
 	for range 3 {
 		t.wantReferrers(t.repo, subject.digest, "", pushed...)
-		pushed = append(pushed, t.seedManifest(t.repo, "", t.referrer(t.repo, "application/vnd.example.sbom", subject)))
+		pushed = append(pushed, t.seedManifest(t.repo, "", t.referrer(t.repo, mediaSBOM, subject)))
 	}
 	t.wantReferrers(t.repo, subject.digest, "", pushed...)
 }
 
 func referrersOfReferrers(t *T) {
-	subject := t.offersReferrers(t.repo)
-	sbom := t.seedManifest(t.repo, "", t.referrer(t.repo, "application/vnd.example.sbom", subject))
-	signature := t.seedManifest(t.repo, "", t.referrer(t.repo, "application/vnd.example.signature", sbom))
+	subject, sbom := t.seedReferrer()
+	signature := t.seedManifest(t.repo, "", t.referrer(t.repo, mediaSignature, sbom))
 	t.wantReferrers(t.repo, subject.digest, "", sbom)
 	t.wantReferrers(t.repo, sbom.digest, "", signature)
 	t.wantReferrers(t.repo, signature.digest, "")
@@ -158,7 +155,7 @@ func referrersOfReferrers(t *T) {
 
 func referrersOnce(t *T) {
 	subject := t.offersReferrers(t.repo)
-	m := t.referrer(t.repo, "application/vnd.example.sbom", subject)
+	m := t.referrer(t.repo, mediaSBOM, subject)
 	for _, ref := range []string{"", "", "v1", "v2"} {
 		t.seedManifest(t.repo, ref, m)
 	}
@@ -166,17 +163,15 @@ func referrersOnce(t *T) {
 }
 
 func referrersRepositoriesApart(t *T) {
-	subject := t.offersReferrers(t.repo)
-	m := t.seedManifest(t.repo, "", t.referrer(t.repo, "application/vnd.example.sbom", subject))
-	o := t.seedManifest(t.other, "", t.referrer(t.other, "application/vnd.example.sbom", subject))
+	subject, m := t.seedReferrer()
+	o := t.seedManifest(t.other, "", t.referrer(t.other, mediaSBOM, subject))
 	t.wantReferrers(t.repo, subject.digest, "", m)
 	t.wantReferrers(t.other, subject.digest, "", o)
 }
 
 func referrersAfterDelete(t *T) {
-	subject := t.offersReferrers(t.repo)
-	gone := t.seedManifest(t.repo, "", t.referrer(t.repo, "application/vnd.example.sbom", subject))
-	left := t.seedManifest(t.repo, "", t.referrer(t.repo, "application/vnd.example.sbom", subject))
+	subject, gone := t.seedReferrer()
+	left := t.seedManifest(t.repo, "", t.referrer(t.repo, mediaSBOM, subject))
 	t.setup(func() { t.wantDeleted(t.repo.manifest(string(gone.digest))) })
 	t.wantReferrers(t.repo, subject.digest, "", left)
 }
@@ -185,7 +180,7 @@ func referrersSHA512(t *T) {
 	t.offersReferrers(t.repo)
 	subject := t.newImage(t.repo)
 	subject.blob = sha512Of(subject.content)
-	m := t.referrer(t.repo, "application/vnd.example.sbom", subject)
+	m := t.referrer(t.repo, mediaSBOM, subject)
 	t.putManifest(t.repo, string(m.digest), m).wantStatus(http.StatusCreated)
 	t.wantReferrers(t.repo, subject.digest, "", m)
 }

@@ -16,36 +16,18 @@ func (a *answer) offersPost() *answer {
 	return a.notOfferedIf("a single POST opens an upload", http.StatusAccepted)
 }
 
-// singlePosted is the 201 of a single POST.
-func (t *T) singlePosted(b blob) (a *answer) {
-	t.setup(func() { a = t.singlePost(b.digest, b.content).offersPost().wantStatus(http.StatusCreated) })
-	return a
-}
-
 func blobPostOrSession(t *T) {
 	b := t.newBlob(3000)
 	a := t.singlePost(b.digest, b.content).wantStatus(http.StatusCreated, http.StatusAccepted)
 	if a.Status == http.StatusAccepted {
-		u := upload{t: t, location: a.location()}
-		u.put(b.digest, b.content).wantStatus(http.StatusCreated)
+		t.finish(a.location(), b.digest, b.content).wantStatus(http.StatusCreated)
 	}
 	t.wantBlob(t.repo, b)
 }
 
 func blobPost(t *T) {
 	b := t.newBlob(3000)
-	t.singlePost(b.digest, b.content).offersPost().wantStatus(http.StatusCreated)
-	t.wantBlob(t.repo, b)
-}
-
-func blobPostLocation(t *T) {
-	b := t.newBlob(3000)
-	t.singlePosted(b).wantPullable(b)
-}
-
-func blobPostDigestHeader(t *T) {
-	b := t.newBlob(3000)
-	t.singlePosted(b).wantDigest(b.digest)
+	t.singlePost(b.digest, b.content).offersPost().wantStored(t.repo, b)
 }
 
 func blobPostMismatch(t *T) {
@@ -64,11 +46,10 @@ func blobPostDigestStatus(t *T) {
 }
 
 func blobPostCut(t *T) {
-	t.singlePosted(t.newBlob(100))
-	b := t.newBlob(3000)
+	first, b := t.newBlob(100), t.newBlob(3000)
+	t.setup(func() { t.singlePost(first.digest, first.content).offersPost().wantStatus(http.StatusCreated) })
 	t.try(http.MethodPost, AddQuery(t.repo.uploads(""), "digest", string(b.digest)),
 		octets(b.content), cutAfter(2000))
 	t.wantNoBlob(t.repo, b.digest)
-	t.singlePost(b.digest, b.content).wantStatus(http.StatusCreated)
-	t.wantBlob(t.repo, b)
+	t.singlePost(b.digest, b.content).wantStored(t.repo, b)
 }

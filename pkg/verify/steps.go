@@ -71,6 +71,13 @@ func (t *T) wantBlob(repo repository, b blob) {
 	t.get(repo.blob(b.digest)).wantStatus(http.StatusOK).wantBody(b.content)
 }
 
+// wantBlobs expects that all blobs can be pulled.
+func (t *T) wantBlobs(blobs []blob) {
+	for _, b := range blobs {
+		t.wantBlob(t.repo, b)
+	}
+}
+
 // wantNoBlob expects a blob to be neither found nor pulled.
 func (t *T) wantNoBlob(repo repository, d oci.Digest) {
 	t.head(repo.blob(d)).wantStatus(http.StatusNotFound)
@@ -82,11 +89,14 @@ func (t *T) wantManifest(repo repository, ref string, m manifest) *answer {
 	return t.getManifest(repo, ref).wantStatus(http.StatusOK).wantBody(m.content)
 }
 
-// wantAccepted pushes a manifest and pulls it, where this is what the case is about.
-func (t *T) wantAccepted(m manifest) {
-	t.putManifest(t.repo, string(m.digest), m).wantStatus(http.StatusCreated)
-	t.wantManifest(t.repo, string(m.digest), m)
+// wantPushed pushes a manifest to a tag or digest, and expects that it can be pulled.
+func (t *T) wantPushed(repo repository, ref string, m manifest) {
+	t.putManifest(repo, ref, m).wantStatus(http.StatusCreated)
+	t.wantManifest(repo, ref, m)
 }
+
+// wantAccepted pushes a manifest to its digest, and expects that it can be pulled.
+func (t *T) wantAccepted(m manifest) { t.wantPushed(t.repo, string(m.digest), m) }
 
 // upload pushes a blob with POST and PUT. Unlike pushBlob it holds that the POST
 // succeeds to be part of the rule: sessions are opened in the crowd as well.

@@ -81,8 +81,7 @@ func uploadSHA512Unannounced(t *T) {
 	b = sha512Of(b.content)
 	u.seedChunk(0, chunks[0])
 	u.seedChunk(u.min, chunks[1])
-	u.put(b.digest, nil).notOfferedIf("sha512 must be announced", http.StatusBadRequest).wantStatus(http.StatusCreated)
-	t.wantBlob(t.repo, b)
+	u.put(b.digest, nil).notOfferedIf("sha512 must be announced", http.StatusBadRequest).wantStored(t.repo, b)
 }
 
 func uploadSHA512Mismatch(t *T) {

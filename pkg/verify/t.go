@@ -96,13 +96,10 @@ func (t *T) parallel(n int, f func(i int)) {
 		wg.Go(func() { ended[i] = t.resultOf(func(*T) { f(i) }) })
 	}
 	wg.Wait()
-	for _, status := range []func(Status) bool{
-		func(s Status) bool { return s == Failed },
-		func(s Status) bool { return s != Passed },
-	} {
-		if i := slices.IndexFunc(ended, func(r Result) bool { return status(r.Status) }); i >= 0 {
-			panic(ended[i])
-		}
+	rank := map[Status]int{Failed: -1, Passed: 1}
+	worst := slices.MinFunc(ended, func(a, b Result) int { return rank[a.Status] - rank[b.Status] })
+	if worst.Status != Passed {
+		panic(worst)
 	}
 }
 

@@ -72,8 +72,6 @@ func challengeFault(r *verify.Reply, gateway string) verify.Result {
 	case r.Status != http.StatusUnauthorized && gatewaySays(r) != "":
 		return wrong(r, "the route to the function: as in the template; no authorizer, no IAM on routes: the functions check the password",
 			"%s with the gateway's %q instead of 401", r, gatewaySays(r))
-	case r.Status == 0:
-		return unknown(r, "%s", r)
 	case r.Status != http.StatusUnauthorized:
 		return wrong(r, "PIERLESS_ADMIN_TOKEN_SHA256 of every function (parameter AdminTokenSha256); a CDN in front must forward Authorization and cache nothing",
 			"%s to a wrong password: there is no challenge", r)

@@ -52,8 +52,6 @@ func (v *visit) pushInPatch(n int, stream bool, set string) verify.Result {
 	b := newBlob(random(n))
 	r := v.patch(location, b.bytes, stream)
 	switch {
-	case r.Status == 0:
-		return unknown(r, "%s", r)
 	case r.Status != http.StatusAccepted:
 		return wrong(r, set, "PATCH of %d bytes: %s", n, r)
 	}
@@ -100,7 +98,7 @@ func (v *visit) bodyLimit() verify.Result {
 		case http.StatusRequestEntityTooLarge:
 			messages = append(messages, gatewaySays(r))
 		case 0:
-			return wrong(r, "a proxy in front must read the body to its end, or answer 413 before it closes the connection",
+			return unanswered(r, "a proxy in front must read the body to its end, or answer 413 before it closes the connection",
 				"a body of %s: the connection broke %d times: %v", size, tooManyTries, r.Err)
 		default:
 			return wrong(r, "a refusal must be 413. The gateway sends no other, so raise the memory of the function uploads "+

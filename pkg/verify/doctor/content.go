@@ -13,13 +13,13 @@ import (
 	"github.com/pierless/pierless/pkg/verify"
 )
 
-// stage is the content that a check needs in the registry.
-type stage int
+// stage is the content that a check needs in the registry: the Section of its row.
+type stage string
 
 const (
-	nothing   stage = iota
-	needBlobs       // a config and a layer
-	needImage       // an image, tagged imageTag
+	nothing   stage = "-"
+	needBlobs stage = "blobs" // a config and a layer
+	needImage stage = "image" // an image, tagged imageTag
 )
 
 const (
@@ -93,18 +93,13 @@ func (v *visit) getManifest(m manifest, ref string) *verify.Reply {
 	return v.do(request{Method: http.MethodGet, Target: v.manifestPath(ref), Header: accepted(m)})
 }
 
-// prepare pushes what the stage needs, once.
+// prepare pushes the content that the stage needs, once.
 func (v *visit) prepare(s stage) error {
-	if v.prepared == nil {
-		v.prepared = map[stage]error{nothing: nil}
-	}
-	if err, done := v.prepared[s]; done {
+	push := map[stage]func() error{needBlobs: v.pushBlobs, needImage: v.pushImage}[s]
+	if err, done := v.prepared[s]; done || push == nil {
 		return err
 	}
-	err := v.prepare(s - 1)
-	if err == nil {
-		err = map[stage]func() error{needBlobs: v.pushBlobs, needImage: v.pushImage}[s]()
-	}
+	err := push()
 	v.prepared[s] = err
 	return err
 }
@@ -121,6 +116,9 @@ func (v *visit) pushBlobs() error {
 }
 
 func (v *visit) pushImage() error {
+	if err := v.prepare(needBlobs); err != nil {
+		return err
+	}
 	m := v.blobs.image(oci.MediaTypeImageManifest)
 	if r := v.pushManifest(m, imageTag); r.Status != http.StatusCreated {
 		v.failed = r

@@ -82,7 +82,7 @@ func storedFault(r *verify.Reply) verify.Result {
 	case http.StatusOK:
 		return ok("")
 	case 0:
-		return wrong(r, "AWS_ENDPOINT_URL_S3 (and AWS_ENDPOINT_URL) of the function direct: unset on AWS; then routes and firewalls between clients and "+r.URL.Host,
+		return unanswered(r, "AWS_ENDPOINT_URL_S3 (and AWS_ENDPOINT_URL) of the function direct: unset on AWS; then routes and firewalls between clients and "+r.URL.Host,
 			"%s cannot be reached from here: %v", r.URL.Host, r.Err)
 	}
 	code, set := storeError(r.Body, "direct", "s3:PutObject on blobs/* (and kms:GenerateDataKey with KmsKeyArn)")
@@ -147,8 +147,6 @@ func (v *visit) directRefusals() verify.Result {
 	other[layerSize/2] ^= 1
 	for change, content := range map[string][]byte{"one byte changed": other, "one byte more": append(bytes.Clone(b.bytes), 'x')} {
 		switch r := v.send(*u.Put, content); {
-		case r.Status == 0:
-			return unknown(r, "%s", r)
 		case r.Status < 400:
 			return wrong(r, set, "%s: the store accepted it with %d", change, r.Status)
 		}

@@ -23,18 +23,13 @@ const Group verify.Group = "deployment"
 //go:embed checks.txt
 var checksTable string
 
-// Checks lists every check, in the order in which they run. All are Must.
+// Checks lists every check, in the order in which they run. All are Must; Section is the
+// content that the check needs in the registry.
 func Checks() (checks []verify.Case) {
 	for _, row := range verify.Table(checksTable) {
-		checks = append(checks, verify.Case{ID: row[0], Group: Group, Level: verify.Must, Requirement: row[1], Impact: row[2]})
+		checks = append(checks, verify.Case{ID: row[0], Group: Group, Level: verify.Must, Section: row[1], Requirement: row[2], Impact: row[3]})
 	}
 	return checks
-}
-
-// check is the function of a check and the content that it needs in the registry.
-type check struct {
-	needs stage
-	run   func(*visit) verify.Result
 }
 
 // IDs of checks with special rules.
@@ -46,42 +41,22 @@ const (
 )
 
 // functions returns the function of each check in checks.txt.
-func functions() map[string]check {
-	return map[string]check{
-		idTLS:                  {nothing, (*visit).tls},
-		"front-door":           {nothing, (*visit).frontDoor},
-		idHTTPRedirect:         {nothing, (*visit).httpRedirect},
-		"http2":                {nothing, (*visit).http2},
-		"latency":              {nothing, (*visit).latency},
-		"concurrency":          {nothing, (*visit).concurrency},
-		"clock":                {nothing, (*visit).clock},
-		idAPIEndpoint:          {nothing, (*visit).apiEndpoint},
-		"challenge":            {nothing, (*visit).challenge},
-		"challenge-head":       {nothing, (*visit).challengeHead},
-		"challenge-routes":     {nothing, (*visit).challengeRoutes},
-		"login":                {nothing, (*visit).login},
-		"wrong-password":       {nothing, (*visit).wrongPassword},
-		"anonymous-push":       {needImage, (*visit).anonymousPush},
-		"anonymous-pull":       {needImage, (*visit).anonymousPull},
-		"trailing-slash":       {nothing, (*visit).trailingSlash},
-		"upload-location":      {nothing, (*visit).uploadLocation},
-		"decoded-path":         {needImage, (*visit).decodedPath},
-		"link-header":          {needImage, (*visit).linkHeader},
-		"head-manifest-length": {needImage, (*visit).headManifest},
-		"head-blob-length":     {needBlobs, (*visit).headBlob},
-		"manifest-bytes":       {needBlobs, (*visit).manifestBytes},
-		"body-chunk":           {nothing, (*visit).bodyChunk},
-		"body-chunked":         {nothing, (*visit).bodyChunked},
-		"body-limit":           {nothing, (*visit).bodyLimit},
-		"blob-redirect":        {needBlobs, (*visit).blobRedirect},
-		"presigned-host":       {needBlobs, (*visit).presignedHost},
-		"presigned-get":        {needBlobs, (*visit).presignedGet},
-		"presigned-range":      {needBlobs, (*visit).presignedRange},
-		"presigned-expiry":     {needBlobs, (*visit).presignedExpiry},
-		"direct-upload":        {nothing, (*visit).directUpload},
-		"direct-refusals":      {nothing, (*visit).directRefusals},
-		"direct-parts":         {nothing, (*visit).directParts},
-		idCleanUp:              {nothing, (*visit).cleanUp},
+func functions() map[string]func(*visit) verify.Result {
+	return map[string]func(*visit) verify.Result{
+		idTLS: (*visit).tls, "front-door": (*visit).frontDoor, idHTTPRedirect: (*visit).httpRedirect,
+		"http2": (*visit).http2, "latency": (*visit).latency, "concurrency": (*visit).concurrency,
+		"clock": (*visit).clock, idAPIEndpoint: (*visit).apiEndpoint, "challenge": (*visit).challenge,
+		"challenge-head": (*visit).challengeHead, "challenge-routes": (*visit).challengeRoutes, "login": (*visit).login,
+		"wrong-password": (*visit).wrongPassword, "anonymous-push": (*visit).anonymousPush,
+		"anonymous-pull": (*visit).anonymousPull, "trailing-slash": (*visit).trailingSlash,
+		"upload-location": (*visit).uploadLocation, "decoded-path": (*visit).decodedPath,
+		"link-header": (*visit).linkHeader, "head-manifest-length": (*visit).headManifest,
+		"head-blob-length": (*visit).headBlob, "manifest-bytes": (*visit).manifestBytes,
+		"body-chunk": (*visit).bodyChunk, "body-chunked": (*visit).bodyChunked, "body-limit": (*visit).bodyLimit,
+		"blob-redirect": (*visit).blobRedirect, "presigned-host": (*visit).presignedHost,
+		"presigned-get": (*visit).presignedGet, "presigned-range": (*visit).presignedRange,
+		"presigned-expiry": (*visit).presignedExpiry, "direct-upload": (*visit).directUpload,
+		"direct-refusals": (*visit).directRefusals, "direct-parts": (*visit).directParts, idCleanUp: (*visit).cleanUp,
 	}
 }
 
@@ -146,10 +121,10 @@ func Run(ctx context.Context, opts Options) (*verify.Report, error) {
 			return unknown(nil, "not checked: the connection cannot be trusted (see tls)")
 		}
 		v.ctx = ctx
-		if err := v.prepare(runs[c.ID].needs); err != nil {
+		if err := v.prepare(stage(c.Section)); err != nil {
 			return unknown(v.failed, "setup failed: %v", err)
 		}
-		return runs[c.ID].run(v)
+		return runs[c.ID](v)
 	}}.Report(ctx, v.client.Base.String(), append(selected, cleanUp))
 }
 
@@ -182,7 +157,7 @@ func newVisit(opts Options) (*visit, error) {
 		}
 	}
 	opts.MaxExpiry = cmp.Or(opts.MaxExpiry, defaultMaxExpiry)
-	return &visit{opts: opts, client: client, repo: "pierless-doctor/" + strings.ToLower(rand.Text())[:12]}, nil
+	return &visit{opts: opts, client: client, prepared: map[stage]error{}, repo: "pierless-doctor/" + strings.ToLower(rand.Text())[:12]}, nil
 }
 
 // newClient returns a client for the address of a registry.

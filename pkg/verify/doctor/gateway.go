@@ -26,7 +26,7 @@ func (v *visit) tls() verify.Result {
 	const certificate = "CertificateArn: a certificate of ACM for this host name, issued, in the region of the stack (us-east-1 for CloudFront)"
 	var invalid *tls.CertificateVerificationError
 	if errors.As(v.first.Err, &invalid) {
-		return wrong(v.first, certificate, "the certificate is not trusted: %v", invalid.Err)
+		return unanswered(v.first, certificate, "the certificate is not trusted: %v", invalid.Err)
 	}
 	if v.client.Base.Scheme == "http" {
 		if v.public(v.client.Base.Hostname()) {

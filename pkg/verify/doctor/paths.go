@@ -95,7 +95,7 @@ func (v *visit) decodedPath() verify.Result {
 		case r.Status >= 500:
 			return wrong(r, set, "%s: expected a 4xx status with an error in the spec's format", r)
 		case r.Status == 0:
-			return wrong(r, set, "%s", r)
+			return unanswered(r, set, "%s", r)
 		case c.ref == questionMark && r.Status == http.StatusOK && v.gatewayTruncates():
 			cut = "; the gateway truncates a path at an encoded '?'"
 		case c.found != (r.Status == http.StatusOK):

@@ -86,9 +86,9 @@ func (v *visit) presignedHost() verify.Result {
 	case v.client.Base.Scheme == "https" && u.Scheme != "https":
 		return wrong(nil, endpoint+": with https", "%s://%s: the bytes are not encrypted, although the registry is https", u.Scheme, u.Host)
 	case r.Status == 0 && net.ParseIP(u.Hostname()) == nil && strings.Contains(bucketOf(u), ".") && style != "path-style":
-		return wrong(r, "a bucket without dots in its name: S3's certificate does not match a host with them", "%s cannot be reached: %v", u.Host, r.Err)
+		return unanswered(r, "a bucket without dots in its name: S3's certificate does not match a host with them", "%s cannot be reached: %v", u.Host, r.Err)
 	case r.Status == 0:
-		return wrong(r, endpoint+"; then routes and firewalls between clients and "+u.Host, "%s cannot be reached from here: %v", u.Host, r.Err)
+		return unanswered(r, endpoint+"; then routes and firewalls between clients and "+u.Host, "%s cannot be reached from here: %v", u.Host, r.Err)
 	case real != "" && region != "" && real != region:
 		return wrong(r, "AWS_REGION of the function blobs must be the bucket's: "+real+"; deploy the stack there, or use a bucket in its region", "the URL is signed for %s, the bucket is in %s", region, real)
 	case r.Status >= 300 && r.Status < 400:
@@ -123,8 +123,6 @@ func (v *visit) presignedGet() verify.Result {
 	switch {
 	case signed != "" && signed != "host":
 		return wrong(r, "presign the URL with only the host as signed header: no Range, checksum or encryption header in the presigned request (an SDK option or a middleware adds it)", "the URL requires the headers %s", signed)
-	case r.Status == 0:
-		return unknown(r, "%s", r)
 	case r.Status != http.StatusOK:
 		code, set := storeError(r.Body, "blobs", "s3:GetObject on the keys of blobs (and kms:Decrypt with KmsKeyArn)")
 		return wrong(r, set, "%s answered %d %s", u.Host, r.Status, code)
@@ -174,8 +172,6 @@ func (v *visit) presignedRange() verify.Result {
 		r = v.do(request{Method: http.MethodGet, Target: v.blobPath(v.blobs.layer.digest), Header: http.Header{"Range": {"bytes=1000-1999"}}})
 	}
 	switch {
-	case r.Status == 0:
-		return unknown(r, "%s", r)
 	case r.Status != http.StatusPartialContent:
 		return wrong(r, "Range must reach the store: it must not be signed, and a CDN in front must forward it", "%d to a request of 1000 bytes of %d", r.Status, len(v.blobs.layer.bytes))
 	case !bytes.Equal(r.Body, v.blobs.layer.bytes[1000:2000]):

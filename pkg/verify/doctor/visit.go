@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -74,11 +75,8 @@ func basic(username, password string) http.Header {
 // withHeader returns the request with additional headers.
 func withHeader(r request, extra http.Header) request {
 	header := http.Header{}
-	for _, h := range []http.Header{r.Header, extra} {
-		for name, values := range h {
-			header[name] = values
-		}
-	}
+	maps.Copy(header, r.Header)
+	maps.Copy(header, extra)
 	r.Header = header
 	return r
 }
@@ -105,8 +103,17 @@ func unknown(r *verify.Reply, format string, args ...any) verify.Result {
 	return verify.Result{Status: verify.Skipped, Detail: fmt.Sprintf(format, args...), Exchange: exchangeOf(r)}
 }
 
-// wrong returns a failed check: its reply, which may be nil, and the setting to change.
+// wrong returns a failed check: its reply, which may be nil, and the setting to change. If
+// the request got no response, the check is unknown instead.
 func wrong(r *verify.Reply, set, format string, args ...any) verify.Result {
+	if r != nil && r.Status == 0 {
+		return unknown(r, "%s", r)
+	}
+	return unanswered(r, set, format, args...)
+}
+
+// unanswered returns a failed check whose fault is that the request got no response.
+func unanswered(r *verify.Reply, set, format string, args ...any) verify.Result {
 	return verify.Result{Status: verify.Failed, Detail: fmt.Sprintf(format, args...), Set: set, Exchange: exchangeOf(r)}
 }
 
