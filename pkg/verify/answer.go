@@ -43,9 +43,9 @@ func (a *answer) wantHeader(name, value string) *answer {
 	return a.want(a.Header.Get(name) == value, "expected the header %s: %s", name, value)
 }
 
-// wantBody expects these bytes and no others.
+// wantBody expects exactly this body.
 func (a *answer) wantBody(content []byte) *answer {
-	return a.want(bytes.Equal(a.Body, content), "expected a body of exactly the %d bytes that were pushed, got %d%s", len(content), len(a.Body), difference(a.Body, content))
+	return a.want(bytes.Equal(a.Body, content), "expected exactly the %d pushed bytes, got %d%s", len(content), len(a.Body), difference(a.Body, content))
 }
 
 func difference(got, want []byte) string {
@@ -63,8 +63,8 @@ func difference(got, want []byte) string {
 // wantLength expects a Content-Length of n bytes.
 func (a *answer) wantLength(n int) *answer { return a.wantHeader("Content-Length", strconv.Itoa(n)) }
 
-// errors is the body of an error answer in the spec's form, or nil where the body
-// wantStatus not JSON: any other format is allowed (spec, "Error Codes").
+// errors returns the errors of a body in the spec's format, or nil if the body is not JSON:
+// any other format is allowed (spec, "Error Codes").
 func (a *answer) errors() []oci.Error {
 	if !json.Valid(a.Body) {
 		return nil
@@ -77,26 +77,26 @@ func (a *answer) errors() []oci.Error {
 	return got.Errors
 }
 
-// wantError expects a status, and one of the codes in the body. A body that is not
-// in the spec's form fails too: use it where a client needs the code.
+// wantError expects a status and an error with one of the codes. A body in another format
+// fails too: use it if a client needs the code.
 func (a *answer) wantError(status int, codes ...oci.Code) {
 	a.wantStatus(status)
 	known := func(e oci.Error) bool { return slices.Contains(codes, e.Code) }
 	a.want(slices.ContainsFunc(a.errors(), known), "expected an error with the code %v", codes)
 }
 
-// wantRefused expects a client error: any of 4xx, with nothing said about which.
+// wantRefused expects any 4xx status.
 func (a *answer) wantRefused() *answer {
 	return a.want(a.Status >= 400 && a.Status < 500, "expected a 4xx status")
 }
 
-// decode reads a JSON body.
+// decode parses a JSON body.
 func (a *answer) decode(v any) {
 	err := json.Unmarshal(a.Body, v)
-	a.want(err == nil, "expected a JSON body of the spec's form: %v", err)
+	a.want(err == nil, "expected a JSON body in the spec's format: %v", err)
 }
 
-// next is the URL in a Link header with the relation "next" (RFC 5988), or empty.
+// next returns the URL of a Link header with the relation "next" (RFC 5988), or empty.
 func (a *answer) next() string {
 	for _, header := range a.Header.Values("Link") {
 		for link := range strings.SplitSeq(header, ",") {
@@ -113,26 +113,26 @@ func (a *answer) next() string {
 	return ""
 }
 
-// wantNo5xx expects any answer that is not a fault of the registry. 501 says that
-// something is not there on purpose (RFC 9110 15.6.2).
+// wantNo5xx expects that the request caused no fault. 501 means that the registry does not
+// support the method (RFC 9110 15.6.2).
 func (a *answer) wantNo5xx() *answer {
 	return a.want(a.Status < 500 || a.Status == http.StatusNotImplemented, "expected no 5xx status")
 }
 
-// wantRefusedOr expects a client error, or one of the statuses.
+// wantRefusedOr expects any 4xx status, or one of the statuses.
 func (a *answer) wantRefusedOr(statuses ...int) *answer {
 	known := slices.Contains(statuses, a.Status)
 	return a.want(known || a.Status >= 400 && a.Status < 500, "expected a 4xx status or one of %v", statuses)
 }
 
-// wantNothingFound expects a client error. A redirect to the path without dots, which
-// some servers send, does nothing either.
+// wantNothingFound expects any 4xx status, or a redirect to the path without dots, which
+// some servers send.
 func (a *answer) wantNothingFound() {
 	a.wantRefusedOr(http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther)
 }
 
-// wantCode expects one of the codes in an error, if the error is in the spec's form:
-// any other body is allowed.
+// wantCode expects one of the codes in an error, if the error is JSON: any other body is
+// allowed.
 func (a *answer) wantCode(codes ...oci.Code) {
 	if !strings.HasPrefix(strings.TrimSpace(string(a.Body)), "{") {
 		a.t.notOffered(a, "the error is not in JSON")
@@ -140,7 +140,7 @@ func (a *answer) wantCode(codes ...oci.Code) {
 	a.wantError(a.Status, codes...)
 }
 
-// contains reports whether an answer's body names the text.
+// contains reports whether the body contains the text.
 func (a *answer) contains(text string) bool { return bytes.Contains(a.Body, []byte(text)) }
 
 // notOfferedIf ends the case if the response has one of the statuses: they mean that the

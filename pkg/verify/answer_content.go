@@ -9,8 +9,8 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// digest is Docker-Content-Digest of the answer or, where the registry sent the
-// client on to a store that cannot know the header, of the redirect.
+// digest returns Docker-Content-Digest of the response or, if the client was redirected to a
+// store, which cannot know the header, of the redirect.
 func (a *answer) digest() string {
 	if d := a.Header.Get("Docker-Content-Digest"); d != "" {
 		return d
@@ -41,7 +41,7 @@ func (a *answer) wantOneOf(versions []manifest) {
 	a.wantContent(versions[i].content)
 }
 
-// wantWhole expects this manifest, whole.
+// wantWhole expects this manifest, complete.
 func (a *answer) wantWhole(m manifest) { a.wantOneOf([]manifest{m}) }
 
 // wantMissingOr expects 404, or 200 with this content. It reports whether the content exists.
@@ -69,7 +69,7 @@ func (a *answer) wantPullable(b blob) *answer {
 // wantDigestOf expects the digest of the blob.
 func (a *answer) wantDigestOf(b blob) *answer { return a.wantDigest(b.digest) }
 
-// location is the URL in Location, which may be relative.
+// location returns the URL in Location, which may be relative.
 func (a *answer) location() string {
 	raw := a.Header.Get("Location")
 	u, err := a.URL.Parse(raw)
@@ -77,8 +77,8 @@ func (a *answer) location() string {
 	return u.String()
 }
 
-// merged adds the digest to an upload's location as most clients do: the query is
-// read, sorted and written anew.
+// merged adds the digest to the location of an upload as most clients do: they parse, sort
+// and encode the query.
 func (a *answer) merged(d oci.Digest) string {
 	u, err := url.Parse(a.location())
 	a.want(err == nil, "expected a Location header with a URL")
@@ -88,8 +88,8 @@ func (a *answer) merged(d oci.Digest) string {
 	return u.String()
 }
 
-// appended adds the digest to an upload's location as regctl does: at the end, and
-// with its colon.
+// appended adds the digest to the location of an upload as regctl does: at the end, with an
+// unescaped colon.
 func (a *answer) appended(d oci.Digest) string {
 	sep := "?"
 	if strings.Contains(a.location(), "?") {
@@ -104,7 +104,7 @@ func (a *answer) wantStored(repo repository, b blob) {
 	a.t.wantBlob(repo, b)
 }
 
-// wantOwnHost expects the location of an upload where the request went to.
+// wantOwnHost expects the location of an upload on the registry's own scheme and host.
 func (a *answer) wantOwnHost() *answer {
 	u, err := url.Parse(a.location())
 	own := err == nil && u.Host == a.t.client.Base.Host && u.Scheme == a.t.client.Base.Scheme

@@ -4,7 +4,7 @@ import (
 	"net/http"
 )
 
-// pushedBlob is a new blob in the repository, which was pulled there.
+// pushedBlob pushes a new blob and pulls it, so that caches have it.
 func (t *T) pushedBlob(repo repository) blob {
 	b := t.seedNewBlob(repo)
 	t.setup(func() { t.wantBlobFound(repo, b) })
@@ -43,7 +43,7 @@ func deleteSourceKeepsMount(t *T) {
 	copied := t.seedManifest(t.other, "v1", t.variant(m))
 	t.seedDelete(t.repo.manifest(string(m.digest)))
 	for _, d := range blobs {
-		t.delete(t.repo.blob(d.Digest)) // some registries refuse it, or have done it by now
+		t.delete(t.repo.blob(d.Digest)) // some registries refuse it, or have deleted it already
 	}
 	t.wantImageIn(t.other, "v1", copied)
 }

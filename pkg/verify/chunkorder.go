@@ -28,7 +28,7 @@ func chunkOverlap(t *T) {
 	u.chunk(1, chunks[1]).wantStatus(http.StatusRequestedRangeNotSatisfiable)
 }
 
-// outOfOrder are the places that the next chunk must not begin at.
+// outOfOrder returns offsets at which the next chunk must not begin.
 func (u *upload) outOfOrder() []int { return []int{0, u.min - 1, u.min + 1, 2 * u.min} }
 
 func chunkOutOfOrderStatus(t *T) {
@@ -85,7 +85,7 @@ func chunkPutOutOfOrderUnharmed(t *T) {
 	u.put(b.digest, chunks[2], contentRange(2*u.min, len(chunks[2]))).wantStored(t.repo, b)
 }
 
-// mislabelled are Content-Range headers of more and of fewer bytes than there are.
+// mislabelled returns Content-Range headers of more and of fewer bytes than are sent.
 func mislabelled(from, n int) []option {
 	return []option{contentRange(from, n+1), contentRange(from, n-1), contentRange(from, 2*n)}
 }
@@ -114,7 +114,7 @@ func chunkRangeMalformed(t *T) {
 	}
 }
 
-// closedWrong closes an upload of chunks with the digest of other content.
+// closedWrong closes a chunked upload with the digest of other content.
 func (t *T) closedWrong() (claimed oci.Digest, a *answer) {
 	u, _, chunks := t.startParts(1)
 	u.seedChunk(0, chunks[0])
@@ -129,8 +129,7 @@ func chunkDigestMismatch(t *T) {
 	t.wantNoBlob(t.repo, claimed)
 }
 
-// cutOff sends a first chunk, breaks the second off, and asks where the upload
-// stands.
+// cutOff sends a first chunk, truncates the second, and requests the state of the upload.
 func (t *T) cutOff() (u *upload, b blob, a *answer) {
 	u, b, chunks := t.begun()
 	broken := append(chunks[1][:len(chunks[1]):len(chunks[1])], chunks[2]...)
@@ -149,7 +148,7 @@ func chunkCut(t *T) {
 
 func chunkCutDurable(t *T) {
 	u, b, a := t.cutOff()
-	a.notOfferedIf("an upload ends when a chunk breaks off", http.StatusNotFound)
+	a.notOfferedIf("an upload ends if a chunk is truncated", http.StatusNotFound)
 	t.setup(func() { a.wantStatus(http.StatusNoContent) })
 	u.resume(a, b)
 }

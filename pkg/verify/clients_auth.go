@@ -8,7 +8,7 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// requireLogin ends the case where a login is not needed or cannot be tried.
+// requireLogin ends the case if no login is required, or if there are no credentials.
 func (t *T) requireLogin() {
 	a := t.get("/v2/", anonymous())
 	if t.client.Username == "" && t.client.Password == "" {
@@ -16,12 +16,12 @@ func (t *T) requireLogin() {
 	}
 	if a.Status == http.StatusOK {
 		if a := t.post(t.repo.uploads(""), anonymous()); a.Status == http.StatusAccepted {
-			t.notOffered(a, "no login is needed")
+			t.notOffered(a, "no login is required")
 		}
 	}
 }
 
-// wantChallenge expects 401 with a challenge that clients can meet.
+// wantChallenge expects 401 with a challenge that clients support.
 func (a *answer) wantChallenge() *answer {
 	a.wantStatus(http.StatusUnauthorized)
 	scheme, params := ParseChallenge(a.Header.Values("WWW-Authenticate"))
@@ -50,7 +50,7 @@ func clientAuthReads(t *T) {
 		for _, method := range []string{http.MethodGet, http.MethodHead} {
 			a := t.do(method, target, anonymous())
 			switch a.Status {
-			case http.StatusOK, http.StatusNotFound, http.StatusMethodNotAllowed: // everybody may read
+			case http.StatusOK, http.StatusNotFound, http.StatusMethodNotAllowed: // anonymous reads are allowed
 			default:
 				a.wantChallenge()
 			}
@@ -69,7 +69,7 @@ func clientAuthWrites(t *T) {
 
 func clientAuthWrong(t *T) {
 	t.requireLogin()
-	// A user that does not exist, so that no real one is locked out.
+	// A user that does not exist, so that no real account is locked.
 	for _, credentials := range []string{"Basic bm9ib2R5LXZlcmlmeTp3cm9uZw==", "Bearer not-a-token"} {
 		t.get("/v2/", anonymous(), withHeader("Authorization", credentials)).wantChallenge()
 		t.post(t.repo.uploads(""), anonymous(), withHeader("Authorization", credentials)).wantChallenge()
@@ -89,7 +89,7 @@ func clientAuthOpen(t *T) {
 	t.requireLogin()
 	m := t.seedImage(t.repo, "v1")
 	if a := t.get(t.repo.manifest("v1"), anonymous()); a.Status != http.StatusOK {
-		t.notOffered(a, "reading needs a login")
+		t.notOffered(a, "anonymous reads are not allowed")
 	}
 	ping := t.get("/v2/", anonymous())
 	if ping.Status == http.StatusOK {
@@ -103,8 +103,8 @@ func clientAuthOpen(t *T) {
 	t.get(t.repo.blob(m.doc.Config.Digest), anonymous(), authorization).wantStatus(http.StatusOK)
 }
 
-// authorization is the Authorization of a client that chooses its scheme by the challenge of
-// /v2/ and keeps to it, as docker and skopeo do.
+// authorization returns the Authorization header of a client that selects its scheme by the
+// challenge of /v2/, as docker and skopeo do.
 func (t *T) authorization(ping *answer, actions string, anonymous bool) string {
 	scheme, params := ParseChallenge(ping.Header.Values("WWW-Authenticate"))
 	if scheme == "basic" {

@@ -64,11 +64,11 @@ func clientHeadAgrees(t *T) {
 	for _, ref := range []string{"v1", string(m.digest)} {
 		got, head := t.getManifest(t.repo, ref).wantStatus(http.StatusOK), t.headManifest(t.repo, ref).wantStatus(http.StatusOK)
 		head.wantLength(len(got.Body)).wantHeader("Content-Type", got.Header.Get("Content-Type"))
-		head.want(head.digest() == got.digest(), "expected the digest that GET says, %s", got.digest())
+		head.want(head.digest() == got.digest(), "expected the digest of GET, %s", got.digest())
 	}
 }
 
-// places are the URLs that the answers before this one sent the client to.
+// places returns the targets of the redirects that were followed.
 func (a *answer) places() []*url.URL {
 	var urls []*url.URL
 	from, err := a.t.client.resolve(Request{Target: a.Exchange.URL})
@@ -85,7 +85,7 @@ func (a *answer) places() []*url.URL {
 func clientRedirectPlace(t *T) {
 	m := t.seedImage(t.repo, "v1")
 	for _, target := range []string{t.repo.blob(m.doc.Config.Digest), t.repo.manifest("v1")} {
-		a := t.try(http.MethodGet, target, withHeader("Accept", acceptedByMost+", */*")) // the place itself may be out of reach
+		a := t.try(http.MethodGet, target, withHeader("Accept", acceptedByMost+", */*")) // the target may be unreachable
 		for _, place := range a.places() {
 			a.want(t.client.Base.Scheme != "https" || place.Scheme == "https", "expected a redirect to https, got one to %s", place.Scheme)
 			addr, err := netip.ParseAddr(place.Hostname())
@@ -106,7 +106,7 @@ func clientErrorJSON(t *T) {
 		t.put(AddQuery(upload, "digest", string(m.digest)), withBody([]byte("something else"))),
 	} {
 		if a.Status < http.StatusBadRequest {
-			continue // another case shows it
+			continue // another case reports it
 		}
 		errs := a.errors()
 		a.want(len(errs) > 0, "expected an errors array in a JSON body")
@@ -151,7 +151,7 @@ func clientWarnings(t *T) {
 			seen++
 			size += len(w)
 			text, ours := strings.CutPrefix(w, `299 - "`)
-			// A date would be a second quoted text behind the first.
+			// A date would be a second quoted text.
 			ended := ours && strings.HasSuffix(text, `"`) && !strings.Contains(strings.ReplaceAll(text[:max(len(text)-1, 0)], `\"`, ""), `"`)
 			a.want(ended, `expected warnings of the form 299 - "text"`)
 		}
@@ -164,6 +164,6 @@ func clientWarnings(t *T) {
 	look(t.get(t.repo.tags("")))
 	look(t.get("/v2/"))
 	if seen == 0 {
-		t.notOffered(last, "no answer has a warning")
+		t.notOffered(last, "no response has a warning")
 	}
 }

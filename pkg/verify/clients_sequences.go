@@ -27,8 +27,8 @@ func clientDockerMount(t *T) {
 	b := t.seedNewBlob(t.other)
 	a := t.post(t.repo.uploads("?from="+string(t.other)+"&mount="+string(b.digest))).wantStatus(http.StatusCreated, http.StatusAccepted)
 	if a.Status == http.StatusAccepted {
-		// docker takes the upload away and goes on with the next repository. Where
-		// that cannot be done it goes on all the same.
+		// docker cancels the upload and tries the next repository, even if the
+		// cancellation fails.
 		t.delete(a.location())
 		t.dockerBlob(b)
 		return
@@ -41,11 +41,11 @@ func clientPodmanPush(t *T) {
 	img := t.newLocalImage(2)
 	t.get("/v2/").wantStatus(http.StatusOK)
 	for i, b := range img.blobs() {
-		t.head(t.repo.blob(t.newBlob(10).digest)).wantStatus(http.StatusNotFound) // of the layer before it was compressed
+		t.head(t.repo.blob(t.newBlob(10).digest)).wantStatus(http.StatusNotFound) // the uncompressed layer
 		t.head(t.repo.blob(b.digest)).wantStatus(http.StatusNotFound)
 		opened := t.post(t.repo.uploads("")).wantStatus(http.StatusAccepted)
 		opts := []option{streamed(b.content), withHeader("Content-Type", octetStream)}
-		if i == 0 { // as skopeo does it
+		if i == 0 { // like skopeo
 			opts[0] = withBody(b.content)
 		}
 		sent := t.patch(opened.location(), opts...).wantStatus(http.StatusAccepted)
@@ -163,6 +163,6 @@ func clientPushAgain(t *T) {
 		t.head(t.repo.blob(b.digest)).wantStatus(http.StatusOK).wantLength(len(b.content))
 	}
 	t.putManifest(t.repo, "v1", img.manifest).wantStatus(http.StatusCreated)
-	t.pushBlob(t.repo, img.layers[0]).wantStatus(http.StatusCreated) // podman may send it once more
+	t.pushBlob(t.repo, img.layers[0]).wantStatus(http.StatusCreated) // podman may send it again
 	t.wantImage(img)
 }

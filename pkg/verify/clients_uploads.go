@@ -22,7 +22,7 @@ func clientContentRangeUnit(t *T) {
 	for _, spec := range []string{"bytes 0-1023", "bytes 0-1023/*", "bytes 0-1023/1024"} {
 		b := t.newBlob(1024)
 		sent := t.patch(t.newUpload(t.repo, ""), withBody(b.content), withHeader("Content-Range", spec))
-		sent.notOfferedIf4xx("Content-Range must have the form of the spec, which has no unit")
+		sent.notOfferedIf4xx("Content-Range must have the format of the spec, which has no unit")
 		sent.wantStatus(http.StatusAccepted).wantHeader("Range", "0-1023")
 		t.put(sent.merged(b.digest)).wantStatus(http.StatusCreated)
 	}
@@ -77,9 +77,9 @@ func clientLocationOwnHost(t *T) {
 	t.post(t.repo.uploads(mountFrom(b.digest, t.other))).wantStatus(http.StatusAccepted).wantOwnHost()
 }
 
-// wantNoRedirect expects an answer that did not come by way of another.
+// wantNoRedirect expects a response without redirects.
 func (a *answer) wantNoRedirect() *answer {
-	return a.want(len(a.hops) == 0 && a.Status/100 != 3, "expected an answer without a redirect")
+	return a.want(len(a.hops) == 0 && a.Status/100 != 3, "expected a response without a redirect")
 }
 
 func clientUploadNoRedirect(t *T) {
@@ -109,7 +109,7 @@ func clientParallelLayers(t *T) {
 func clientTwoUploads(t *T) {
 	first := t.post(t.repo.uploads("")).wantStatus(http.StatusAccepted)
 	second := t.post(t.repo.uploads("")).wantStatus(http.StatusAccepted)
-	second.want(first.location() != second.location(), "expected a location of its own, this one was given out before")
+	second.want(first.location() != second.location(), "expected a unique location, an earlier upload has the same")
 }
 
 func clientMixedUploads(t *T) {
@@ -154,6 +154,6 @@ func clientExpectContinue(t *T) {
 func clientRefusedBody(t *T) {
 	b := t.newBlob(2 << 20)
 	t.put(AddQuery(t.newUpload(t.repo, ""), "digest", string(t.newBlob(1).digest)), octets(b.content)).wantRefused()
-	t.put(t.repo.manifest("sha256:none"), withBody(b.content), withHeader("Content-Type", mediaManifest)) // which some registries take
+	t.put(t.repo.manifest("sha256:none"), withBody(b.content), withHeader("Content-Type", mediaManifest)) // some registries accept it
 	t.get("/v2/").wantStatus(http.StatusOK)
 }

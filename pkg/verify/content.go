@@ -21,7 +21,7 @@ const (
 	acceptedByMost = oci.MediaTypeImageManifest + ", " + oci.MediaTypeImageIndex + ", " + oci.MediaTypeDockerManifest + ", " + oci.MediaTypeDockerList
 )
 
-// repository is a name, and the paths below it.
+// repository is a repository name. Its methods return paths below it.
 type repository string
 
 func (r repository) blob(d oci.Digest) string   { return "/v2/" + string(r) + "/blobs/" + string(d) }
@@ -34,7 +34,7 @@ func (r repository) referrers(d oci.Digest, query string) string {
 	return "/v2/" + string(r) + "/referrers/" + string(d) + query
 }
 
-// mountFrom is the query of a mount; from may be empty.
+// mountFrom returns the query of a mount; from may be empty.
 func mountFrom(d oci.Digest, from repository) string {
 	q := url.Values{"mount": {string(d)}}
 	if from != "" {
@@ -51,7 +51,7 @@ type blob struct {
 
 func blobOf(content []byte) blob { return blob{content, oci.SHA256.FromBytes(content)} }
 
-// newBlob is a blob of n random bytes, which the registry has never seen.
+// newBlob returns n random bytes: a blob that is new to the registry.
 func (t *T) newBlob(n int) blob { return blobOf(t.rand.bytes(n)) }
 
 // newBlobs returns k new blobs of n bytes.
@@ -67,8 +67,7 @@ func (b blob) descriptor(mediaType string) oci.Descriptor {
 	return oci.Descriptor{MediaType: mediaType, Digest: b.digest, Size: int64(len(b.content))}
 }
 
-// document is a manifest or index before it is written as JSON. Fields that are
-// not set are left out.
+// document is a manifest or index before it is encoded. Unset fields are omitted.
 type document struct {
 	SchemaVersion int               `json:"schemaVersion"`
 	MediaType     string            `json:"mediaType,omitempty"`
@@ -80,19 +79,19 @@ type document struct {
 	Annotations   map[string]string `json:"annotations,omitempty"`
 }
 
-// manifest is a document as it goes over the wire.
+// manifest is an encoded document.
 type manifest struct {
 	blob
 	mediaType string
 	doc       document
 }
 
-// encode writes the document. The indentation is one that no library makes, so
-// that a registry which writes it anew is seen.
+// encode writes the document with an indentation that no library uses, so that a registry
+// that re-encodes it is detected.
 func (d document) encode() manifest {
 	b, err := json.MarshalIndent(d, " ", "   ")
 	if err != nil {
-		panic(err) // it has strings and numbers only
+		panic(err) // it contains only strings and numbers
 	}
 	return manifest{blobOf(b), d.MediaType, d}
 }
@@ -103,12 +102,12 @@ func (m manifest) descriptor() oci.Descriptor {
 	return d
 }
 
-// annotated makes documents differ.
+// annotated returns annotations that make documents differ.
 func (t *T) annotated() map[string]string {
 	return map[string]string{"land.pierless.verify": oci.SHA256.FromBytes(t.rand.bytes(16)).Encoded()[:16]}
 }
 
-// imageOf is an image manifest over blobs; the first is the config.
+// imageOf returns an image manifest over blobs; the first is the config.
 func (t *T) imageOf(config blob, layers ...blob) document {
 	c := config.descriptor(mediaConfig)
 	d := document{SchemaVersion: 2, MediaType: mediaManifest, Config: &c, Layers: []oci.Descriptor{}, Annotations: t.annotated()}
@@ -126,26 +125,24 @@ func (t *T) indexOf(children ...manifest) document {
 	return d
 }
 
-// The steps below prepare a case: where one fails, the case is skipped.
-
-// sha512Of is content under its sha512 digest.
+// sha512Of returns content under its sha512 digest.
 func sha512Of(content []byte) blob { return blob{content, oci.SHA512.FromBytes(content)} }
 
 const mib = 1 << 20
 
-// variant is the same image with another digest.
+// variant returns the same image with another digest.
 func (t *T) variant(m manifest) manifest {
 	d := m.doc
 	d.Annotations = t.annotated()
 	return d.encode()
 }
 
-// textManifest is a manifest that no document can be encoded to.
+// textManifest returns a manifest with this text.
 func textManifest(mediaType, content string) manifest {
 	return manifest{blob: blobOf([]byte(content)), mediaType: mediaType}
 }
 
-// edited is the manifest with one piece of its text replaced.
+// edited returns the manifest with one piece of its text replaced.
 func (m manifest) edited(from, to string) manifest {
 	return textManifest(m.mediaType, strings.Replace(string(m.content), from, to, 1))
 }
@@ -157,15 +154,15 @@ func (d document) about(subject manifest) document {
 	return d
 }
 
-// referrer is an artifact that refers to the subject. Its blobs are in the
-// repository; itself it is not.
+// referrer returns an artifact with this subject. Its blobs are in the repository, the
+// artifact is not.
 func (t *T) referrer(repo repository, artifactType string, subject manifest) manifest {
 	doc := t.newArtifact(repo, artifactType)
 	return doc.about(subject).encode()
 }
 
-// newArtifact is an artifact with one layer, whose blobs are in the repository;
-// an empty type is left out.
+// newArtifact returns an artifact with one layer. Its blobs are in the repository; an empty
+// type is omitted.
 func (t *T) newArtifact(repo repository, artifactType string) document {
 	config, layer := blobOf([]byte("{}")), t.newBlob(100)
 	t.seedBlob(repo, config)
@@ -176,8 +173,8 @@ func (t *T) newArtifact(repo repository, artifactType string) document {
 	return doc
 }
 
-// referrersTo are n manifests with this subject, which are not pushed yet. Their
-// blobs are the subject's.
+// referrersTo returns n manifests with this subject and its blobs. They are not in the
+// registry.
 func (t *T) referrersTo(subject manifest, n int) []manifest {
 	ms := make([]manifest, n)
 	for i := range ms {
@@ -190,7 +187,7 @@ func (t *T) referrersTo(subject manifest, n int) []manifest {
 	return ms
 }
 
-// newUUID is the name of an upload as most registries choose it.
+// newUUID returns an upload id in the format that most registries use.
 func (t *T) newUUID() string {
 	x := t.rand.bytes(16)
 	x[6], x[8] = x[6]&0x0f|0x40, x[8]&0x3f|0x80 // version 4

@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// errorAnswers are the answers to some twenty requests that are wrong.
+// errorAnswers sends about 25 invalid requests and returns the error responses.
 func (t *T) errorAnswers() []*answer {
 	m := t.seedImage(t.repo, "v1")
 	none := t.newBlob(1)
 	upload := t.newUpload(t.repo, "")
 	upper := repository(strings.ToUpper(string(t.repo)))
 	q := *t
-	q.lenient = true // to give no answer at all is another fault
+	q.lenient = true // a missing response is a fault of its own, for other cases
 	garbage := manifest{blob: blobOf([]byte("{")), mediaType: mediaManifest}
 	missing := t.imageOf(none).encode()
 	answers := []*answer{

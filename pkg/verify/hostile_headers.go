@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// manyRanges asks for a blob of 4,000 bytes in hundreds of ranges.
+// manyRanges requests hundreds of ranges of a blob of 4,000 bytes.
 func (t *T) manyRanges(spec func(i int) string) *answer {
 	b := t.seedNewBlob(t.repo)
 	specs := make([]string, 400)
@@ -46,7 +46,7 @@ func hostileHeaderInjection(t *T) {
 		t.get(base+evil+"/tags/list", asIs()), t.get("/v2/?x=" + evil),
 	}
 	for _, a := range answers {
-		a.want(len(a.Header.Values("X-Evil")) == 0, "expected no header X-Evil: it comes from the request")
+		a.want(len(a.Header.Values("X-Evil")) == 0, "expected no header X-Evil: it is from the request")
 		a.wantNo5xx()
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// wantStoredOrRefused pushes a manifest, and expects its bytes back where it is taken.
+// wantStoredOrRefused pushes a manifest, and expects the same bytes back if it is accepted.
 func (t *T) wantStoredOrRefused(content []byte) {
 	m := manifest{blob: blobOf(content), mediaType: mediaManifest}
 	a := t.putManifest(t.repo, string(m.digest), m).wantRefusedOr(http.StatusCreated)
@@ -15,7 +15,7 @@ func (t *T) wantStoredOrRefused(content []byte) {
 	}
 }
 
-// spoiled is the image with one piece of its text replaced.
+// spoiled returns the image with one piece of its text replaced.
 func spoiled(m manifest, piece, by string) []byte {
 	return bytes.Replace(m.content, []byte(piece), []byte(by), 1)
 }

@@ -11,7 +11,7 @@ import (
 func hostilePathDots(t *T) {
 	m := t.seedImage(t.repo, "v1")
 	base := "/v2/" + string(t.repo)
-	// Where a proxy takes the dots out first, no endpoint remains either.
+	// The paths are not endpoints either if a proxy removes the dots.
 	for _, path := range []string{
 		"/manifests/..", "/manifests/.", "/manifests/%2e%2e", "/manifests/%2e", "/manifests/..%2f..%2f..%2fv1", "/manifests/..%5c..%5cv1",
 		"/blobs/../manifests", "/blobs/..%2f..%2fmanifests%2fv1", "/blobs/%2e%2e/%2e%2e/none", "/blobs/sha256:..%2f..%2f" + strings.Repeat("0", 58),
@@ -33,7 +33,7 @@ func hostilePathEscape(t *T) {
 		"/v2/..%5c..%5c..%5cwindows%5cwin.ini", "/v2/..%c0%af..%c0%afetc/passwd", "/v2/file:///etc/passwd",
 	} {
 		a := t.get(path, asIs()).wantNo5xx()
-		a.want(!bytes.Contains(a.Body, []byte("root:")) && !bytes.Contains(a.Body, []byte("[fonts]")), "expected no file of the machine")
+		a.want(!bytes.Contains(a.Body, []byte("root:")) && !bytes.Contains(a.Body, []byte("[fonts]")), "expected no file of the host")
 	}
 	t.wantUnharmed(m)
 }
@@ -76,7 +76,7 @@ func hostileNameIllegal(t *T) {
 	}
 }
 
-// wantRoundTrip expects that an image is pushed to a repository and pulled from it.
+// wantRoundTrip expects that an image can be pushed to a repository and pulled from it.
 func (t *T) wantRoundTrip(repo repository) manifest {
 	b := t.newBlob(100)
 	opened := t.post(repo.uploads("")).wantStatus(http.StatusAccepted)
@@ -124,7 +124,7 @@ func hostileDigestIllegal(t *T) {
 		t.put(AddQuery(upload, "digest", d), withBody([]byte("content"))).wantRefused()
 		t.post(t.repo.uploads("?mount=" + d + "&from=" + string(t.other))).wantRefusedOr(http.StatusAccepted)
 	}
-	t.put(upload, withBody([]byte("content"))).wantRefused() // no digest at all
+	t.put(upload, withBody([]byte("content"))).wantRefused() // without a digest
 	t.wantUnharmed(m)
 }
 
@@ -144,7 +144,7 @@ func hostileRouteUnknown(t *T) {
 	}
 }
 
-// wrongMethods are requests with a method that the endpoint does not have.
+// wrongMethods sends requests with methods that the endpoints do not support.
 func (t *T) wrongMethods(m manifest) []*answer {
 	body := withBody([]byte("{}"))
 	return []*answer{

@@ -13,8 +13,8 @@ import (
 
 func hostileSessionGuessed(t *T) {
 	m := t.seedImage(t.repo, "v1")
-	// What could be an id is random: some registries keep an upload that an earlier
-	// run has opened here, and give it back.
+	// Plausible ids are random: some registries keep an upload that an earlier run has
+	// opened under this id.
 	x, n := hex.EncodeToString(t.rand.bytes(2500)), t.rand.bytes(3)
 	number := fmt.Sprintf("1%03d%03d%03d", n[0], n[1], n[2])
 	for _, id := range []string{t.newUUID(), number, "a%2Fb", "%2e%2e", "..%2f..%2f..", "%00", x, x[:8] + "." + x[8:16], "_uploads" + x[:8]} {
@@ -36,13 +36,13 @@ func hostileSessionElsewhere(t *T) {
 	})
 	moved := strings.Replace(opened.location(), "/"+string(t.repo)+"/", "/"+string(t.other)+"/", 1)
 	if moved == opened.location() {
-		t.notOffered(opened, "the location of an upload does not name its repository")
+		t.notOffered(opened, "the location of an upload does not contain its repository")
 	}
 	t.patch(moved, withBody(b.content)).wantRefused()
 	t.put(AddQuery(moved, "digest", string(b.digest)), withBody(b.content)).wantRefused()
 	t.delete(moved).wantRefused()
 	t.get(t.other.blob(b.digest)).wantStatus(http.StatusNotFound)
-	t.put(opened.merged(b.digest), withBody(b.content)).wantStatus(http.StatusCreated) // its owner goes on
+	t.put(opened.merged(b.digest), withBody(b.content)).wantStatus(http.StatusCreated) // the original location still works
 }
 
 func hostileDigestTwice(t *T) {
@@ -57,7 +57,7 @@ func hostileDigestTwice(t *T) {
 func hostileMountNames(t *T) {
 	b := t.seedNewBlob(t.other)
 	for _, from := range []string{"..", "../" + string(t.other), "Upper/Case", "a//b", "/" + string(t.other), "%00", string(t.other) + "/", "a\r\nb", strings.Repeat("a", 4000)} {
-		// Only of a blob that is nowhere: it may be had without a source.
+		// Only of a missing blob: an existing one may be mounted without a source.
 		none := t.newBlob(1).digest
 		t.post(t.repo.uploads("?" + url.Values{"mount": {string(none)}, "from": {from}}.Encode())).wantRefusedOr(http.StatusAccepted)
 	}
@@ -78,7 +78,7 @@ func hostileContentRange(t *T) {
 		if a.Status == http.StatusAccepted && a.Header.Get("Location") != "" {
 			loc = a.location()
 		}
-		// Whatever is there now, it is these bytes or it is refused.
+		// The upload must have these bytes or be refused.
 		if t.put(AddQuery(loc, "digest", string(b.digest))).wantRefusedOr(http.StatusCreated).Status == http.StatusCreated {
 			t.wantBlob(t.repo, b)
 		}
@@ -97,7 +97,7 @@ func hostileBlobCut(t *T) {
 	for _, d := range []oci.Digest{b.digest, half.digest} {
 		t.try(http.MethodPut, AddQuery(t.newUpload(t.repo, ""), "digest", string(d)), octets(b.content), cutAfter(100_000))
 	}
-	t.seedImage(t.repo, "v1") // meanwhile the registry is done with what came
+	t.seedImage(t.repo, "v1") // by now the registry has processed the truncated request
 	for _, d := range []oci.Digest{b.digest, half.digest} {
 		t.get(t.repo.blob(d)).wantStatus(http.StatusNotFound)
 	}
@@ -106,11 +106,11 @@ func hostileBlobCut(t *T) {
 
 func hostileManifestCut(t *T) {
 	m := t.seedImage(t.repo, "v1")
-	// Cut where the manifest ends and only spaces are missing: what came is valid.
+	// Truncate after the manifest, where only spaces are missing: the received bytes are valid.
 	n := t.newImage(t.repo)
 	padded := append(bytes.Clone(n.content), bytes.Repeat([]byte(" "), 50_000)...)
 	t.try(http.MethodPut, t.repo.manifest("v1"), withBody(padded), withHeader("Content-Type", n.mediaType), cutAfter(len(n.content)))
-	t.seedImage(t.repo, "v2") // meanwhile the registry is done with what came
+	t.seedImage(t.repo, "v2") // by now the registry has processed the truncated request
 	t.getManifest(t.repo, string(n.digest)).wantStatus(http.StatusNotFound)
 	t.wantUnharmed(m)
 }

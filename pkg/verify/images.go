@@ -8,13 +8,13 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// Media types that docker writes.
+// Media types of Docker.
 const (
 	mediaDockerConfig = "application/vnd.docker.container.image.v1+json"
 	mediaDockerLayer  = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 )
 
-// localImage is an image as a client has it before the push.
+// localImage is an image before the push.
 type localImage struct {
 	config   blob
 	layers   []blob
@@ -26,13 +26,13 @@ func (img localImage) blobs() []blob { return append(slices.Clone(img.layers), i
 func (t *T) newLocalImage(layers int) localImage {
 	img := localImage{config: t.newBlob(300)}
 	for range layers {
-		img.layers = append(img.layers, t.newBlob(20_000)) // all of one size, as nothing may tell them apart by it
+		img.layers = append(img.layers, t.newBlob(20_000)) // of the same size, so that registries cannot distinguish them by it
 	}
 	img.manifest = t.imageOf(img.config, img.layers...).encode()
 	return img
 }
 
-// asDocker gives the image the media types that docker writes.
+// asDocker gives the image the media types of Docker.
 func (img localImage) asDocker() localImage {
 	doc := img.manifest.doc
 	config := img.config.descriptor(mediaDockerConfig)
@@ -50,23 +50,22 @@ func (t *T) wantImage(img localImage) {
 	t.wantBlobs(img.blobs())
 }
 
-// acceptLines sends the manifest types in one Accept line each, as docker, podman and
-// regctl do.
+// acceptLines sends one Accept line for each manifest type, as docker, podman and regctl do.
 func acceptLines() option {
 	return func(r *Request) {
 		r.Header["Accept"] = []string{oci.MediaTypeDockerManifest, oci.MediaTypeDockerList, oci.MediaTypeImageManifest, oci.MediaTypeImageIndex, "application/vnd.docker.distribution.manifest.v1+prettyjws"}
 	}
 }
 
-// acceptContainerd is containerd's one line.
+// acceptContainerd sends the Accept line of containerd.
 func acceptContainerd() option {
 	return withHeader("Accept", strings.Join([]string{oci.MediaTypeDockerManifest, oci.MediaTypeDockerList, oci.MediaTypeImageManifest, oci.MediaTypeImageIndex, "*/*"}, ", "))
 }
 
-// streamed is a body as docker and podman send it: of no known length.
+// streamed is a body without Content-Length, as docker and podman send it.
 func streamed(content []byte) option { return func(r *Request) { r.Body, r.Stream = content, true } }
 
-// dockerBlob pushes a blob as docker's own image store does.
+// dockerBlob pushes a blob like docker with its own image store.
 func (t *T) dockerBlob(b blob) {
 	opened := t.post(t.repo.uploads("")).wantStatus(http.StatusAccepted)
 	sent := t.patch(opened.location(), streamed(b.content)).wantStatus(http.StatusAccepted).wantRange(len(b.content))
@@ -74,7 +73,7 @@ func (t *T) dockerBlob(b blob) {
 	t.head(t.repo.blob(b.digest)).wantStatus(http.StatusOK).wantLength(len(b.content))
 }
 
-// pushed is an image that is in the registry, to be pulled.
+// pushed pushes an image that the case will pull.
 func (t *T) pushed(img localImage) localImage {
 	for _, b := range img.blobs() {
 		t.seedBlob(t.repo, b)

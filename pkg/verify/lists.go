@@ -9,13 +9,13 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// tagList is the answer of the API.
+// tagList is a page of the tag list.
 type tagList struct {
 	Name string   `json:"name"`
 	Tags []string `json:"tags"`
 }
 
-// tags asks for a list of tags.
+// tags requests a page of the tag list.
 func (t *T) tags(repo repository, query string) (list tagList, a *answer) {
 	a = t.get(repo.tags(query)).wantStatus(http.StatusOK)
 	a.decode(&list)
@@ -63,7 +63,7 @@ func (t *T) withTags(tags ...string) manifest {
 	return m
 }
 
-// page is the query of a page of tags; n < 0 and an empty last are left out.
+// page returns the query of a page of tags; n < 0 and an empty last are omitted.
 func page(n int, last string) string {
 	q := url.Values{}
 	if n >= 0 {
@@ -94,8 +94,8 @@ func (a *answer) tagPage(repo repository) []string {
 	return page.Tags
 }
 
-// offersReferrers pushes a manifest, and ends the case where the registry answers
-// 404 for its referrers: then it does not have the API.
+// offersReferrers pushes a manifest, and ends the case if its referrers answer 404: the
+// registry has no referrers API.
 func (t *T) offersReferrers(repo repository) (subject manifest) {
 	subject = t.seedImage(repo, "")
 	t.needsReferrers(repo, subject.digest)
@@ -118,7 +118,7 @@ func (t *T) referrers(repo repository, subject oci.Digest, query string) (listed
 	return listed, last
 }
 
-// wantReferrers expects exactly these, in any order, and returns the last answer.
+// wantReferrers expects exactly these referrers, in any order, and returns the last page.
 func (t *T) wantReferrers(repo repository, subject oci.Digest, query string, want ...manifest) *answer {
 	listed, a := t.referrers(repo, subject, query)
 	var got, digests []string
@@ -133,10 +133,10 @@ func (t *T) wantReferrers(repo repository, subject oci.Digest, query string, wan
 	return a.want(slices.Equal(got, digests), "expected %d referrers, %v, got %d, %v", len(digests), short(digests), len(got), short(got))
 }
 
-// short cuts a list that is too long to be read.
+// short truncates a list for an error message.
 func short(list []string) []string { return list[:min(len(list), 5)] }
 
-// needsReferrers ends a case where there is no referrers API.
+// needsReferrers ends the case if the registry has no referrers API.
 func (t *T) needsReferrers(repo repository, subject oci.Digest) {
 	if a := t.get(repo.referrers(subject, "")); a.Status == http.StatusNotFound {
 		t.notOffered(a, "there is no referrers API")

@@ -28,15 +28,15 @@ func manifestDigestMalformed(t *T) {
 	}
 }
 
-// sparse pushes a manifest that refers to what is not there. A registry may
-// accept it: then the case ends.
+// sparse pushes a manifest that refers to missing content, and ends the case if the registry
+// accepts it.
 func (t *T) sparse(repo repository, ref string, m manifest) *answer {
 	a := t.putManifest(repo, ref, m)
-	a.notOfferedIf("manifests are accepted before what they refer to", http.StatusCreated)
+	a.notOfferedIf("manifests with missing content are accepted", http.StatusCreated)
 	return a.wantRefused()
 }
 
-// wantBlobUnknown expects MANIFEST_BLOB_UNKNOWN, where the body has the spec's form.
+// wantBlobUnknown expects MANIFEST_BLOB_UNKNOWN, if the error is in the spec's format.
 func (a *answer) wantBlobUnknown() {
 	errs := a.errors()
 	isUnknown := func(e oci.Error) bool { return e.Code == oci.ManifestBlobUnknown }

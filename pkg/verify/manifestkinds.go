@@ -12,7 +12,7 @@ func manifestKindDocker(t *T) {
 	doc.MediaType = oci.MediaTypeDockerManifest
 	doc.Config.MediaType = "application/vnd.docker.container.image.v1+json"
 	doc.Layers[0].MediaType = "application/vnd.docker.image.rootfs.diff.tar.gzip"
-	doc.Annotations = nil // the format has none
+	doc.Annotations = nil // the format has no annotations
 	t.wantAccepted(doc.encode())
 }
 
@@ -64,7 +64,7 @@ func manifestKindForeignLayer(t *T) {
 		doc.MediaType, doc.Layers = manifestType, append(doc.Layers, layer)
 		m := doc.encode()
 		if a := t.putManifest(t.repo, string(m.digest), m); a.Status < http.StatusInternalServerError && a.contains("MANIFEST_BLOB_UNKNOWN") {
-			t.notOffered(a, "what a manifest refers to must be there")
+			t.notOffered(a, "missing content is refused")
 		}
 		t.wantAccepted(m)
 	}

@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// wantTagsAccepted pushes a manifest of its own to each tag, then pulls them all.
+// wantTagsAccepted pushes a different manifest to each tag, and expects that all can be
+// pulled.
 func (t *T) wantTagsAccepted(tags ...string) {
 	m := t.newImage(t.repo)
 	pushed := make([]manifest, len(tags))
@@ -31,7 +32,7 @@ func manifestTagLikeDigest(t *T) {
 	t.wantTagsAccepted(hex, "sha256-"+hex, "sha256-"+hex+".sig", "sha256")
 }
 
-// wantRepositoryAccepted pushes an image to a repository, and pulls it.
+// wantRepositoryAccepted pushes an image to a repository, and expects that it can be pulled.
 func (t *T) wantRepositoryAccepted(repo repository) {
 	config, layer := t.newBlob(200), t.newBlob(1000)
 	for _, b := range []blob{config, layer} {
@@ -45,7 +46,7 @@ func (t *T) wantRepositoryAccepted(repo repository) {
 func manifestNameLongest(t *T) {
 	room := 255 - len(t.client.Base.Host) - len("/") - len(t.repo)
 	if room < 2 {
-		return // the names of this run are that long already
+		return // the names of this run are too long already
 	}
 	name := t.repo + "/" + repository(strings.Repeat("n", room-1))
 	t.wantRepositoryAccepted(name)

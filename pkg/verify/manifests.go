@@ -109,7 +109,7 @@ func manifestWithoutContentType(t *T) {
 	t.wantManifest(t.repo, "v1", m).wantHeader("Content-Type", m.mediaType)
 }
 
-// imageOfSize is an image whose manifest has exactly n bytes.
+// imageOfSize returns an image whose manifest has exactly n bytes.
 func (t *T) imageOfSize(n int) manifest {
 	doc := t.newImage(t.repo).doc
 	doc.Annotations["padding"] = ""
@@ -128,7 +128,7 @@ func manifestTooLarge(t *T) {
 	m := t.imageOfSize(4<<20 + 1)
 	a := t.putManifest(t.repo, "v1", m).wantStatus(http.StatusCreated, http.StatusRequestEntityTooLarge)
 	if a.Status == http.StatusCreated {
-		t.wantManifest(t.repo, "v1", m) // the limit is a higher one, or there is none
+		t.wantManifest(t.repo, "v1", m) // the limit is higher, or there is none
 		return
 	}
 	t.getManifest(t.repo, "v1").wantStatus(http.StatusNotFound)

@@ -8,8 +8,7 @@ import (
 	"strings"
 )
 
-// pushTags pushes a manifest with tags, and returns those that were set. The case
-// ends where the registry does not know the parameter.
+// pushTags pushes a manifest with ?tag= and returns the tags in OCI-Tag.
 func (t *T) pushTags(m manifest, tags ...string) (*answer, []string) {
 	a := t.putManifest(t.repo, string(m.digest)+"?"+url.Values{"tag": tags}.Encode(), m)
 	var set []string
@@ -21,10 +20,10 @@ func (t *T) pushTags(m manifest, tags ...string) (*answer, []string) {
 	return a, set
 }
 
-// offersPushTags ends the case where the registry does not set tags so.
+// offersPushTags ends the case if the registry does not support ?tag=.
 func (t *T) offersPushTags(m manifest) {
 	if a, set := t.pushTags(m, "offered"); len(set) == 0 {
-		t.notOffered(a, "?tag= does nothing: there is no OCI-Tag")
+		t.notOffered(a, "?tag= is not supported: there is no OCI-Tag")
 	}
 }
 

@@ -32,7 +32,7 @@ func manifestRepositoriesApart(t *T) {
 func blobHeadLength(t *T) {
 	b := t.seedNewBlob(t.repo)
 	t.head(t.repo.blob(b.digest)).wantStatus(http.StatusOK).wantLength(len(b.content))
-	// A mounted blob has the length of its content, whatever the registry keeps.
+	// A mounted blob has the same length.
 	t.setup(func() {
 		if t.post(t.other.uploads(mountFrom(b.digest, t.repo))).Status != http.StatusCreated {
 			t.pushBlob(t.other, b).wantStatus(http.StatusCreated)
@@ -55,8 +55,8 @@ func blobEmpty(t *T) {
 	t.get(t.repo.blob(b.digest)).wantStatus(http.StatusOK).wantBody(nil)
 }
 
-// offersSHA512 ends the case where a push by a sha512 digest is refused: registries
-// may know sha256 alone (image-spec, "Registered algorithms").
+// offersSHA512 ends the case if a push by a sha512 digest is refused: registries may support
+// sha256 only (image-spec, "Registered algorithms").
 func (t *T) offersSHA512(pushed *answer) *answer {
 	pushed.notOfferedIf("sha512 is not supported", http.StatusBadRequest)
 	return pushed.wantStatus(http.StatusCreated)

@@ -107,7 +107,7 @@ func blobDigestMalformed(t *T) {
 	t.wantNoBlob(t.repo, b.digest)
 }
 
-// noAlgorithms are names that the grammar of digests allows and nobody uses.
+// noAlgorithms returns valid names of algorithms that do not exist.
 func noAlgorithms() []string { return []string{"none", "verify+none.1"} }
 
 func blobDigestUnsupported(t *T) {
@@ -127,7 +127,7 @@ func uploadAlgorithmUnsupported(t *T) {
 	for _, name := range noAlgorithms() {
 		a := t.post(AddQuery(t.repo.uploads(""), "digest-algorithm", name))
 		if a.Status == http.StatusAccepted {
-			t.notOffered(a, "digest-algorithm is not looked at") // a parameter that is not known is ignored
+			t.notOffered(a, "digest-algorithm is ignored") // registries ignore unknown parameters
 		}
 		a.wantStatus(http.StatusBadRequest)
 	}

@@ -6,11 +6,11 @@ import (
 	"sync/atomic"
 )
 
-// maxPolls bounds how often a reader asks while writers are at work.
+// maxPolls limits the requests of a reader while writers are running.
 const maxPolls = 500
 
-// meanwhile runs writers at once. Until the last of them is done, and once more
-// after, the readers ask again and again.
+// meanwhile runs writers in parallel with readers, which repeat until all writers are done,
+// and once more after that.
 func (t *T) meanwhile(writers int, write func(i int), read func()) {
 	const readers = 2
 	var running atomic.Int64
@@ -31,8 +31,8 @@ func (t *T) meanwhile(writers int, write func(i int), read func()) {
 	})
 }
 
-// versions are n manifests over the same blobs, which are in the repository. Each
-// wantHeader another size, so that a mixture of two is seen.
+// versions returns n manifests over the same blobs, which are in the repository. They differ
+// in size, so that a mixture of two is detected.
 func (t *T) versions(repo repository, n int) []manifest {
 	image := t.newImage(repo)
 	ms := make([]manifest, n)
@@ -45,7 +45,7 @@ func (t *T) versions(repo repository, n int) []manifest {
 	return ms
 }
 
-// wantContains expects that the list has all of these.
+// wantContains expects that the list contains all of these.
 func (t *T) wantContains(what string, list []string, all ...string) {
 	for _, s := range all {
 		t.want(slices.Contains(list, s), "%s does not have %s, only %d others", what, s, len(list))

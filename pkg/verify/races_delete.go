@@ -6,19 +6,18 @@ import (
 	"slices"
 )
 
-// concurrently runs all of them at once.
+// concurrently runs the steps at once.
 func (t *T) concurrently(steps ...func()) { t.parallel(len(steps), func(i int) { steps[i]() }) }
 
-// race runs all of them at once and returns their answers, whatever they are: what
-// the rule is about is seen afterwards.
+// race runs the steps at once and returns their responses. The case checks the state
+// afterwards.
 func (t *T) race(steps ...func() *answer) []*answer {
 	answers := make([]*answer, len(steps))
 	t.parallel(len(steps), func(i int) { answers[i] = steps[i]() })
 	return answers
 }
 
-// deletedWhileMoved deletes a manifest while some of its tags are pushed to
-// another one.
+// deletedWhileMoved deletes a manifest while some of its tags are pushed to another one.
 func (t *T) deletedWhileMoved() (deleted, kept manifest, moved, all []string, crowd []*answer) {
 	versions := t.versions(t.repo, 2)
 	deleted, kept = versions[0], t.seedManifest(t.repo, "", versions[1])
@@ -32,7 +31,7 @@ func (t *T) deletedWhileMoved() (deleted, kept manifest, moved, all []string, cr
 	return deleted, kept, moved, all, crowd
 }
 
-// pushesOf are pushes of a manifest to each of the tags.
+// pushesOf returns steps that push a manifest to each of the tags.
 func (t *T) pushesOf(m manifest, tags []string) (steps []func() *answer) {
 	for _, tag := range tags {
 		steps = append(steps, func() *answer { return t.putManifest(t.repo, tag, m) })
@@ -99,14 +98,14 @@ func raceDeleteTagPush(t *T) {
 	listed := t.listedTags(t.repo)
 	for i, tag := range tags {
 		if crowd[6+i].Status != http.StatusAccepted {
-			continue // a delete that failed promises nothing
+			continue // a failed delete guarantees nothing
 		}
 		a := t.getManifest(t.repo, tag)
 		if i >= 6 {
 			a.wantStatus(http.StatusNotFound)
 		}
 		there := a.wantMissingOr(versions[1].content)
-		a.want(there == slices.Contains(listed, tag), "expected the same from the tag list and from a pull, the list has %v", listed)
+		a.want(there == slices.Contains(listed, tag), "the tag list and the pull disagree, the list has %v", listed)
 	}
 	t.getManifest(t.repo, string(versions[0].digest)).wantWhole(versions[0])
 	t.getManifest(t.repo, string(versions[1].digest)).wantWhole(versions[1])
@@ -120,7 +119,7 @@ func raceDeleteBlobPush(t *T) {
 			func() { t.wantDeleted(t.repo.blob(b.digest)) },
 			func() { t.upload(t.repo, b).wantStatus(http.StatusCreated) },
 		)
-		// A read may set things right that would go wrong else.
+		// A read may repair a fault: half of the attempts do without.
 		if i%2 == 0 {
 			t.get(t.repo.blob(b.digest)).wantMissingOr(b.content)
 		}

@@ -2,7 +2,7 @@ package verify
 
 import "net/http"
 
-// raceReaders are how many ask at once.
+// raceReaders is the number of simultaneous readers.
 const raceReaders = 8
 
 func raceFreshTag(t *T) {
@@ -67,7 +67,7 @@ func raceFreshDelete(t *T) {
 	}
 	t.wantDeleted(t.repo.manifest(string(m.digest)))
 	gone(string(m.digest))
-	t.setup(func() { // where tags outlive their manifest, another case shows it
+	t.setup(func() { // otherwise another case reports that tags outlive their manifest
 		t.wantDeleted(t.repo.manifest(string(other.digest)))
 		t.getManifest(t.repo, "v2").wantStatus(http.StatusNotFound)
 	})

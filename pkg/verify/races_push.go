@@ -61,7 +61,7 @@ func raceOneBlobManyRepositories(t *T) {
 	}
 }
 
-// numbered is one more repository of the case's own.
+// numbered returns another repository of the case.
 func (t *T) numbered(i int) repository { return repository(fmt.Sprintf("%s-%02d", t.repo, i)) }
 
 func raceSharedBase(t *T) {
@@ -85,7 +85,7 @@ func raceSharedBase(t *T) {
 func raceMounts(t *T) {
 	b := t.seedNewBlob(t.repo)
 	if a := t.post(t.other.uploads(mountFrom(b.digest, t.repo))).wantStatus(http.StatusCreated, http.StatusAccepted); a.Status == http.StatusAccepted {
-		t.notOffered(a, "mounts open an upload instead")
+		t.notOffered(a, "mounts open an upload")
 	}
 	t.parallel(20, func(i int) {
 		a := t.post(t.numbered(i).uploads(mountFrom(b.digest, t.repo))).wantStatus(http.StatusCreated, http.StatusAccepted)

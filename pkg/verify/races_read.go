@@ -67,14 +67,14 @@ func raceTagListPages(t *T) {
 		before = append(before, fmt.Sprintf("%c", 'a'+2*i)) // a, c, e ...
 		t.seedManifest(t.repo, before[i], m)
 	}
-	t.setup(func() { // or else the pages have no end even without a race
+	t.setup(func() { // otherwise the pages have no end even without a race
 		a := t.get(t.repo.tags("?n=2&last=" + before[8])).wantStatus(http.StatusOK)
 		a.want(len(a.tagPage(t.repo)) == 0, "expected no tags after the last one")
 	})
 	t.meanwhile(8, func(i int) {
 		tag := fmt.Sprintf("%c", 'b'+2*i) // between them
 		t.putManifest(t.repo, tag, m).wantStatus(http.StatusCreated)
-		t.delete(t.repo.manifest(tag)) // which a registry may refuse
+		t.delete(t.repo.manifest(tag)) // a registry may refuse it
 	}, func() {
 		var seen []string
 		for _, tag := range t.walkTags(t.repo, 2) {
@@ -86,7 +86,7 @@ func raceTagListPages(t *T) {
 	})
 }
 
-// walkTags reads the tag list in pages, each after the last tag of the one before.
+// walkTags reads the tag list in pages, each with the last tag of the previous page.
 func (t *T) walkTags(repo repository, n int) (tags []string) {
 	query := fmt.Sprintf("?n=%d", n)
 	for range 100 {

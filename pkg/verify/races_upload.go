@@ -34,13 +34,13 @@ func raceChunkSame(t *T) {
 		u.put(b.digest, nil).wantStored(t.repo, b)
 		return
 	}
-	// All have lost. Whatever the upload has now, nothing wrong may come of it.
+	// All were refused. The upload must not lead to a wrong blob.
 	if t.finish(loc, b.digest, nil).Status == http.StatusCreated {
 		t.wantBlob(t.repo, b)
 	}
 }
 
-// accepted runs f n times at once and returns the answers with 202.
+// accepted runs f n times at once and returns the responses with 202.
 func (t *T) accepted(n int, f func(i int) *answer) (accepted []*answer) {
 	all := make([]*answer, n)
 	t.parallel(n, func(i int) { all[i] = f(i) })
@@ -65,7 +65,7 @@ func raceChunkDifferent(t *T) {
 		if !winner[i] {
 			continue
 		}
-		// Even where several were told 202, what ends as a blob has its bytes.
+		// Even if several got 202, a completed blob must have its bytes.
 		if a := t.finish(accepted[0].location(), b.digest, nil); a.Status == http.StatusCreated || len(accepted) == 1 {
 			a.wantStored(t.repo, b)
 		}

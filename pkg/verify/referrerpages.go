@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// ofType is the query of a filter.
+// ofType returns the query of a filter.
 func ofType(artifactType string) string {
 	return "?" + url.Values{"artifactType": {artifactType}}.Encode()
 }
 
-// filtered asks for the referrers of a type, and ends the case where the registry
-// does not filter.
+// filtered requests the referrers of a type, and ends the case if the registry does not
+// filter.
 func (t *T) filtered(subject manifest, artifactType string, want ...manifest) {
 	a := t.get(t.repo.referrers(subject.digest, ofType(artifactType))).wantStatus(http.StatusOK)
 	if a.Header.Get("OCI-Filters-Applied") == "" {
@@ -22,7 +22,7 @@ func (t *T) filtered(subject manifest, artifactType string, want ...manifest) {
 	t.wantReferrers(t.repo, subject.digest, ofType(artifactType), want...)
 }
 
-// manyReferrers pushes n artifacts with annotations of some bytes.
+// manyReferrers pushes n artifacts with annotations of this many bytes.
 func (t *T) manyReferrers(subject manifest, n int, artifactType string, bytes int) []manifest {
 	base := t.newArtifact(t.repo, artifactType).about(subject)
 	many := make([]manifest, n)
@@ -36,7 +36,7 @@ func (t *T) manyReferrers(subject manifest, n int, artifactType string, bytes in
 	return many
 }
 
-// referrersPages needs pages where answers have up to 100 entries, or 4 MiB.
+// referrersPages exceeds pages of 100 entries and of 4 MiB.
 func referrersPages(t *T) {
 	subject := t.offersReferrers(t.repo)
 	many := t.manyReferrers(subject, 120, mediaSignature, 36_000)
@@ -54,7 +54,7 @@ func referrersFilterHeader(t *T) {
 	subject, sbom := t.seedReferrer()
 	t.seedManifest(t.repo, "", t.referrer(t.repo, mediaSignature, subject))
 	all, a := t.referrers(t.repo, subject.digest, "")
-	a.want(a.Header.Get("OCI-Filters-Applied") == "", "expected no header OCI-Filters-Applied, for nothing was filtered")
+	a.want(a.Header.Get("OCI-Filters-Applied") == "", "expected no header OCI-Filters-Applied: nothing was filtered")
 	some, a := t.referrers(t.repo, subject.digest, ofType(mediaSBOM))
 	if len(some) == len(all) && a.Header.Get("OCI-Filters-Applied") == "" {
 		t.notOffered(a, "lists are not filtered")

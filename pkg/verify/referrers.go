@@ -16,7 +16,7 @@ func referrersAPI(t *T) {
 	t.get(t.repo.referrers(subject.digest, "")).wantStatus(http.StatusOK)
 }
 
-// listed is the descriptor of a referrer, which must be there.
+// listed returns the descriptor of a referrer, and expects that it is listed.
 func (t *T) listed(repo repository, subject oci.Digest, m manifest) (oci.Descriptor, *answer) {
 	all, a := t.referrers(repo, subject, "")
 	i := slices.IndexFunc(all, func(d oci.Descriptor) bool { return d.Digest == m.digest })
@@ -52,7 +52,7 @@ func referrersForm(t *T) {
 	}
 }
 
-// wantListed expects the referrer to be listed with what a client pulls it by.
+// wantListed expects that the referrer is listed with the fields that clients pull it by.
 func (t *T) wantListed(subject, m manifest) {
 	d, a := t.listed(t.repo, subject.digest, m)
 	a.want(d.MediaType == m.mediaType, "expected the mediaType %s, got %q", m.mediaType, d.MediaType)
@@ -91,7 +91,7 @@ func referrersArtifactType(t *T) {
 	}
 }
 
-// withConfigType refers to the subject without an artifactType of its own.
+// withConfigType pushes a referrer without artifactType.
 func (t *T) withConfigType(configType string, subject manifest) manifest {
 	doc := t.newArtifact(t.repo, "").about(subject)
 	doc.Config.MediaType = configType

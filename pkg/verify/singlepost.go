@@ -6,12 +6,12 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// singlePost sends a blob with one POST.
+// singlePost sends a blob in one POST.
 func (t *T) singlePost(d oci.Digest, content []byte) *answer {
 	return t.post(AddQuery(t.repo.uploads(""), "digest", string(d)), withBody(content), withHeader("Content-Type", octetStream))
 }
 
-// offersPost ends the case where the registry takes no single POST.
+// offersPost ends the case if the registry does not support a single POST.
 func (a *answer) offersPost() *answer {
 	return a.notOfferedIf("a single POST opens an upload", http.StatusAccepted)
 }

@@ -4,14 +4,14 @@ import (
 	"slices"
 )
 
-// sevenTags come in this order in either of the orders that the spec allows.
+// sevenTags pushes tags that both orders of the spec sort alike.
 func (t *T) sevenTags() []string {
 	tags := []string{"a", "b", "c", "d", "e", "f", "g"}
 	t.withTags(tags...)
 	return tags
 }
 
-// wantPage expects a page of these tags. Fewer are allowed where a Link leads on.
+// wantPage expects a page of these tags. It may have fewer if a Link header follows.
 func (t *T) wantPage(query string, want []string) {
 	list, a := t.tags(t.repo, query)
 	if a.next() != "" && len(list.Tags) > 0 && len(list.Tags) < len(want) {

@@ -49,7 +49,7 @@ func tagsOnlyTags(t *T) {
 	t.seedManifest(t.repo, "", t.variant(m))
 	other := t.variant(m)
 	other.blob = sha512Of(other.content)
-	t.putManifest(t.repo, string(other.digest), other) // which a registry may refuse
+	t.putManifest(t.repo, string(other.digest), other) // a registry may refuse it
 	t.wantTags("v1")
 }
 

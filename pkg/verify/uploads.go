@@ -39,9 +39,9 @@ func uploadLocationSameHost(t *T) {
 	t.post(t.repo.uploads("")).wantStatus(http.StatusAccepted).wantOwnHost()
 }
 
-// neverStarted is the location of an upload that is not there.
+// neverStarted returns the location of an upload that does not exist.
 func (t *T) neverStarted() string {
-	t.seedBlob(t.repo, t.newBlob(10)) // so that the repository is there
+	t.seedBlob(t.repo, t.newBlob(10)) // creates the repository
 	return t.repo.uploads(t.newUUID())
 }
 
@@ -70,10 +70,10 @@ func uploadUnknownCode(t *T) {
 func uploadOfOneRepository(t *T) {
 	b, u := t.newBlob(2000), t.startUpload(t.repo, "")
 	t.seedBlob(t.other, t.newBlob(10))
-	// The whole name between slashes: the other's name begins with this one.
+	// With slashes: the other name begins with this one.
 	there := strings.Replace(u.location, "/"+string(t.repo)+"/", "/"+string(t.other)+"/", 1)
 	if there == u.location {
-		t.notOffered(t.get(u.location), "the repository is not in the Location of an upload")
+		t.notOffered(t.get(u.location), "the location of an upload does not contain its repository")
 	}
 	stranger := &upload{t: t, location: there}
 	t.get(there).wantRefused()
@@ -92,7 +92,7 @@ func uploadUnfinishedInvisible(t *T) {
 	u.put(b.digest, nil).wantStored(t.repo, b)
 }
 
-// wantOver expects the answer to a PUT that has closed its upload before.
+// wantOver expects the response to a repeated closing PUT.
 func (a *answer) wantOver() {
 	if a.Status == http.StatusBadRequest {
 		a.wantError(a.Status, oci.BlobUploadUnknown, oci.BlobUploadInvalid)
@@ -135,7 +135,7 @@ func uploadCompleteOtherContent(t *T) {
 	t.wantBlob(t.repo, b)
 }
 
-// cancelled opens an upload, sends it a chunk and cancels it.
+// cancelled opens an upload, sends a chunk and cancels the upload.
 func (t *T) cancelled(b blob) *upload {
 	u := t.startUpload(t.repo, "")
 	u.seedChunk(0, b.content)
