@@ -6,10 +6,9 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// seedBlob pushes a blob and returns the 201.
-func (t *T) seedBlob(repo repository, b blob) (a *answer) {
-	t.setup(func() { a = t.pushBlob(repo, b).wantStatus(http.StatusCreated) })
-	return a
+// seedBlob pushes a blob.
+func (t *T) seedBlob(repo repository, b blob) {
+	t.setup(func() { t.pushBlob(repo, b).wantStatus(http.StatusCreated) })
 }
 
 // seedNewBlob pushes a new blob.
