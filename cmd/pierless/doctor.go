@@ -9,25 +9,26 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pierless/pierless/pkg/verify"
 	"github.com/pierless/pierless/pkg/verify/doctor"
 )
 
-const doctorHelp = `Doctor examines a deployed registry from outside: what is in front of it (API
-Gateway, perhaps CloudFront), the functions, and the store that pulls are sent to. For
-each thing that differs between deployments and that clients depend on, it says what
-it saw, who breaks, and what to set. 'pierless verify' tells whether a registry keeps
-the spec; doctor tells why a deployment does not.
+const doctorHelp = `Doctor examines a deployed registry from the outside: API Gateway (and CloudFront, if
+you use it), the functions, and the store that pulls are redirected to. It checks the
+settings that differ between deployments and that clients depend on, and reports what
+it observed, who is affected, and which setting to change. 'pierless verify' tests
+whether a registry meets the spec; doctor explains why a deployment does not.
 
-It needs the credentials that you push with. It pushes into a repository of its own,
-pierless-doctor/<random>, sends some 33 MB to find the limit of request bodies, and
-deletes what it pushed. Run it from where your clients are: doctor sees the store's
-host as they do.
+It needs credentials that can push. It pushes to a new repository,
+pierless-doctor/<random>, sends about 34 MB to find the limit of request bodies, and
+deletes the content at the end. Run it on the network of your clients: doctor resolves
+and reaches the store's host like they do.
 
-Behind a host name of your own, give --api-endpoint the address that API Gateway made:
-it must be closed.
+If you use a custom domain, set --api-endpoint to the default endpoint of the API: doctor
+checks that it is closed.
 
-The exit status is 0 if everything is right, 1 if something is wrong, and 2 if
-something could not be seen: no answer, wrong credentials, wrong flags.`
+The exit status is 0 if all checks pass, 1 if one fails, and 2 if a check could not be
+completed: no response, wrong credentials, wrong flags.`
 
 const doctorExample = `  echo "$TOKEN" | pierless doctor --username admin --password-stdin https://registry.example.com
   PIERLESS_PASSWORD=$TOKEN pierless doctor --api-endpoint https://a1b2c3.execute-api.eu-central-1.amazonaws.com https://registry.example.com
@@ -43,15 +44,15 @@ type doctorFlags struct {
 
 func newDoctor(getenv func(string) string) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "doctor [flags] URL", Short: "Tell what is wrong with a deployed registry, and what to set",
+		Use: "doctor [flags] URL", Short: "Find wrong settings of a deployed registry",
 		Long: doctorHelp, Example: doctorExample,
 	}
 	var f doctorFlags
 	flags := cmd.Flags()
 	f.addFlags(cmd, getenv)
-	flags.StringVar(&f.APIEndpoint, "api-endpoint", "", "address that API Gateway gave the registry: it must be closed behind a host name of your own")
+	flags.StringVar(&f.APIEndpoint, "api-endpoint", "", "default endpoint of the API, which must be closed if you use a custom domain")
 	flags.StringSliceVar(&f.Only, "only", nil, "run these checks only: an ID, or a pattern such as 'head-*'")
-	flags.DurationVar(&f.MaxExpiry, "max-expiry", 0, "longest that a presigned URL may be good for (default 20m)")
+	flags.DurationVar(&f.MaxExpiry, "max-expiry", 0, "longest allowed lifetime of presigned URLs (default 20m)")
 	flags.BoolVar(&f.list, "list", false, "list the checks instead of running them")
 	flags.BoolVar(&f.json, "json", false, "write the report as JSON")
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return unverified{err} })
@@ -71,12 +72,12 @@ func newDoctor(getenv func(string) string) *cobra.Command {
 	return cmd
 }
 
-var errWrong = errors.New("something is wrong with this registry")
+var errWrong = errors.New("this deployment has faults")
 
 func listChecks(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	for _, c := range doctor.Checks() {
-		fmt.Fprintf(t, "%s\t%s\n", c.ID, c.Asks)
+		fmt.Fprintf(t, "%s\t%s\n", c.ID, c.Requirement)
 	}
 	return t.Flush()
 }
@@ -90,26 +91,26 @@ func runDoctor(cmd *cobra.Command, f doctorFlags) error {
 	if err != nil {
 		return unverified{err}
 	}
-	write := report.WriteText
+	write := doctor.WriteText
 	if f.json {
-		write = report.WriteJSON
+		write = doctor.WriteJSON
 	}
-	if err := write(cmd.OutOrStdout()); err != nil {
+	if err := write(cmd.OutOrStdout(), report); err != nil {
 		return unverified{fmt.Errorf("write the report: %w", err)}
 	}
 	switch {
-	case report.Count(doctor.Wrong) > 0:
+	case report.Count(verify.Failed) > 0:
 		return errWrong
-	case report.Count(doctor.Unknown) > 0:
-		return unverified{errors.New("something could not be seen")}
+	case report.Count(verify.Skipped) > 0:
+		return unverified{errors.New("some checks could not be completed")}
 	}
 	return nil
 }
 
-// doctorWithProgress shows a bar where w is a terminal.
-func doctorWithProgress(ctx context.Context, opts doctor.Options, w io.Writer) (*doctor.Report, error) {
+// doctorWithProgress shows a progress bar if w is a terminal.
+func doctorWithProgress(ctx context.Context, opts doctor.Options, w io.Writer) (*verify.Report, error) {
 	p := newProgress(w, "checks", "wrong")
-	opts.Progress = func(_, total int, found doctor.Finding) { p.step(total, found.Verdict == doctor.Wrong) }
+	opts.Progress = func(_, total int, r verify.Result) { p.step(total, r.Status == verify.Failed) }
 	report, err := doctor.Run(ctx, opts)
 	p.end(err)
 	return report, err

@@ -76,9 +76,9 @@ func TestDoctorCannot(t *testing.T) {
 		"without credentials":      {closed},
 		"give the address":         {},
 		"is not the address":       {"ftp://x"},
-		"no check of that name":    {"--only", "nothing", closed},
+		"no ID matches":            {"--only", "nothing", closed},
 		"unknown flag: --grop":     {"--grop"},
-		"could not be seen":        {"--password-stdin", "--only", "api-endpoint", "--api-endpoint", "127.0.0.1:1", closed},
+		"could not be completed":   {"--password-stdin", "--only", "api-endpoint", "--api-endpoint", "127.0.0.1:1", closed},
 		"invalid argument \"day\"": {"--max-expiry", "day", closed},
 	} {
 		password := "wrong"

@@ -14,20 +14,20 @@ import (
 	"github.com/pierless/pierless/pkg/verify"
 )
 
-const verifyHelp = `Verify tells whether a registry, this one or any other, keeps the OCI distribution
-spec and the promises that real clients rely on. It pushes, pulls, lists and deletes
-in repositories of its own, which it takes away at the end as far as the registry
-lets it.
+const verifyHelp = `Verify tests a registry, Pierless or any other, against the OCI distribution spec and
+the behaviour that real clients rely on. It pushes, pulls, lists and deletes in new
+repositories, and deletes their content at the end if the registry supports it.
 
-A rule is a MUST, a SHOULD or a MAY. For each one that is broken the report has the
-request, the answer, what was expected and the section of the spec. What the spec
-lets a registry leave out is listed as not offered.
+A requirement is a MUST, a SHOULD or a MAY. For each one that is not met, the report
+has the request, the response, the expectation and the section of the spec. Features
+that the spec lets a registry omit are listed as not offered.
 
-Groups: pull, push, discovery, management, clients (what docker, podman, containerd
-and others rely on beyond the spec), hostile (wrong and malicious input), concurrency.
+Groups: pull, push, discovery, management, clients (requirements of docker, podman,
+containerd and others beyond the spec), hostile (invalid and malicious input),
+concurrency.
 
-The exit status is 0 if every MUST was seen to be kept, 1 if not, and 2 if nothing
-could be verified: no answer, wrong credentials, wrong flags.`
+The exit status is 0 if every MUST is met, 1 if not, and 2 if the registry could not be
+tested: no response, wrong credentials, wrong flags.`
 
 const verifyExample = `  pierless verify http://127.0.0.1:5000
   pierless verify --group pull,push --all https://registry.example.com
@@ -47,7 +47,7 @@ type verifyFlags struct {
 
 func newVerify(getenv func(string) string) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "verify [flags] URL", Short: "Tell whether a registry keeps the OCI spec and its clients' promises",
+		Use: "verify [flags] URL", Short: "Test a registry against the OCI spec and real client behaviour",
 		Long: verifyHelp, Example: verifyExample,
 	}
 	var f verifyFlags
@@ -56,13 +56,13 @@ func newVerify(getenv func(string) string) *cobra.Command {
 	flags.StringSliceVar(&f.groups, "group", nil, "run these groups only")
 	flags.StringSliceVar(&f.Only, "only", nil, "run these cases only: an ID, or a pattern such as 'blob-*'")
 	flags.BoolVar(&f.list, "list", false, "list the cases instead of running them")
-	flags.BoolVar(&f.all, "all", false, "show every case in the report, not only those that did not pass")
+	flags.BoolVar(&f.all, "all", false, "show every case in the report, also those that passed")
 	flags.BoolVar(&f.json, "json", false, "write the report as JSON")
 	flags.StringVar(&f.junit, "junit", "", "also write the report to this file as JUnit XML")
-	flags.IntVar(&f.Parallel, "parallel", 4, "cases at once")
-	flags.Int64Var(&f.MaxBody, "max-body", 0, "largest request body that the registry takes, in bytes: cases that need more expect 413; 0: no limit")
-	flags.StringVar(&f.Repositories, "repositories", "", "put the cases' repositories under this name (default a new one for each run)")
-	flags.BoolVar(&f.Keep, "keep", false, "leave in the registry what the cases put there")
+	flags.IntVar(&f.Parallel, "parallel", 4, "number of cases to run at once")
+	flags.Int64Var(&f.MaxBody, "max-body", 0, "the registry's limit for request bodies, in bytes: cases that need more expect 413; 0: no limit")
+	flags.StringVar(&f.Repositories, "repositories", "", "prefix of the cases' repositories (default a new one for each run)")
+	flags.BoolVar(&f.Keep, "keep", false, "do not delete the content of the cases")
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return unverified{err} })
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if f.list {
@@ -83,18 +83,18 @@ func newVerify(getenv func(string) string) *cobra.Command {
 	return cmd
 }
 
-// unverified is an error that keeps verify from saying anything about a registry.
+// unverified is an error because of which a registry could not be tested.
 type unverified struct{ error }
 
 func (unverified) ExitCode() int   { return 2 }
 func (e unverified) Unwrap() error { return e.error }
 
-var errNotVerified = errors.New("a MUST is not kept")
+var errNotVerified = errors.New("a MUST is not met")
 
 func listCases(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	for _, c := range verify.Cases() {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", c.Group, c.Level, c.ID, c.Rule)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", c.Group, c.Level, c.ID, c.Requirement)
 	}
 	return t.Flush()
 }
@@ -102,7 +102,7 @@ func listCases(w io.Writer) error {
 func runVerify(cmd *cobra.Command, f verifyFlags) error {
 	for _, g := range f.groups {
 		if !slices.Contains(verify.Groups(), verify.Group(g)) {
-			return unverified{fmt.Errorf("there is no group %q: use some of %v", g, verify.Groups())}
+			return unverified{fmt.Errorf("there is no group %q: use %v", g, verify.Groups())}
 		}
 		f.Groups = append(f.Groups, verify.Group(g))
 	}
@@ -123,7 +123,7 @@ func runVerify(cmd *cobra.Command, f verifyFlags) error {
 	return nil
 }
 
-// write writes the report in the forms that the flags ask for.
+// write writes the report in the formats that the flags select.
 func (f verifyFlags) write(report *verify.Report, w io.Writer) error {
 	if f.junit != "" {
 		file, err := os.Create(f.junit)
@@ -141,7 +141,7 @@ func (f verifyFlags) write(report *verify.Report, w io.Writer) error {
 	return report.WriteText(w, f.all)
 }
 
-// verifyWithProgress shows a bar where w is a terminal.
+// verifyWithProgress shows a progress bar if w is a terminal.
 func verifyWithProgress(ctx context.Context, opts verify.Options, w io.Writer) (*verify.Report, error) {
 	p := newProgress(w, "cases", "failed")
 	opts.Progress = func(_, total int, r verify.Result) { p.step(total, r.Status == verify.Failed) }

@@ -98,7 +98,7 @@ func TestVerifyCannot(t *testing.T) {
 		"give the address":          {},
 		"is not the address":        {"ftp://x"},
 		"there is no group":         {"--group", "pul", "http://127.0.0.1:1"},
-		"no case of that name":      {"--only", "nothing", "http://127.0.0.1:1"},
+		"no ID matches":             {"--only", "nothing", "http://127.0.0.1:1"},
 		"unknown flag: --grop":      {"--grop"},
 		"invalid argument \"many\"": {"--parallel", "many", "x"},
 	} {

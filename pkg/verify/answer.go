@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,30 +11,24 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// answer is what a request got. Its methods fail the case unless it is as
-// expected, and return it to go on.
+// answer is the response to a case's request. Its methods fail the case unless the
+// response is as expected, and return it for further checks.
 type answer struct {
-	p        *probe
-	exchange Exchange
-	status   int // 0: there was none
-	header   http.Header
-	body     []byte
-	url      *url.URL // that answered, after redirects
-	hops     []hop
-	err      error
+	*Reply
+	t *T
 }
 
 // want fails the case unless ok.
 func (a *answer) want(ok bool, format string, args ...any) *answer {
 	if !ok {
-		a.p.fail(a, format, args...)
+		a.t.fail(a, format, args...)
 	}
 	return a
 }
 
-// is expects one of the statuses.
-func (a *answer) is(statuses ...int) *answer {
-	if slices.Contains(statuses, a.status) {
+// wantStatus expects one of the statuses.
+func (a *answer) wantStatus(statuses ...int) *answer {
+	if slices.Contains(statuses, a.Status) {
 		return a
 	}
 	var names []string
@@ -45,14 +38,14 @@ func (a *answer) is(statuses ...int) *answer {
 	return a.want(false, "expected %s", strings.Join(names, " or "))
 }
 
-// has expects a header with exactly this value.
-func (a *answer) has(name, value string) *answer {
-	return a.want(a.header.Get(name) == value, "expected the header %s: %s", name, value)
+// wantHeader expects a header with exactly this value.
+func (a *answer) wantHeader(name, value string) *answer {
+	return a.want(a.Header.Get(name) == value, "expected the header %s: %s", name, value)
 }
 
-// hasBody expects these bytes and no others.
-func (a *answer) hasBody(content []byte) *answer {
-	return a.want(bytes.Equal(a.body, content), "expected a body of exactly the %d bytes that were pushed, got %d%s", len(content), len(a.body), difference(a.body, content))
+// wantBody expects exactly this body.
+func (a *answer) wantBody(content []byte) *answer {
+	return a.want(bytes.Equal(a.Body, content), "expected exactly the %d pushed bytes, got %d%s", len(content), len(a.Body), difference(a.Body, content))
 }
 
 func difference(got, want []byte) string {
@@ -67,92 +60,105 @@ func difference(got, want []byte) string {
 	return ""
 }
 
-// hasLength expects a Content-Length of n bytes.
-func (a *answer) hasLength(n int) *answer { return a.has("Content-Length", strconv.Itoa(n)) }
+// wantLength expects a Content-Length of n bytes.
+func (a *answer) wantLength(n int) *answer { return a.wantHeader("Content-Length", strconv.Itoa(n)) }
 
-// digest is Docker-Content-Digest of the answer or, where the registry sent the
-// client on to a store that cannot know the header, of the redirect.
-func (a *answer) digest() string {
-	if d := a.header.Get("Docker-Content-Digest"); d != "" {
-		return d
-	}
-	for _, h := range a.hops {
-		if d := h.header.Get("Docker-Content-Digest"); d != "" {
-			return d
-		}
-	}
-	return ""
-}
-
-// hasDigest expects d in Docker-Content-Digest.
-func (a *answer) hasDigest(d oci.Digest) *answer {
-	return a.want(a.digest() == string(d), "expected the header Docker-Content-Digest: %s", d)
-}
-
-// location is the URL in Location, which may be relative.
-func (a *answer) location() string {
-	raw := a.header.Get("Location")
-	u, err := a.url.Parse(raw)
-	a.want(raw != "" && err == nil, "expected a Location header with a URL")
-	return u.String()
-}
-
-// withQuery is a URL with one more parameter, as clients add it to an upload's
-// location: what is there already is kept.
-func withQuery(target, key, value string) string {
-	sep := "?"
-	if strings.Contains(target, "?") {
-		sep = "&"
-	}
-	return target + sep + key + "=" + url.QueryEscape(value)
-}
-
-// errors is the body of an error answer in the spec's form, or nil where the body
-// is not JSON: any other format is allowed (spec, "Error Codes").
+// errors returns the errors of a body in the spec's format, or nil if the body is not JSON:
+// any other format is allowed (spec, "Error Codes").
 func (a *answer) errors() []oci.Error {
-	if !json.Valid(a.body) {
+	if !json.Valid(a.Body) {
 		return nil
 	}
 	var got struct {
 		Errors []oci.Error `json:"errors"`
 	}
-	err := json.Unmarshal(a.body, &got)
+	err := json.Unmarshal(a.Body, &got)
 	a.want(err == nil && len(got.Errors) > 0, "expected an errors array in a JSON body")
 	return got.Errors
 }
 
-// isError expects a status, and one of the codes in the body. A body that is not
-// in the spec's form fails too: use it where a client needs the code.
-func (a *answer) isError(status int, codes ...oci.Code) {
-	a.is(status)
+// wantError expects a status and an error with one of the codes. A body in another format
+// fails too: use it if a client needs the code.
+func (a *answer) wantError(status int, codes ...oci.Code) {
+	a.wantStatus(status)
 	known := func(e oci.Error) bool { return slices.Contains(codes, e.Code) }
 	a.want(slices.ContainsFunc(a.errors(), known), "expected an error with the code %v", codes)
 }
 
-// refused expects a client error: any of 4xx, with nothing said about which.
-func (a *answer) refused() *answer {
-	return a.want(a.status >= 400 && a.status < 500, "expected a 4xx status")
+// wantRefused expects any 4xx status.
+func (a *answer) wantRefused() *answer {
+	return a.want(a.Status >= 400 && a.Status < 500, "expected a 4xx status")
 }
 
-// decode reads a JSON body.
+// decode parses a JSON body.
 func (a *answer) decode(v any) {
-	err := json.Unmarshal(a.body, v)
-	a.want(err == nil, "expected a JSON body of the spec's form: %v", err)
+	err := json.Unmarshal(a.Body, v)
+	a.want(err == nil, "expected a JSON body in the spec's format: %v", err)
 }
 
-// next is the URL in a Link header with the relation "next" (RFC 5988), or empty.
+// next returns the URL of a Link header with the relation "next" (RFC 5988), or empty.
 func (a *answer) next() string {
-	for _, header := range a.header.Values("Link") {
+	for _, header := range a.Header.Values("Link") {
 		for link := range strings.SplitSeq(header, ",") {
 			target, params, found := strings.Cut(strings.TrimSpace(link), ">")
 			rel := strings.ReplaceAll(strings.ToLower(params), " ", "")
 			if !found || !strings.HasPrefix(target, "<") || !strings.Contains(rel, `;rel="next"`) && !strings.Contains(rel, ";rel=next") {
 				continue
 			}
-			u, err := a.url.Parse(target[1:])
+			u, err := a.URL.Parse(target[1:])
 			a.want(err == nil, "expected a URL in the Link header")
 			return u.String()
 		}
 	}
 	return ""
 }
+
+// wantNo5xx expects that the request caused no fault. 501 means that the registry does not
+// support the method (RFC 9110 15.6.2).
+func (a *answer) wantNo5xx() *answer {
+	return a.want(a.Status < 500 || a.Status == http.StatusNotImplemented, "expected no 5xx status")
+}
+
+// wantRefusedOr expects any 4xx status, or one of the statuses.
+func (a *answer) wantRefusedOr(statuses ...int) *answer {
+	known := slices.Contains(statuses, a.Status)
+	return a.want(known || a.Status >= 400 && a.Status < 500, "expected a 4xx status or one of %v", statuses)
+}
+
+// wantNothingFound expects any 4xx status, or a redirect to the path without dots, which
+// some servers send.
+func (a *answer) wantNothingFound() {
+	a.wantRefusedOr(http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther)
+}
+
+// wantCode expects one of the codes in an error, if the error is JSON: any other body is
+// allowed.
+func (a *answer) wantCode(codes ...oci.Code) {
+	if !strings.HasPrefix(strings.TrimSpace(string(a.Body)), "{") {
+		a.t.notOffered(a, "the error is not in JSON")
+	}
+	a.wantError(a.Status, codes...)
+}
+
+// contains reports whether the body contains the text.
+func (a *answer) contains(text string) bool { return bytes.Contains(a.Body, []byte(text)) }
+
+// notOfferedIf ends the case if the response has one of the statuses: they mean that the
+// registry does not offer the feature, which the detail names.
+func (a *answer) notOfferedIf(detail string, statuses ...int) *answer {
+	if slices.Contains(statuses, a.Status) {
+		a.t.notOffered(a, detail)
+	}
+	return a
+}
+
+// notOfferedIf4xx is notOfferedIf for any client error.
+func (a *answer) notOfferedIf4xx(detail string) *answer {
+	if a.isRefusal() {
+		a.t.notOffered(a, detail)
+	}
+	return a
+}
+
+// isRefusal reports whether the response is a client error.
+func (a *answer) isRefusal() bool { return a.Status/100 == 4 }

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,18 +13,18 @@ import (
 	"sync"
 )
 
-// authorizer answers the challenges of a registry with one user's credentials,
-// as clients do: Basic, or a Bearer token for the scope that is asked for.
+// authorizer answers the challenges of a registry with a user's credentials, as clients
+// do: with Basic, or with a Bearer token for the requested scope.
 type authorizer struct {
 	username, password string
 	client             *http.Client
 
 	mu     sync.Mutex
-	basic  bool              // the registry has asked for Basic
-	tokens map[string]string // Bearer tokens by what they are for
+	basic  bool              // the registry has challenged for Basic
+	tokens map[string]string // Bearer tokens by purpose
 }
 
-// prepare adds what earlier challenges have shown to be needed.
+// prepare adds the credentials that earlier challenges required.
 func (a *authorizer) prepare(req *http.Request) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -34,20 +35,20 @@ func (a *authorizer) prepare(req *http.Request) {
 	}
 }
 
-// purpose tells requests apart that may need different tokens.
+// purpose is a key for requests that share a token.
 func purpose(req *http.Request) string {
 	name, _, _ := strings.Cut(strings.TrimPrefix(req.URL.EscapedPath(), "/v2/"), "/blobs/")
 	name, _, _ = strings.Cut(name, "/manifests/")
 	return req.Method + " " + name + " " + req.URL.Query().Get("from")
 }
 
-// answer adds what the challenge asks for. It reports false where there are no
-// credentials, or the challenge cannot be met.
-func (a *authorizer) answer(req *http.Request, resp *http.Response) (bool, error) {
+// answer adds the credentials that the challenge requires. It reports false if there are
+// none, or if the challenge is not supported.
+func (a *authorizer) answer(req *http.Request, challenge http.Header) (bool, error) {
 	if a.username == "" && a.password == "" {
 		return false, nil
 	}
-	scheme, params := ParseChallenge(resp.Header.Values("WWW-Authenticate"))
+	scheme, params := ParseChallenge(challenge.Values("WWW-Authenticate"))
 	switch scheme {
 	case "basic":
 		a.mu.Lock()
@@ -71,8 +72,8 @@ func (a *authorizer) answer(req *http.Request, resp *http.Response) (bool, error
 
 var challengeParam = regexp.MustCompile(`([A-Za-z_]+)=(?:"([^"]*)"|([^\s",]+))`)
 
-// ParseChallenge returns the first challenge that is understood, its scheme in
-// lower case, or nothing (RFC 9110, section 11.6.1).
+// ParseChallenge returns the first supported challenge, with its scheme in lower case, or
+// an empty scheme (RFC 9110, section 11.6.1).
 func ParseChallenge(headers []string) (scheme string, params map[string]string) {
 	for _, h := range headers {
 		scheme, rest, _ := strings.Cut(h, " ")
@@ -89,7 +90,7 @@ func ParseChallenge(headers []string) (scheme string, params map[string]string) 
 	return "", nil
 }
 
-// token asks the token service of a challenge, anonymously if there is no login.
+// token requests a token from the service of a challenge.
 func (a *authorizer) token(ctx context.Context, params map[string]string, anonymous bool) (string, error) {
 	realm, err := url.Parse(params["realm"])
 	if err != nil || realm.Host == "" {
@@ -124,11 +125,9 @@ func (a *authorizer) token(ctx context.Context, params map[string]string, anonym
 	if err := json.NewDecoder(resp.Body).Decode(&got); err != nil {
 		return "", fmt.Errorf("read the token: %w", err)
 	}
-	if got.Token == "" {
-		got.Token = got.AccessToken
+	token := cmp.Or(got.Token, got.AccessToken)
+	if token == "" {
+		return "", errors.New("the response of the token server has no token")
 	}
-	if got.Token == "" {
-		return "", errors.New("the token server's answer has no token")
-	}
-	return got.Token, nil
+	return token, nil
 }

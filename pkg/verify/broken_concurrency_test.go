@@ -19,6 +19,7 @@ func brokenConcurrency() []broken {
 func brokenWriters() []broken {
 	putTag, putDigest, putBlob := on("PUT", toTag), on("PUT", toDigest), on("PUT", toSession)
 	mount := on("POST", `\?.*mount=`)
+	crowd := on("POST", `-\d\d/blobs/uploads/\?.*mount=`) // without the one that tries whether mounts are offered
 	return []broken{
 		{
 			"one lock for all pushes of manifests",
@@ -40,8 +41,8 @@ func brokenWriters() []broken {
 		{"the slower upload goes on for ever", []string{"race-one-blob"}, collides(putBlob, raceDigest, collisionIs(http.StatusAccepted))},
 		{"the slower repository gets no link", []string{"race-one-blob-many-repositories"}, collides(putBlob, raceDigest, pretends)},
 		{"a repository made twice", []string{"race-shared-base"}, collides(on("POST", toUploads), raceRepo, collisionIs(http.StatusConflict))},
-		{"mounts collide", []string{"race-mounts"}, collides(mount, raceDigest, collisionIs(http.StatusInternalServerError))},
-		{"the slower mount gets no link", []string{"race-mounts"}, collides(mount, raceDigest, pretends)},
+		{"mounts collide", []string{"race-mounts"}, collides(crowd, raceDigest, collisionIs(http.StatusInternalServerError))},
+		{"the slower mount gets no link", []string{"race-mounts"}, collides(crowd, raceDigest, pretends)},
 		{"mounts done later", []string{"race-mounts"}, late(mount, on("GET|HEAD", toBlob), raceRepo, false)},
 	}
 }
@@ -326,9 +327,9 @@ func brokenReaders() []broken {
 			[]string{"race-fresh-tag", "race-fresh-manifest", "race-fresh-tag-list", "race-fresh-referrers"},
 			late(on("PUT", toManifest), reads, raceRepo, false),
 		},
-		{"manifest half written", []string{"race-manifest-readers", "race-tag-readers"}, writing(on("PUT", toTag), on("GET|HEAD", toManifest), halfWritten)},
-		{"a tag that is gone while it moves", []string{"race-tag-readers"}, writing(latest, on("GET|HEAD", toTag), readIs(http.StatusNotFound))},
-		{"a new digest over old bytes", []string{"race-tag-readers"}, writing(latest, on("GET", toTag), func(h *heldWrite, r *reply) bool {
+		{"manifest half written", []string{"race-manifest-readers", "race-tag-readers"}, writing(either(on("PUT", `/manifests/v`), afterFirst(latest)), on("GET|HEAD", toManifest), halfWritten)},
+		{"a tag that is gone while it moves", []string{"race-tag-readers"}, writing(afterFirst(latest), on("GET|HEAD", toTag), readIs(http.StatusNotFound))},
+		{"a new digest over old bytes", []string{"race-tag-readers"}, writing(afterFirst(latest), on("GET", toTag), func(h *heldWrite, r *reply) bool {
 			same := bytes.Equal(h.body, r.body)
 			r.header.Set("Docker-Content-Digest", h.digest())
 			return !same

@@ -37,6 +37,26 @@ func raceDigest(r *http.Request) string {
 
 func racePath(r *http.Request) string { return r.URL.Path }
 
+// either matches what one of the two matches.
+func either(a, b when) when { return func(r *http.Request) bool { return a(r) || b(r) } }
+
+// afterFirst matches requests but the first for each path: a case sets a tag before its
+// readers start, and a write that waits for a reader would wait in vain.
+func afterFirst(match when) when {
+	var mu sync.Mutex
+	seen := map[string]bool{}
+	return func(r *http.Request) bool {
+		if !match(r) {
+			return false
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		first := !seen[r.URL.Path]
+		seen[r.URL.Path] = true
+		return !first
+	}
+}
+
 // pairs lets requests meet.
 type pairs struct {
 	mu      sync.Mutex

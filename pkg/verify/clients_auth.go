@@ -8,63 +8,23 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-func clientAuthCases() []Case {
-	return []Case{
-		{
-			"client-auth-ping", Clients, Must, everyClient,
-			"Where a login is needed, GET /v2/ without one answers 401 with a challenge: Basic with a realm, or Bearer with a realm that is a URL.",
-			"docker, podman and crane log in by it", clientAuthPing,
-		},
-		{
-			"client-auth-reads", Clients, Must, "containerd, oras, helm, regctl",
-			"Where a login is needed, each GET and HEAD of manifests, blobs, tags and referrers without one answers 401 with a challenge, unless everybody may read.",
-			"containerd, oras, helm and regctl do not ask /v2/ first: they take the challenge from the request itself", clientAuthReads,
-		},
-		{
-			"client-auth-writes", Clients, Must, "containerd, oras, helm, regctl",
-			"Where a login is needed, POST of an upload and PUT of a manifest without one answer 401 with a challenge, and nothing is stored.",
-			"containerd, oras, helm and regctl push without asking /v2/; everybody could push", clientAuthWrites,
-		},
-		{
-			"client-auth-wrong", Clients, Must, everyClient,
-			"A wrong user or a token that is none answers 401 with a challenge.",
-			"a login that failed looks like one that worked, or like an outage", clientAuthWrong,
-		},
-		{
-			"client-auth-push", Clients, Must, "docker, podman, skopeo",
-			"Where a push needs a login, GET /v2/ without one answers 401, and the scheme of its challenge starts an upload, even if everybody may read.",
-			"docker, podman and skopeo choose their scheme by that answer: without a challenge they push without the password that they have", clientAuthPush,
-		},
-		{
-			"client-auth-open", Clients, Must, "docker",
-			"Where everybody may read, the challenge of GET /v2/ is none, or Bearer with a token service that gives a token without a login, and this token reads.",
-			"docker does not pull without a login if it is asked for Basic", clientAuthOpen,
-		},
-		{
-			"client-auth-error", Clients, Should, "Error Codes",
-			"The 401 for a missing login has the error code UNAUTHORIZED.",
-			"docker and podman print the message", clientAuthError,
-		},
+// requireLogin ends the case if no login is required, or if there are no credentials.
+func (t *T) requireLogin() {
+	a := t.get("/v2/", anonymous())
+	if t.client.Username == "" && t.client.Password == "" {
+		t.notOffered(a, "no user and password were given")
 	}
-}
-
-// protected ends the case where a login is not needed or cannot be tried.
-func (p *probe) protected() {
-	a := p.get("/v2/", anonymous())
-	if p.conn.auth.username == "" && p.conn.auth.password == "" {
-		p.notOffered(a, "no user and password were given")
-	}
-	if a.status == http.StatusOK {
-		if a := p.post(p.repo.uploads(""), anonymous()); a.status == http.StatusAccepted {
-			p.notOffered(a, "no login is needed")
+	if a.Status == http.StatusOK {
+		if a := t.post(t.repo.uploads(""), anonymous()); a.Status == http.StatusAccepted {
+			t.notOffered(a, "no login is required")
 		}
 	}
 }
 
-// challenges expects 401 with a challenge that clients can meet.
-func (a *answer) challenges() *answer {
-	a.is(http.StatusUnauthorized)
-	scheme, params := ParseChallenge(a.header.Values("WWW-Authenticate"))
+// wantChallenge expects 401 with a challenge that clients support.
+func (a *answer) wantChallenge() *answer {
+	a.wantStatus(http.StatusUnauthorized)
+	scheme, params := ParseChallenge(a.Header.Values("WWW-Authenticate"))
 	a.want(scheme != "", "expected a WWW-Authenticate header with a Basic or Bearer challenge")
 	a.want(params["realm"] != "", "expected a realm in the challenge")
 	if scheme == "bearer" {
@@ -74,92 +34,92 @@ func (a *answer) challenges() *answer {
 	return a
 }
 
-func clientAuthPing(p *probe) {
-	p.protected()
-	p.get("/v2/", anonymous()).challenges()
-	p.get("/v2/").is(http.StatusOK)
+func clientAuthPing(t *T) {
+	t.requireLogin()
+	t.get("/v2/", anonymous()).wantChallenge()
+	t.get("/v2/").wantStatus(http.StatusOK)
 }
 
-func clientAuthReads(p *probe) {
-	p.protected()
-	m := p.hasImage(p.repo, "v1")
+func clientAuthReads(t *T) {
+	t.requireLogin()
+	m := t.seedImage(t.repo, "v1")
 	for _, target := range []string{
-		p.repo.manifest("v1"), p.repo.manifest(string(m.digest)), p.repo.blob(m.doc.Config.Digest), p.repo.blob(p.newBlob(1).digest),
-		p.repo.tags(""), p.repo.referrers(m.digest, ""),
+		t.repo.manifest("v1"), t.repo.manifest(string(m.digest)), t.repo.blob(m.doc.Config.Digest), t.repo.blob(t.newBlob(1).digest),
+		t.repo.tags(""), t.repo.referrers(m.digest, ""),
 	} {
 		for _, method := range []string{http.MethodGet, http.MethodHead} {
-			a := p.do(method, target, anonymous())
-			switch a.status {
-			case http.StatusOK, http.StatusNotFound, http.StatusMethodNotAllowed: // everybody may read
+			a := t.do(method, target, anonymous())
+			switch a.Status {
+			case http.StatusOK, http.StatusNotFound, http.StatusMethodNotAllowed: // anonymous reads are allowed
 			default:
-				a.challenges()
+				a.wantChallenge()
 			}
 		}
 	}
 }
 
-func clientAuthWrites(p *probe) {
-	p.protected()
-	m := p.newImage(p.repo)
-	p.post(p.repo.uploads(""), anonymous()).challenges()
-	p.post(p.repo.uploads(mountFrom(m.doc.Config.Digest, p.repo)), anonymous()).challenges()
-	p.putManifest(p.repo, "v1", m, anonymous()).challenges()
-	p.getManifest(p.repo, "v1").is(http.StatusNotFound)
+func clientAuthWrites(t *T) {
+	t.requireLogin()
+	m := t.newImage(t.repo)
+	t.post(t.repo.uploads(""), anonymous()).wantChallenge()
+	t.post(t.repo.uploads(mountFrom(m.doc.Config.Digest, t.repo)), anonymous()).wantChallenge()
+	t.putManifest(t.repo, "v1", m, anonymous()).wantChallenge()
+	t.getManifest(t.repo, "v1").wantStatus(http.StatusNotFound)
 }
 
-func clientAuthWrong(p *probe) {
-	p.protected()
-	// A user that does not exist, so that no real one is locked out.
+func clientAuthWrong(t *T) {
+	t.requireLogin()
+	// A user that does not exist, so that no real account is locked.
 	for _, credentials := range []string{"Basic bm9ib2R5LXZlcmlmeTp3cm9uZw==", "Bearer not-a-token"} {
-		p.get("/v2/", anonymous(), withHeader("Authorization", credentials)).challenges()
-		p.post(p.repo.uploads(""), anonymous(), withHeader("Authorization", credentials)).challenges()
+		t.get("/v2/", anonymous(), withHeader("Authorization", credentials)).wantChallenge()
+		t.post(t.repo.uploads(""), anonymous(), withHeader("Authorization", credentials)).wantChallenge()
 	}
 	for _, credentials := range []string{"Basic !!!", "Basic", "Bearer", "Unheard of"} {
-		p.post(p.repo.uploads(""), anonymous(), withHeader("Authorization", credentials)).refused()
+		t.post(t.repo.uploads(""), anonymous(), withHeader("Authorization", credentials)).wantRefused()
 	}
 }
 
-func clientAuthPush(p *probe) {
-	p.protected()
-	authorization := p.chosen(p.get("/v2/", anonymous()).challenges(), "pull,push", false)
-	p.post(p.repo.uploads(""), anonymous(), withHeader("Authorization", authorization)).is(http.StatusAccepted)
+func clientAuthPush(t *T) {
+	t.requireLogin()
+	authorization := t.authorization(t.get("/v2/", anonymous()).wantChallenge(), "pull,push", false)
+	t.post(t.repo.uploads(""), anonymous(), withHeader("Authorization", authorization)).wantStatus(http.StatusAccepted)
 }
 
-func clientAuthOpen(p *probe) {
-	p.protected()
-	m := p.hasImage(p.repo, "v1")
-	if a := p.get(p.repo.manifest("v1"), anonymous()); a.status != http.StatusOK {
-		p.notOffered(a, "reading needs a login")
+func clientAuthOpen(t *T) {
+	t.requireLogin()
+	m := t.seedImage(t.repo, "v1")
+	if a := t.get(t.repo.manifest("v1"), anonymous()); a.Status != http.StatusOK {
+		t.notOffered(a, "anonymous reads are not allowed")
 	}
-	ping := p.get("/v2/", anonymous())
-	if ping.status == http.StatusOK {
+	ping := t.get("/v2/", anonymous())
+	if ping.Status == http.StatusOK {
 		return
 	}
-	ping.challenges()
-	scheme, _ := ParseChallenge(ping.header.Values("WWW-Authenticate"))
+	ping.wantChallenge()
+	scheme, _ := ParseChallenge(ping.Header.Values("WWW-Authenticate"))
 	ping.want(scheme == "bearer", "expected a Bearer challenge: manifests can be read without a login")
-	authorization := withHeader("Authorization", p.chosen(ping, "pull", true))
-	p.get(p.repo.manifest("v1"), anonymous(), authorization).isManifest(m)
-	p.get(p.repo.blob(m.doc.Config.Digest), anonymous(), authorization).is(http.StatusOK)
+	authorization := withHeader("Authorization", t.authorization(ping, "pull", true))
+	t.get(t.repo.manifest("v1"), anonymous(), authorization).wantManifest(m)
+	t.get(t.repo.blob(m.doc.Config.Digest), anonymous(), authorization).wantStatus(http.StatusOK)
 }
 
-// chosen is the Authorization of a client that chooses its scheme by the challenge of
-// /v2/ and keeps to it, as docker and skopeo do.
-func (p *probe) chosen(ping *answer, actions string, anonymous bool) string {
-	scheme, params := ParseChallenge(ping.header.Values("WWW-Authenticate"))
+// authorization returns the Authorization header of a client that selects its scheme by the
+// challenge of /v2/, as docker and skopeo do.
+func (t *T) authorization(ping *answer, actions string, anonymous bool) string {
+	scheme, params := ParseChallenge(ping.Header.Values("WWW-Authenticate"))
 	if scheme == "basic" {
 		r := http.Request{Header: http.Header{}}
-		r.SetBasicAuth(p.conn.auth.username, p.conn.auth.password)
+		r.SetBasicAuth(t.client.Username, t.client.Password)
 		return r.Header.Get("Authorization")
 	}
-	params["scope"] = "repository:" + string(p.repo) + ":" + actions
-	token, err := p.conn.auth.token(p.ctx, params, anonymous)
+	params["scope"] = "repository:" + string(t.repo) + ":" + actions
+	token, err := t.client.auth.token(t.ctx, params, anonymous)
 	ping.want(err == nil, "expected a token from the realm: %v", err)
 	return "Bearer " + token
 }
 
-func clientAuthError(p *probe) {
-	p.protected()
-	p.get("/v2/", anonymous()).isError(http.StatusUnauthorized, oci.Unauthorized)
-	p.post(p.repo.uploads(""), anonymous()).isError(http.StatusUnauthorized, oci.Unauthorized)
+func clientAuthError(t *T) {
+	t.requireLogin()
+	t.get("/v2/", anonymous()).wantError(http.StatusUnauthorized, oci.Unauthorized)
+	t.post(t.repo.uploads(""), anonymous()).wantError(http.StatusUnauthorized, oci.Unauthorized)
 }

@@ -1,9 +1,8 @@
-// Package verify is a verification suite for registry providers: cases that tell
-// whether a registry, this one or any other, keeps the OCI distribution spec and
-// the promises that real clients rely on.
+// Package verify tests registries: each case is one requirement of the OCI
+// distribution spec, or of a real client, and fails with the HTTP exchange that shows
+// the fault. Subpackage doctor checks deployments with the same client, runner and report.
 //
-// A case talks to the registry over HTTP alone, in repositories of its own, and
-// fails with the exchange that shows the fault. It must not know about this
-// registry's server, rules or stores: what it expects is in the spec, or was seen
-// with a client.
+// A case talks to the registry over HTTP only, in its own repositories. The package must
+// not know about this registry's server, rules or stores: the expected behaviour is from
+// the spec, or was observed with a client.
 package verify

@@ -34,7 +34,7 @@ func casesDoc() []byte {
 			if u := c.SpecURL(); u != "" {
 				from = fmt.Sprintf("[%s](%s)", c.Section, u)
 			}
-			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", c.ID, c.Level, cell(c.Rule), from, cell(c.Breaks))
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", c.ID, c.Level, cell(c.Requirement), from, cell(c.Impact))
 		}
 	}
 	return b.Bytes()

@@ -11,104 +11,58 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-func hostileUploadCases() []Case {
-	return []Case{
-		{
-			"hostile-session-guessed", Hostile, Should, "Endpoints",
-			"An upload that was never opened is not found: 4xx, for each method and each form of the id.",
-			elsewhere, hostileSessionGuessed,
-		},
-		{
-			"hostile-session-elsewhere", Hostile, Should, "Pushing blobs",
-			"An upload that was opened in one repository cannot be written to or ended in another.",
-			"whoever may push to one repository pushes to all", hostileSessionElsewhere,
-		},
-		{
-			"hostile-digest-twice", Hostile, Must, "POST then PUT",
-			"Where digest stands twice in the query, no blob is stored under a digest that is not its own.",
-			"content that is not what its digest says", hostileDigestTwice,
-		},
-		{
-			"hostile-mount-names", Hostile, Must, "Mounting a blob from another repository",
-			"A mount from a name, or of a digest, that is none gives no blob: 4xx, or 202 as for any that is not there.",
-			elsewhere, hostileMountNames,
-		},
-		{
-			"hostile-content-range", Hostile, Should, "Pushing a blob in chunks",
-			"A Content-Range that cannot be read is no fault, and never makes a blob of other bytes.",
-			outage, hostileContentRange,
-		},
-		{
-			"hostile-content-range-refused", Hostile, Should, "Pushing a blob in chunks",
-			"A chunk whose Content-Range cannot be read is refused with 4xx.",
-			"a client with a fault pushes for nothing", hostileContentRangeRefused,
-		},
-		{
-			"hostile-blob-cut", Hostile, Must, "POST then PUT",
-			"A blob whose bytes end before its Content-Length is not stored.",
-			"connections break off: half a layer would be pulled as the whole", hostileBlobCut,
-		},
-		{
-			"hostile-manifest-cut", Hostile, Must, "Pushing Manifests",
-			"A manifest whose bytes end before its Content-Length is not stored, and its tag stays where it was.",
-			"connections break off: a tag would name half a manifest", hostileManifestCut,
-		},
-	}
-}
-
-func hostileSessionGuessed(p *probe) {
-	m := p.hasImage(p.repo, "v1")
-	// What could be an id is random: some registries keep an upload that an earlier
-	// run has opened here, and give it back.
-	x, n := hex.EncodeToString(p.rand.bytes(2500)), p.rand.bytes(3)
+func hostileSessionGuessed(t *T) {
+	m := t.seedImage(t.repo, "v1")
+	// Plausible ids are random: some registries keep an upload that an earlier run has
+	// opened under this id.
+	x, n := hex.EncodeToString(t.rand.bytes(2500)), t.rand.bytes(3)
 	number := fmt.Sprintf("1%03d%03d%03d", n[0], n[1], n[2])
-	for _, id := range []string{p.newUUID(), number, "a%2Fb", "%2e%2e", "..%2f..%2f..", "%00", x, x[:8] + "." + x[8:16], "_uploads" + x[:8]} {
-		target := p.repo.uploads(id)
-		p.get(target, asIs()).findsNothing()
-		p.patch(target, asIs(), withBody([]byte("content"))).findsNothing()
-		p.put(target+"?digest="+url.QueryEscape(string(p.newBlob(1).digest)), asIs(), withBody([]byte("content"))).findsNothing()
-		p.delete(target, asIs()).findsNothing()
+	for _, id := range []string{t.newUUID(), number, "a%2Fb", "%2e%2e", "..%2f..%2f..", "%00", x, x[:8] + "." + x[8:16], "_uploads" + x[:8]} {
+		target := t.repo.uploads(id)
+		t.get(target, asIs()).wantNothingFound()
+		t.patch(target, asIs(), withBody([]byte("content"))).wantNothingFound()
+		t.put(target+"?digest="+url.QueryEscape(string(t.newBlob(1).digest)), asIs(), withBody([]byte("content"))).wantNothingFound()
+		t.delete(target, asIs()).wantNothingFound()
 	}
-	p.goesOn(m)
+	t.wantUnharmed(m)
 }
 
-func hostileSessionElsewhere(p *probe) {
-	b := p.newBlob(500)
+func hostileSessionElsewhere(t *T) {
+	b := t.newBlob(500)
 	var opened *answer
-	p.given(func() {
-		p.pushBlob(p.other, p.newBlob(10)).is(http.StatusCreated)
-		opened = p.post(p.repo.uploads("")).is(http.StatusAccepted)
+	t.setup(func() {
+		t.pushBlob(t.other, t.newBlob(10)).wantStatus(http.StatusCreated)
+		opened = t.post(t.repo.uploads("")).wantStatus(http.StatusAccepted)
 	})
-	moved := strings.Replace(opened.location(), "/"+string(p.repo)+"/", "/"+string(p.other)+"/", 1)
+	moved := strings.Replace(opened.location(), "/"+string(t.repo)+"/", "/"+string(t.other)+"/", 1)
 	if moved == opened.location() {
-		p.notOffered(opened, "the location of an upload does not name its repository")
+		t.notOffered(opened, "the location of an upload does not contain its repository")
 	}
-	p.patch(moved, withBody(b.content)).refused()
-	p.put(withQuery(moved, "digest", string(b.digest)), withBody(b.content)).refused()
-	p.delete(moved).refused()
-	p.get(p.other.blob(b.digest)).is(http.StatusNotFound)
-	p.put(opened.merged(b.digest), withBody(b.content)).is(http.StatusCreated) // its owner goes on
+	t.patch(moved, withBody(b.content)).wantRefused()
+	t.put(AddQuery(moved, "digest", string(b.digest)), withBody(b.content)).wantRefused()
+	t.delete(moved).wantRefused()
+	t.get(t.other.blob(b.digest)).wantStatus(http.StatusNotFound)
+	t.put(opened.merged(b.digest), withBody(b.content)).wantStatus(http.StatusCreated) // the original location still works
 }
 
-func hostileDigestTwice(p *probe) {
-	b, wrong := p.newBlob(500), p.newBlob(500)
+func hostileDigestTwice(t *T) {
+	b, wrong := t.newBlob(500), t.newBlob(500)
 	for _, pair := range [][2]oci.Digest{{b.digest, wrong.digest}, {wrong.digest, b.digest}} {
-		target := withQuery(withQuery(p.newUpload(p.repo, ""), "digest", string(pair[0])), "digest", string(pair[1]))
-		p.put(target, withBody(b.content), withHeader("Content-Type", octetStream)).refusedOr(http.StatusCreated)
-		p.get(p.repo.blob(wrong.digest)).is(http.StatusNotFound)
+		target := AddQuery(AddQuery(t.newUpload(t.repo, ""), "digest", string(pair[0])), "digest", string(pair[1]))
+		t.put(target, octets(b.content)).wantRefusedOr(http.StatusCreated)
+		t.get(t.repo.blob(wrong.digest)).wantStatus(http.StatusNotFound)
 	}
 }
 
-func hostileMountNames(p *probe) {
-	b := p.newBlob(100)
-	p.hasBlob(p.other, b)
-	for _, from := range []string{"..", "../" + string(p.other), "Upper/Case", "a//b", "/" + string(p.other), "%00", string(p.other) + "/", "a\r\nb", strings.Repeat("a", 4000)} {
-		// Only of a blob that is nowhere: it may be had without a source.
-		none := p.newBlob(1).digest
-		p.post(p.repo.uploads("?" + url.Values{"mount": {string(none)}, "from": {from}}.Encode())).refusedOr(http.StatusAccepted)
+func hostileMountNames(t *T) {
+	b := t.seedNewBlob(t.other)
+	for _, from := range []string{"..", "../" + string(t.other), "Upper/Case", "a//b", "/" + string(t.other), "%00", string(t.other) + "/", "a\r\nb", strings.Repeat("a", 4000)} {
+		// Only of a missing blob: an existing one may be mounted without a source.
+		none := t.newBlob(1).digest
+		t.post(t.repo.uploads("?" + url.Values{"mount": {string(none)}, "from": {from}}.Encode())).wantRefusedOr(http.StatusAccepted)
 	}
 	for _, mount := range append(illegalDigests(), "", "../../"+string(b.digest)) {
-		p.post(p.repo.uploads("?" + url.Values{"mount": {mount}, "from": {string(p.other)}}.Encode())).refusedOr(http.StatusAccepted)
+		t.post(t.repo.uploads("?" + url.Values{"mount": {mount}, "from": {string(t.other)}}.Encode())).wantRefusedOr(http.StatusAccepted)
 	}
 }
 
@@ -116,47 +70,47 @@ func unreadableRanges() []string {
 	return []string{"5-1", "-1-3", "abc", "-", "0-", "-9", "0-99999999999999999999999", "99999999999999999999-99999999999999999999", "0x0-0x9", "0-9,10-19", "bytes", "0 - 9"}
 }
 
-func hostileContentRange(p *probe) {
+func hostileContentRange(t *T) {
 	for _, spec := range unreadableRanges() {
-		b := p.newBlob(10)
-		loc := p.newUpload(p.repo, "")
-		a := p.patch(loc, withBody(b.content), withHeader("Content-Range", spec)).refusedOr(http.StatusAccepted)
-		if a.status == http.StatusAccepted && a.header.Get("Location") != "" {
+		b := t.newBlob(10)
+		loc := t.newUpload(t.repo, "")
+		a := t.patch(loc, withBody(b.content), withHeader("Content-Range", spec)).wantRefusedOr(http.StatusAccepted)
+		if a.Status == http.StatusAccepted && a.Header.Get("Location") != "" {
 			loc = a.location()
 		}
-		// Whatever is there now, it is these bytes or it is refused.
-		if p.put(withQuery(loc, "digest", string(b.digest))).refusedOr(http.StatusCreated).status == http.StatusCreated {
-			p.isPulled(p.repo, b)
+		// The upload must have these bytes or be refused.
+		if t.put(AddQuery(loc, "digest", string(b.digest))).wantRefusedOr(http.StatusCreated).Status == http.StatusCreated {
+			t.wantBlob(t.repo, b)
 		}
 	}
 }
 
-func hostileContentRangeRefused(p *probe) {
+func hostileContentRangeRefused(t *T) {
 	for _, spec := range unreadableRanges() {
-		p.patch(p.newUpload(p.repo, ""), withBody(p.rand.bytes(10)), withHeader("Content-Range", spec)).refused()
+		t.patch(t.newUpload(t.repo, ""), withBody(t.rand.bytes(10)), withHeader("Content-Range", spec)).wantRefused()
 	}
 }
 
-func hostileBlobCut(p *probe) {
-	b := p.newBlob(200_000)
+func hostileBlobCut(t *T) {
+	b := t.newBlob(200_000)
 	half := blobOf(b.content[:100_000])
 	for _, d := range []oci.Digest{b.digest, half.digest} {
-		p.try(http.MethodPut, withQuery(p.newUpload(p.repo, ""), "digest", string(d)), withBody(b.content), withHeader("Content-Type", octetStream), cutAfter(100_000))
+		t.try(http.MethodPut, AddQuery(t.newUpload(t.repo, ""), "digest", string(d)), octets(b.content), cutAfter(100_000))
 	}
-	p.hasImage(p.repo, "v1") // meanwhile the registry is done with what came
+	t.seedImage(t.repo, "v1") // by now the registry has processed the truncated request
 	for _, d := range []oci.Digest{b.digest, half.digest} {
-		p.get(p.repo.blob(d)).is(http.StatusNotFound)
+		t.get(t.repo.blob(d)).wantStatus(http.StatusNotFound)
 	}
-	p.pushBlob(p.repo, b).is(http.StatusCreated)
+	t.pushBlob(t.repo, b).wantStatus(http.StatusCreated)
 }
 
-func hostileManifestCut(p *probe) {
-	m := p.hasImage(p.repo, "v1")
-	// Cut where the manifest ends and only spaces are missing: what came is valid.
-	n := p.newImage(p.repo)
+func hostileManifestCut(t *T) {
+	m := t.seedImage(t.repo, "v1")
+	// Truncate after the manifest, where only spaces are missing: the received bytes are valid.
+	n := t.newImage(t.repo)
 	padded := append(bytes.Clone(n.content), bytes.Repeat([]byte(" "), 50_000)...)
-	p.try(http.MethodPut, p.repo.manifest("v1"), withBody(padded), withHeader("Content-Type", n.mediaType), cutAfter(len(n.content)))
-	p.hasImage(p.repo, "v2") // meanwhile the registry is done with what came
-	p.getManifest(p.repo, string(n.digest)).is(http.StatusNotFound)
-	p.goesOn(m)
+	t.try(http.MethodPut, t.repo.manifest("v1"), withBody(padded), withHeader("Content-Type", n.mediaType), cutAfter(len(n.content)))
+	t.seedImage(t.repo, "v2") // by now the registry has processed the truncated request
+	t.getManifest(t.repo, string(n.digest)).wantStatus(http.StatusNotFound)
+	t.wantUnharmed(m)
 }

@@ -6,220 +6,159 @@ import (
 	"slices"
 )
 
-const cleaners = "retention jobs that run while CI pushes"
+// concurrently runs the steps at once.
+func (t *T) concurrently(steps ...func()) { t.parallel(len(steps), func(i int) { steps[i]() }) }
 
-func deleteRaces() []Case {
-	return []Case{
-		{
-			"race-delete-moved-tags", Concurrency, Must, "Deleting Manifests",
-			"A tag that is pushed to another manifest while its old one is deleted is not lost.",
-			cleaners + ": a release that was just pushed is gone", raceDeleteMovedTags,
-		},
-		{
-			"race-delete-manifest-list", Concurrency, Should, "Listing Tags",
-			"After a manifest is deleted while some of its tags are moved, the tag list has those tags that can be pulled.",
-			"tools that copy or scan all tags stop at one that gives 404", raceDeleteManifestList,
-		},
-		{
-			"race-delete-no-fault", Concurrency, Should, "Deleting Manifests",
-			"Nobody gets a 5xx where deletes and pushes meet.",
-			cleaners + ": a push that fails for no reason of its own", raceDeleteNoFault,
-		},
-		{
-			"race-delete-manifest-again", Concurrency, Must, "Deleting Manifests",
-			"A manifest that is deleted and pushed at once is wholly there or not at all, and one more push brings it back.",
-			cleaners + ": a tag that names nothing", raceDeleteManifestAgain,
-		},
-		{
-			"race-delete-tag-push", Concurrency, Must, "Deleting tags",
-			"A tag that is deleted and pushed to another manifest at once is that manifest or 404, and the tag list says the same.",
-			cleaners + ": a tag that is listed and cannot be pulled", raceDeleteTagPush,
-		},
-		{
-			"race-delete-blob-push", Concurrency, Must, "Deleting Blobs",
-			"After a blob was deleted and uploaded at once, one more upload makes it pullable.",
-			cleaners + ": a push succeeds and its layer is gone", raceDeleteBlobPush,
-		},
-		{
-			"race-delete-blob-mount", Concurrency, Must, "Mounting a blob from another repository",
-			"A blob that is mounted while it is deleted from its old repository stays where the mount was told 201.",
-			cleaners + " in other repositories: a layer is gone", raceDeleteBlobMount,
-		},
-		{
-			"race-delete-blob-elsewhere", Concurrency, Must, "Deleting Blobs",
-			"A blob that is uploaded to one repository while it is deleted from another is there in the first.",
-			cleaners + " in other repositories: a layer is gone", raceDeleteBlobElsewhere,
-		},
-	}
-}
-
-// tryDelete asks for a deletion, which a registry may leave out. What it answers is
-// looked at later.
-func (p *probe) tryDelete(target string) *answer {
-	a := p.delete(target)
-	if a.status == http.StatusBadRequest || a.status == http.StatusMethodNotAllowed {
-		p.notOffered(a, "deletion is disabled")
-	}
-	return a
-}
-
-// together runs all of them at once.
-func (p *probe) together(steps ...func()) {
-	p.each(len(steps), func(i int) { steps[i]() })
-}
-
-// crowd runs all of them at once and returns their answers, whatever they are: what
-// the rule is about is seen afterwards.
-func (p *probe) crowd(steps ...func() *answer) []*answer {
+// race runs the steps at once and returns their responses. The case checks the state
+// afterwards.
+func (t *T) race(steps ...func() *answer) []*answer {
 	answers := make([]*answer, len(steps))
-	p.each(len(steps), func(i int) { answers[i] = steps[i]() })
+	t.parallel(len(steps), func(i int) { answers[i] = steps[i]() })
 	return answers
 }
 
-// deletedWhileMoved deletes a manifest while some of its tags are pushed to
-// another one.
-func (p *probe) deletedWhileMoved() (deleted, kept manifest, moved, all []string, crowd []*answer) {
-	versions := p.versions(p.repo, 2)
-	deleted, kept = versions[0], p.hasManifest(p.repo, "", versions[1])
+// deletedWhileMoved deletes a manifest while some of its tags are pushed to another one.
+func (t *T) deletedWhileMoved() (deleted, kept manifest, moved, all []string, crowd []*answer) {
+	versions := t.versions(t.repo, 2)
+	deleted, kept = versions[0], t.seedManifest(t.repo, "", versions[1])
 	all = []string{"move-0", "move-1", "move-2", "move-3", "move-4", "move-5", "stay-0", "stay-1"}
 	moved = all[:6]
 	for _, tag := range all {
-		p.hasManifest(p.repo, tag, deleted)
+		t.seedManifest(t.repo, tag, deleted)
 	}
-	steps := append(p.pushesOf(kept, moved), func() *answer { return p.tryDelete(p.repo.manifest(string(deleted.digest))) })
-	crowd = p.crowd(steps...)
+	steps := append(t.pushesOf(kept, moved), func() *answer { return t.tryDelete(t.repo.manifest(string(deleted.digest))) })
+	crowd = t.race(steps...)
 	return deleted, kept, moved, all, crowd
 }
 
-// pushesOf are pushes of a manifest to each of the tags.
-func (p *probe) pushesOf(m manifest, tags []string) (steps []func() *answer) {
+// pushesOf returns steps that push a manifest to each of the tags.
+func (t *T) pushesOf(m manifest, tags []string) (steps []func() *answer) {
 	for _, tag := range tags {
-		steps = append(steps, func() *answer { return p.putManifest(p.repo, tag, m) })
+		steps = append(steps, func() *answer { return t.putManifest(t.repo, tag, m) })
 	}
 	return steps
 }
 
-func raceDeleteMovedTags(p *probe) {
-	deleted, kept, moved, _, crowd := p.deletedWhileMoved()
-	if crowd[len(moved)].status == http.StatusAccepted {
-		p.getManifest(p.repo, string(deleted.digest)).is(http.StatusNotFound)
+func raceDeleteMovedTags(t *T) {
+	deleted, kept, moved, _, crowd := t.deletedWhileMoved()
+	if crowd[len(moved)].Status == http.StatusAccepted {
+		t.getManifest(t.repo, string(deleted.digest)).wantStatus(http.StatusNotFound)
 	}
 	for i, tag := range moved {
-		if crowd[i].status == http.StatusCreated {
-			p.getManifest(p.repo, tag).isWhole(kept)
+		if crowd[i].Status == http.StatusCreated {
+			t.getManifest(t.repo, tag).wantWhole(kept)
 		}
 	}
-	p.getManifest(p.repo, string(kept.digest)).isWhole(kept)
+	t.getManifest(t.repo, string(kept.digest)).wantWhole(kept)
 }
 
-func raceDeleteNoFault(p *probe) {
-	_, _, _, _, crowd := p.deletedWhileMoved()
+func raceDeleteNoFault(t *T) {
+	_, _, _, _, crowd := t.deletedWhileMoved()
 	for _, a := range crowd {
-		a.noFault()
+		a.wantNo5xx()
 	}
 }
 
-func raceDeleteManifestList(p *probe) {
+func raceDeleteManifestList(t *T) {
 	var all, found []string
-	p.given(func() { _, _, _, all, _ = p.deletedWhileMoved() })
-	tags := p.listedTags(p.repo)
+	t.setup(func() { _, _, _, all, _ = t.deletedWhileMoved() })
+	tags := t.listedTags(t.repo)
 	for _, tag := range all {
-		if p.getManifest(p.repo, tag).is(http.StatusOK, http.StatusNotFound).status == http.StatusOK {
+		if t.getManifest(t.repo, tag).wantStatus(http.StatusOK, http.StatusNotFound).Status == http.StatusOK {
 			found = append(found, tag)
 		}
 	}
-	p.want(slices.Equal(tags, found), "expected the tags %v in the list, got %v", found, tags)
+	t.want(slices.Equal(tags, found), "expected the tags %v in the list, got %v", found, tags)
 }
 
-func raceDeleteManifestAgain(p *probe) {
-	m := p.hasImage(p.repo, "v0")
-	steps := p.pushesOf(m, []string{string(m.digest), "v0", "v1", "v2"})
-	p.crowd(append(steps, func() *answer { return p.tryDelete(p.repo.manifest(string(m.digest))) })...)
-	there := p.getManifest(p.repo, string(m.digest)).isMissingOr(m.content)
+func raceDeleteManifestAgain(t *T) {
+	m := t.seedImage(t.repo, "v0")
+	steps := t.pushesOf(m, []string{string(m.digest), "v0", "v1", "v2"})
+	t.race(append(steps, func() *answer { return t.tryDelete(t.repo.manifest(string(m.digest))) })...)
+	there := t.getManifest(t.repo, string(m.digest)).wantMissingOr(m.content)
 	for i := range 3 {
-		a := p.getManifest(p.repo, fmt.Sprintf("v%d", i))
-		tagged := a.isMissingOr(m.content)
+		a := t.getManifest(t.repo, fmt.Sprintf("v%d", i))
+		tagged := a.wantMissingOr(m.content)
 		a.want(there || !tagged, "expected 404: its manifest cannot be pulled by digest")
 	}
-	p.putManifest(p.repo, "v3", m).is(http.StatusCreated)
-	p.getManifest(p.repo, "v3").isWhole(m)
-	p.getManifest(p.repo, string(m.digest)).isWhole(m)
+	t.putManifest(t.repo, "v3", m).wantStatus(http.StatusCreated)
+	t.getManifest(t.repo, "v3").wantWhole(m)
+	t.getManifest(t.repo, string(m.digest)).wantWhole(m)
 }
 
-func raceDeleteTagPush(p *probe) {
-	versions := p.versions(p.repo, 2)
+func raceDeleteTagPush(t *T) {
+	versions := t.versions(t.repo, 2)
 	tags := []string{"both-0", "both-1", "both-2", "both-3", "both-4", "both-5", "gone-0", "gone-1"}
-	steps := p.pushesOf(versions[1], tags[:6])
+	steps := t.pushesOf(versions[1], tags[:6])
 	for _, tag := range tags {
-		p.hasManifest(p.repo, tag, versions[0])
-		steps = append(steps, func() *answer { return p.tryDelete(p.repo.manifest(tag)) })
+		t.seedManifest(t.repo, tag, versions[0])
+		steps = append(steps, func() *answer { return t.tryDelete(t.repo.manifest(tag)) })
 	}
-	crowd := p.crowd(steps...)
-	listed := p.listedTags(p.repo)
+	crowd := t.race(steps...)
+	listed := t.listedTags(t.repo)
 	for i, tag := range tags {
-		if crowd[6+i].status != http.StatusAccepted {
-			continue // a delete that failed promises nothing
+		if crowd[6+i].Status != http.StatusAccepted {
+			continue // a failed delete guarantees nothing
 		}
-		a := p.getManifest(p.repo, tag)
+		a := t.getManifest(t.repo, tag)
 		if i >= 6 {
-			a.is(http.StatusNotFound)
+			a.wantStatus(http.StatusNotFound)
 		}
-		there := a.isMissingOr(versions[1].content)
-		a.want(there == slices.Contains(listed, tag), "expected the same from the tag list and from a pull, the list has %v", listed)
+		there := a.wantMissingOr(versions[1].content)
+		a.want(there == slices.Contains(listed, tag), "the tag list and the pull disagree, the list has %v", listed)
 	}
-	p.getManifest(p.repo, string(versions[0].digest)).isWhole(versions[0])
-	p.getManifest(p.repo, string(versions[1].digest)).isWhole(versions[1])
+	t.getManifest(t.repo, string(versions[0].digest)).wantWhole(versions[0])
+	t.getManifest(t.repo, string(versions[1].digest)).wantWhole(versions[1])
 }
 
-func raceDeleteBlobPush(p *probe) {
-	p.each(6, func(i int) {
-		b := p.newBlob(3000)
-		p.hasBlob(p.repo, b)
-		p.together(
-			func() { p.deletes(p.repo.blob(b.digest)) },
-			func() { p.upload(p.repo, b).is(http.StatusCreated) },
+func raceDeleteBlobPush(t *T) {
+	t.parallel(6, func(i int) {
+		b := t.newBlob(3000)
+		t.seedBlob(t.repo, b)
+		t.concurrently(
+			func() { t.wantDeleted(t.repo.blob(b.digest)) },
+			func() { t.upload(t.repo, b).wantStatus(http.StatusCreated) },
 		)
-		// A read may set things right that would go wrong else.
+		// A read may repair a fault: half of the attempts do without.
 		if i%2 == 0 {
-			p.get(p.repo.blob(b.digest)).isMissingOr(b.content)
+			t.get(t.repo.blob(b.digest)).wantMissingOr(b.content)
 		}
-		p.upload(p.repo, b).is(http.StatusCreated)
-		p.isPulled(p.repo, b)
+		t.upload(t.repo, b).wantStored(t.repo, b)
 	})
 }
 
-func raceDeleteBlobMount(p *probe) {
+func raceDeleteBlobMount(t *T) {
 	mounted := make([]bool, 8)
 	blobs := make([]blob, len(mounted))
 	for i := range blobs {
-		blobs[i] = p.newBlob(3000)
-		p.hasBlob(p.repo, blobs[i])
+		blobs[i] = t.newBlob(3000)
+		t.seedBlob(t.repo, blobs[i])
 	}
-	p.each(len(blobs), func(i int) {
+	t.parallel(len(blobs), func(i int) {
 		b := blobs[i]
-		p.together(
-			func() { p.deletes(p.repo.blob(b.digest)) },
+		t.concurrently(
+			func() { t.wantDeleted(t.repo.blob(b.digest)) },
 			func() {
-				a := p.post(p.other.uploads(mountFrom(b.digest, p.repo))).is(http.StatusCreated, http.StatusAccepted)
-				mounted[i] = a.status == http.StatusCreated
+				a := t.post(t.other.uploads(mountFrom(b.digest, t.repo))).wantStatus(http.StatusCreated, http.StatusAccepted)
+				mounted[i] = a.Status == http.StatusCreated
 			},
 		)
 	})
 	for i, b := range blobs {
 		if mounted[i] {
-			p.isPulled(p.other, b)
+			t.wantBlob(t.other, b)
 		}
 	}
 }
 
-func raceDeleteBlobElsewhere(p *probe) {
-	p.each(8, func(int) {
-		b := p.newBlob(3000)
-		p.hasBlob(p.repo, b)
-		p.together(
-			func() { p.deletes(p.repo.blob(b.digest)) },
-			func() { p.upload(p.other, b).is(http.StatusCreated) },
+func raceDeleteBlobElsewhere(t *T) {
+	t.parallel(8, func(int) {
+		b := t.newBlob(3000)
+		t.seedBlob(t.repo, b)
+		t.concurrently(
+			func() { t.wantDeleted(t.repo.blob(b.digest)) },
+			func() { t.upload(t.other, b).wantStatus(http.StatusCreated) },
 		)
-		p.isPulled(p.other, b)
+		t.wantBlob(t.other, b)
 	})
 }

@@ -2,143 +2,95 @@ package verify
 
 import "net/http"
 
-const manyNodes = "registries of several nodes: "
-
-func freshReads() []Case {
-	return []Case{
-		{
-			"race-fresh-tag", Concurrency, Must, "Pulling manifests",
-			"A tag is the pushed manifest for every reader from the 201 on, even for those that had asked before.",
-			manyNodes + "a deployment pulls what was there before the push", raceFreshTag,
-		},
-		{
-			"race-fresh-manifest", Concurrency, Must, "Pulling manifests",
-			"A manifest is found by its digest by every reader from the 201 on, even by those that had asked before.",
-			manyNodes + "an index is refused because of a child that was just pushed", raceFreshManifest,
-		},
-		{
-			"race-fresh-blob", Concurrency, Must, "Checking if content exists in the registry",
-			"A blob is found by every reader from the 201 on, even by those that had asked before.",
-			manyNodes + "docker looks before each upload, and the manifest is refused after it", raceFreshBlob,
-		},
-		{
-			"race-fresh-tag-list", Concurrency, Should, "Listing Tags",
-			"The tag list has a pushed tag for every reader from the 201 on.",
-			manyNodes + "tools that look for the newest tag", raceFreshTagList,
-		},
-		{
-			"race-fresh-referrers", Concurrency, Must, "Enabling the Referrers API",
-			"The list of referrers has a pushed manifest for every reader from the 201 on.",
-			manyNodes + "who verifies right after signing finds no signature", raceFreshReferrers,
-		},
-		{
-			"race-fresh-delete", Concurrency, Must, "Deleting Manifests",
-			"A deleted manifest, and each of its tags, is 404 for every reader from the 202 on.",
-			manyNodes + "an image that had to go is still deployed", raceFreshDelete,
-		},
-		{
-			"race-fresh-delete-tag", Concurrency, Must, "Deleting tags",
-			"A deleted tag is 404 for every reader from the 202 on, and its manifest stays.",
-			manyNodes + "an image that had to go is still deployed", raceFreshDeleteTag,
-		},
-		{
-			"race-fresh-delete-blob", Concurrency, Must, "Deleting Blobs",
-			"A deleted blob is 404 for every reader from the 202 on.",
-			manyNodes + "a client that is told it is there does not upload it", raceFreshDeleteBlob,
-		},
-	}
-}
-
-// raceReaders are how many ask at once.
+// raceReaders is the number of simultaneous readers.
 const raceReaders = 8
 
-func raceFreshTag(p *probe) {
-	versions := p.versions(p.repo, 3)
-	p.each(raceReaders, func(int) { p.getManifest(p.repo, "latest").is(http.StatusNotFound) })
+func raceFreshTag(t *T) {
+	versions := t.versions(t.repo, 3)
+	t.parallel(raceReaders, func(int) { t.getManifest(t.repo, "latest").wantStatus(http.StatusNotFound) })
 	for _, m := range versions {
-		p.putManifest(p.repo, "latest", m).is(http.StatusCreated)
-		p.each(raceReaders, func(i int) {
+		t.putManifest(t.repo, "latest", m).wantStatus(http.StatusCreated)
+		t.parallel(raceReaders, func(i int) {
 			if i%2 == 0 {
-				p.headManifest(p.repo, "latest").isWhole(m)
+				t.headManifest(t.repo, "latest").wantWhole(m)
 			}
-			p.getManifest(p.repo, "latest").isWhole(m)
+			t.getManifest(t.repo, "latest").wantWhole(m)
 		})
 	}
 }
 
-func raceFreshManifest(p *probe) {
-	m := p.newImage(p.repo)
-	p.each(raceReaders, func(int) { p.headManifest(p.repo, string(m.digest)).is(http.StatusNotFound) })
-	p.each(raceReaders, func(int) { p.getManifest(p.repo, string(m.digest)).is(http.StatusNotFound) })
-	p.putManifest(p.repo, string(m.digest), m).is(http.StatusCreated)
-	p.each(raceReaders, func(int) { p.headManifest(p.repo, string(m.digest)).isWhole(m) })
-	p.each(raceReaders, func(int) { p.getManifest(p.repo, string(m.digest)).isWhole(m) })
+func raceFreshManifest(t *T) {
+	m := t.newImage(t.repo)
+	t.parallel(raceReaders, func(int) { t.headManifest(t.repo, string(m.digest)).wantStatus(http.StatusNotFound) })
+	t.parallel(raceReaders, func(int) { t.getManifest(t.repo, string(m.digest)).wantStatus(http.StatusNotFound) })
+	t.putManifest(t.repo, string(m.digest), m).wantStatus(http.StatusCreated)
+	t.parallel(raceReaders, func(int) { t.headManifest(t.repo, string(m.digest)).wantWhole(m) })
+	t.parallel(raceReaders, func(int) { t.getManifest(t.repo, string(m.digest)).wantWhole(m) })
 }
 
-func raceFreshBlob(p *probe) {
-	b := p.newBlob(3000)
-	p.each(raceReaders, func(int) { p.head(p.repo.blob(b.digest)).is(http.StatusNotFound) })
-	p.each(raceReaders, func(int) { p.get(p.repo.blob(b.digest)).is(http.StatusNotFound) })
-	p.given(func() { p.upload(p.repo, b).is(http.StatusCreated) })
-	p.each(raceReaders, func(int) { p.head(p.repo.blob(b.digest)).is(http.StatusOK).hasLength(len(b.content)) })
-	p.each(raceReaders, func(int) { p.isPulled(p.repo, b) })
+func raceFreshBlob(t *T) {
+	b := t.newBlob(3000)
+	t.parallel(raceReaders, func(int) { t.head(t.repo.blob(b.digest)).wantStatus(http.StatusNotFound) })
+	t.parallel(raceReaders, func(int) { t.get(t.repo.blob(b.digest)).wantStatus(http.StatusNotFound) })
+	t.setup(func() { t.upload(t.repo, b).wantStatus(http.StatusCreated) })
+	t.parallel(raceReaders, func(int) { t.head(t.repo.blob(b.digest)).wantStatus(http.StatusOK).wantLength(len(b.content)) })
+	t.parallel(raceReaders, func(int) { t.wantBlob(t.repo, b) })
 }
 
-func raceFreshTagList(p *probe) {
-	m := p.hasImage(p.repo, "v1")
-	p.each(raceReaders, func(int) { p.listedTags(p.repo) })
-	p.hasManifest(p.repo, "v2", m)
-	p.each(raceReaders, func(int) { p.holds("the tag list", p.listedTags(p.repo), "v1", "v2") })
+func raceFreshTagList(t *T) {
+	m := t.seedImage(t.repo, "v1")
+	t.parallel(raceReaders, func(int) { t.listedTags(t.repo) })
+	t.seedManifest(t.repo, "v2", m)
+	t.parallel(raceReaders, func(int) { t.wantContains("the tag list", t.listedTags(t.repo), "v1", "v2") })
 }
 
-func raceFreshReferrers(p *probe) {
-	subject := p.hasImage(p.repo, "v1")
-	p.needsReferrers(p.repo, subject.digest)
-	m := p.referrersTo(subject, 1)[0]
-	p.each(raceReaders, func(int) { p.listedReferrers(p.repo, subject.digest) })
-	p.hasManifest(p.repo, "", m)
-	p.each(raceReaders, func(int) {
-		p.holds("the list of referrers", p.listedReferrers(p.repo, subject.digest), string(m.digest))
+func raceFreshReferrers(t *T) {
+	subject := t.seedImage(t.repo, "v1")
+	t.needsReferrers(t.repo, subject.digest)
+	m := t.referrersTo(subject, 1)[0]
+	t.parallel(raceReaders, func(int) { t.listedReferrers(t.repo, subject.digest) })
+	t.seedManifest(t.repo, "", m)
+	t.parallel(raceReaders, func(int) {
+		t.wantContains("the list of referrers", t.listedReferrers(t.repo, subject.digest), string(m.digest))
 	})
 }
 
-func raceFreshDelete(p *probe) {
-	m := p.hasImage(p.repo, "v1")
-	other := p.hasManifest(p.repo, "v2", p.variant(m))
+func raceFreshDelete(t *T) {
+	m := t.seedImage(t.repo, "v1")
+	other := t.seedManifest(t.repo, "v2", t.variant(m))
 	for _, ref := range []string{"v1", string(m.digest)} {
-		p.given(func() { p.each(raceReaders, func(int) { p.getManifest(p.repo, ref).isWhole(m) }) })
+		t.setup(func() { t.parallel(raceReaders, func(int) { t.getManifest(t.repo, ref).wantWhole(m) }) })
 	}
 	gone := func(ref string) {
-		p.each(raceReaders, func(int) { p.getManifest(p.repo, ref).is(http.StatusNotFound) })
-		p.each(raceReaders, func(int) { p.headManifest(p.repo, ref).is(http.StatusNotFound) })
+		t.parallel(raceReaders, func(int) { t.getManifest(t.repo, ref).wantStatus(http.StatusNotFound) })
+		t.parallel(raceReaders, func(int) { t.headManifest(t.repo, ref).wantStatus(http.StatusNotFound) })
 	}
-	p.deletes(p.repo.manifest(string(m.digest)))
+	t.wantDeleted(t.repo.manifest(string(m.digest)))
 	gone(string(m.digest))
-	p.given(func() { // where tags outlive their manifest, another case shows it
-		p.deletes(p.repo.manifest(string(other.digest)))
-		p.getManifest(p.repo, "v2").is(http.StatusNotFound)
+	t.setup(func() { // otherwise another case reports that tags outlive their manifest
+		t.wantDeleted(t.repo.manifest(string(other.digest)))
+		t.getManifest(t.repo, "v2").wantStatus(http.StatusNotFound)
 	})
 	gone("v1")
 }
 
-func raceFreshDeleteTag(p *probe) {
-	m := p.hasImage(p.repo, "v1")
-	p.hasManifest(p.repo, "v2", m)
-	p.given(func() { p.each(raceReaders, func(int) { p.getManifest(p.repo, "v1").isWhole(m) }) })
-	p.deletes(p.repo.manifest("v1"))
-	p.each(raceReaders, func(int) { p.getManifest(p.repo, "v1").is(http.StatusNotFound) })
-	p.getManifest(p.repo, "v2").isWhole(m)
-	p.getManifest(p.repo, string(m.digest)).isWhole(m)
+func raceFreshDeleteTag(t *T) {
+	m := t.seedImage(t.repo, "v1")
+	t.seedManifest(t.repo, "v2", m)
+	t.setup(func() { t.parallel(raceReaders, func(int) { t.getManifest(t.repo, "v1").wantWhole(m) }) })
+	t.wantDeleted(t.repo.manifest("v1"))
+	t.parallel(raceReaders, func(int) { t.getManifest(t.repo, "v1").wantStatus(http.StatusNotFound) })
+	t.getManifest(t.repo, "v2").wantWhole(m)
+	t.getManifest(t.repo, string(m.digest)).wantWhole(m)
 }
 
-func raceFreshDeleteBlob(p *probe) {
-	b := p.newBlob(3000)
-	p.hasBlob(p.repo, b)
-	p.given(func() {
-		p.each(raceReaders, func(int) { p.head(p.repo.blob(b.digest)).is(http.StatusOK) })
-		p.each(raceReaders, func(int) { p.isPulled(p.repo, b) })
+func raceFreshDeleteBlob(t *T) {
+	b := t.seedNewBlob(t.repo)
+	t.setup(func() {
+		t.parallel(raceReaders, func(int) { t.head(t.repo.blob(b.digest)).wantStatus(http.StatusOK) })
+		t.parallel(raceReaders, func(int) { t.wantBlob(t.repo, b) })
 	})
-	p.deletes(p.repo.blob(b.digest))
-	p.each(raceReaders, func(int) { p.head(p.repo.blob(b.digest)).is(http.StatusNotFound) })
-	p.each(raceReaders, func(int) { p.get(p.repo.blob(b.digest)).is(http.StatusNotFound) })
+	t.wantDeleted(t.repo.blob(b.digest))
+	t.parallel(raceReaders, func(int) { t.head(t.repo.blob(b.digest)).wantStatus(http.StatusNotFound) })
+	t.parallel(raceReaders, func(int) { t.get(t.repo.blob(b.digest)).wantStatus(http.StatusNotFound) })
 }

@@ -1,228 +1,161 @@
 package verify
 
 import (
-	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 )
 
 const raceChunk = 10_000
 
-const resends = "clients and proxies that send again what they think is lost"
-
-func uploadRaces() []Case {
-	return []Case{
-		{
-			"race-uploads-apart", Concurrency, Must, "Pushing a blob in chunks",
-			"Uploads that are under way in one repository at once do not mix: each blob has its own bytes.",
-			everyClient + " uploads several layers at once", raceUploadsApart,
-		},
-		{
-			"race-chunk-same", Concurrency, Must, "Pushing a blob in chunks",
-			"A first chunk that is sent several times at once counts once: the upload's status, if it has one, says so, and the blob is right.",
-			resends + ": the layer is in there twice", raceChunkSame,
-		},
-		{
-			"race-chunk-different", Concurrency, Must, "Pushing a blob in chunks",
-			"Of different first chunks that are sent to one upload at once at most one is told 202, and the blob has its bytes.",
-			resends + ": bytes of two chunks mix", raceChunkDifferent,
-		},
-		{
-			"race-chunk-losers", Concurrency, Should, "Pushing a blob in chunks",
-			"Where several send the same chunk to one upload at once, one gets 202 and the others 202 or 4xx.",
-			"a 5xx makes clients start the layer again", raceChunkLosers,
-		},
-		{
-			"race-upload-put", Concurrency, Must, "POST then PUT",
-			"Where several close one upload with the same bytes at once, each 201 stands for a blob that can be pulled.",
-			resends + ": a broken layer under a good digest", raceUploadPut,
-		},
-		{
-			"race-upload-put-losers", Concurrency, Should, "POST then PUT",
-			"Where several close one upload with the same bytes at once, one gets 201 and the others 201 or 4xx.",
-			"a 5xx makes clients start the layer again", raceUploadPutLosers,
-		},
-		{
-			"race-cancel-put", Concurrency, Must, "Cancel a blob upload",
-			"Where an upload is closed and cancelled at once, a 201 stands for a blob that can be pulled.",
-			"clients that run into a timeout while the upload ends", raceCancelPut,
-		},
-		{
-			"race-cancel-chunk", Concurrency, Should, "Cancel a blob upload",
-			"An upload whose cancel was answered with 204 is gone, whatever chunk was on its way.",
-			"storage that fills up with uploads which nobody ends", raceCancelChunk,
-		},
-		{
-			"race-upload-readers", Concurrency, Must, "Pulling blobs",
-			"Whoever asks for a blob that is being uploaded gets 404 or the whole of it.",
-			"caches and parallel builds that take half a layer", raceUploadReaders,
-		},
-	}
-}
-
 // sendChunk sends the first chunk of an upload.
-func (p *probe) sendChunk(location string, content []byte) *answer {
-	return p.patch(location, withBody(content), withHeader("Content-Type", octetStream), withHeader("Content-Range", fmt.Sprintf("0-%d", len(content)-1)))
+func (t *T) sendChunk(location string, content []byte) *answer {
+	return t.patch(location, octets(content), contentRange(0, len(content)))
 }
 
-func raceUploadsApart(p *probe) {
-	p.each(12, func(int) {
-		b := p.newBlob(raceChunk)
-		a := p.sendChunk(p.openUpload(p.repo), b.content).is(http.StatusAccepted)
-		p.finish(a.location(), b.digest, nil).is(http.StatusCreated)
-		p.isPulled(p.repo, b)
+func raceUploadsApart(t *T) {
+	t.parallel(12, func(int) {
+		b := t.newBlob(raceChunk)
+		a := t.sendChunk(t.openUpload(t.repo), b.content).wantStatus(http.StatusAccepted)
+		t.finish(a.location(), b.digest, nil).wantStored(t.repo, b)
 	})
 }
 
-func raceChunkSame(p *probe) {
-	b := p.newBlob(raceChunk)
-	loc := p.newUpload(p.repo, "")
-	accepted := p.accepted(6, func(int) *answer { return p.sendChunk(loc, b.content) })
+func raceChunkSame(t *T) {
+	b := t.newBlob(raceChunk)
+	loc := t.newUpload(t.repo, "")
+	accepted := t.accepted(6, func(int) *answer { return t.sendChunk(loc, b.content) })
 	if len(accepted) > 0 {
-		u := &upload{p: p, location: accepted[0].location()}
-		if status := u.get(); status.status == http.StatusNoContent {
-			status.want(sameRange(status.header.Get("Range"), len(b.content)), "expected the header Range: %s", rangeTo(len(b.content)))
+		u := &upload{t: t, location: accepted[0].location()}
+		if status := u.get(); status.Status == http.StatusNoContent {
+			status.Header.Set("Range", strings.TrimPrefix(status.Header.Get("Range"), "bytes=")) // with or without the unit
+			status.wantRange(len(b.content))
 		}
-		u.put(b.digest, nil).is(http.StatusCreated)
-		p.isPulled(p.repo, b)
+		u.put(b.digest, nil).wantStored(t.repo, b)
 		return
 	}
-	// All have lost. Whatever the upload has now, nothing wrong may come of it.
-	if p.finish(loc, b.digest, nil).status == http.StatusCreated {
-		p.isPulled(p.repo, b)
+	// All were refused. The upload must not lead to a wrong blob.
+	if t.finish(loc, b.digest, nil).Status == http.StatusCreated {
+		t.wantBlob(t.repo, b)
 	}
 }
 
-// accepted runs f n times at once and returns the answers with 202.
-func (p *probe) accepted(n int, f func(i int) *answer) (accepted []*answer) {
+// accepted runs f n times at once and returns the responses with 202.
+func (t *T) accepted(n int, f func(i int) *answer) (accepted []*answer) {
 	all := make([]*answer, n)
-	p.each(n, func(i int) { all[i] = f(i) })
+	t.parallel(n, func(i int) { all[i] = f(i) })
 	for _, a := range all {
-		if a.status == http.StatusAccepted {
+		if a.Status == http.StatusAccepted {
 			accepted = append(accepted, a)
 		}
 	}
 	return accepted
 }
 
-func raceChunkDifferent(p *probe) {
-	loc := p.newUpload(p.repo, "")
-	blobs := make([]blob, 6)
-	for i := range blobs {
-		blobs[i] = p.newBlob(raceChunk)
-	}
+func raceChunkDifferent(t *T) {
+	loc := t.newUpload(t.repo, "")
+	blobs := t.newBlobs(6, raceChunk)
 	winner := make([]bool, len(blobs))
-	accepted := p.accepted(len(blobs), func(i int) *answer {
-		a := p.sendChunk(loc, blobs[i].content)
-		winner[i] = a.status == http.StatusAccepted
+	accepted := t.accepted(len(blobs), func(i int) *answer {
+		a := t.sendChunk(loc, blobs[i].content)
+		winner[i] = a.Status == http.StatusAccepted
 		return a
 	})
 	for i, b := range blobs {
 		if !winner[i] {
 			continue
 		}
-		// Even where several were told 202, what ends as a blob has its bytes.
-		if a := p.finish(accepted[0].location(), b.digest, nil); a.status == http.StatusCreated || len(accepted) == 1 {
-			a.is(http.StatusCreated)
-			p.isPulled(p.repo, b)
+		// Even if several got 202, a completed blob must have its bytes.
+		if a := t.finish(accepted[0].location(), b.digest, nil); a.Status == http.StatusCreated || len(accepted) == 1 {
+			a.wantStored(t.repo, b)
 		}
 	}
 	if len(accepted) > 1 {
-		p.fail(accepted[1], "expected 202 for one of %d chunks with the same place, got it for %d", len(blobs), len(accepted))
+		t.fail(accepted[1], "expected 202 for one of %d chunks with the same place, got it for %d", len(blobs), len(accepted))
 	}
 }
 
-func raceChunkLosers(p *probe) {
-	b := p.newBlob(raceChunk)
-	loc := p.newUpload(p.repo, "")
-	accepted := p.accepted(6, func(int) *answer { return p.sendChunk(loc, b.content).refusedOr(http.StatusAccepted) })
-	p.want(len(accepted) > 0, "expected 202 for one of 6 that sent the same chunk, all were refused")
+func raceChunkLosers(t *T) {
+	b := t.newBlob(raceChunk)
+	loc := t.newUpload(t.repo, "")
+	accepted := t.accepted(6, func(int) *answer { return t.sendChunk(loc, b.content).wantRefusedOr(http.StatusAccepted) })
+	t.want(len(accepted) > 0, "expected 202 for one of 6 that sent the same chunk, all were refused")
 }
 
-func raceUploadPut(p *probe) {
-	b := p.newBlob(raceChunk)
-	loc := p.newUpload(p.repo, "")
-	p.each(6, func(int) {
-		if p.finish(loc, b.digest, b.content).status == http.StatusCreated {
-			p.isPulled(p.repo, b)
+func raceUploadPut(t *T) {
+	b := t.newBlob(raceChunk)
+	loc := t.newUpload(t.repo, "")
+	t.parallel(6, func(int) {
+		if t.finish(loc, b.digest, b.content).Status == http.StatusCreated {
+			t.wantBlob(t.repo, b)
 		}
 	})
-	p.get(p.repo.blob(b.digest)).isMissingOr(b.content)
+	t.get(t.repo.blob(b.digest)).wantMissingOr(b.content)
 }
 
-func raceUploadPutLosers(p *probe) {
-	b := p.newBlob(raceChunk)
-	loc := p.newUpload(p.repo, "")
+func raceUploadPutLosers(t *T) {
+	b := t.newBlob(raceChunk)
+	loc := t.newUpload(t.repo, "")
 	created := make([]bool, 6)
-	p.each(len(created), func(i int) {
-		created[i] = p.finish(loc, b.digest, b.content).refusedOr(http.StatusCreated).status == http.StatusCreated
+	t.parallel(len(created), func(i int) {
+		created[i] = t.finish(loc, b.digest, b.content).wantRefusedOr(http.StatusCreated).Status == http.StatusCreated
 	})
-	for _, c := range created {
-		if c {
-			return
-		}
-	}
-	p.want(false, "expected 201 for one of 6 that closed the upload, all were refused")
+	t.want(slices.Contains(created, true), "expected 201 for one of 6 that closed the upload, all were refused")
 }
 
-func raceCancelPut(p *probe) {
-	p.each(8, func(int) {
-		b := p.newBlob(raceChunk)
-		loc := p.newUpload(p.repo, "")
+func raceCancelPut(t *T) {
+	t.parallel(8, func(int) {
+		b := t.newBlob(raceChunk)
+		loc := t.newUpload(t.repo, "")
 		stored := false
-		p.each(2, func(i int) {
+		t.parallel(2, func(i int) {
 			if i == 0 {
-				p.delete(loc)
+				t.delete(loc)
 			} else {
-				stored = p.finish(loc, b.digest, b.content).status == http.StatusCreated
+				stored = t.finish(loc, b.digest, b.content).Status == http.StatusCreated
 			}
 		})
-		a := p.get(p.repo.blob(b.digest))
+		a := t.get(t.repo.blob(b.digest))
 		if stored {
-			a.is(http.StatusOK)
+			a.wantStatus(http.StatusOK)
 		}
-		a.isMissingOr(b.content)
+		a.wantMissingOr(b.content)
 	})
 }
 
-func raceCancelChunk(p *probe) {
-	p.each(8, func(int) {
-		content := p.rand.bytes(raceChunk)
-		loc := p.newUpload(p.repo, "")
+func raceCancelChunk(t *T) {
+	t.parallel(8, func(int) {
+		content := t.rand.bytes(raceChunk)
+		loc := t.newUpload(t.repo, "")
 		var cancel *answer
-		p.each(2, func(i int) {
+		t.parallel(2, func(i int) {
 			if i == 0 {
-				cancel = p.delete(loc)
+				cancel = t.delete(loc)
 			} else {
-				p.sendChunk(loc, content)
+				t.sendChunk(loc, content)
 			}
 		})
-		if cancel.status == http.StatusNoContent {
-			p.get(loc).is(http.StatusNotFound)
+		if cancel.Status == http.StatusNoContent {
+			t.get(loc).wantStatus(http.StatusNotFound)
 		}
 	})
 }
 
-func raceUploadReaders(p *probe) {
-	blobs := make([]blob, 4)
-	for i := range blobs {
-		blobs[i] = p.newBlob(20 * raceChunk)
-	}
-	p.meanwhile(len(blobs), func(i int) {
+func raceUploadReaders(t *T) {
+	blobs := t.newBlobs(4, 20*raceChunk)
+	t.meanwhile(len(blobs), func(i int) {
 		b := blobs[i]
 		if i%2 == 0 {
-			p.upload(p.repo, b).is(http.StatusCreated)
+			t.upload(t.repo, b).wantStatus(http.StatusCreated)
 			return
 		}
-		a := p.sendChunk(p.openUpload(p.repo), b.content).is(http.StatusAccepted)
-		p.get(p.repo.blob(b.digest)).is(http.StatusNotFound) // not closed yet
-		p.finish(a.location(), b.digest, nil).is(http.StatusCreated)
+		a := t.sendChunk(t.openUpload(t.repo), b.content).wantStatus(http.StatusAccepted)
+		t.get(t.repo.blob(b.digest)).wantStatus(http.StatusNotFound) // not closed yet
+		t.finish(a.location(), b.digest, nil).wantStatus(http.StatusCreated)
 	}, func() {
 		for _, b := range blobs {
-			p.head(p.repo.blob(b.digest)).isMissingOr(b.content)
-			p.get(p.repo.blob(b.digest)).isMissingOr(b.content)
+			t.head(t.repo.blob(b.digest)).wantMissingOr(b.content)
+			t.get(t.repo.blob(b.digest)).wantMissingOr(b.content)
 		}
 	})
 }
-
-// rangeTo is how a Range header speaks of the first n bytes.
-func rangeTo(n int) string { return fmt.Sprintf("0-%d", n-1) }

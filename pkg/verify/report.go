@@ -11,33 +11,35 @@ import (
 	"time"
 )
 
-// Status is how a case ended.
+// Status is the outcome of a case.
 type Status string
 
 // The statuses.
 const (
 	Passed     Status = "passed"
 	Failed     Status = "failed"
-	Skipped    Status = "skipped"     // what it needs could not be prepared
-	NotOffered Status = "not offered" // the spec lets a registry leave this out
-	OverLimit  Status = "over limit"  // needs a larger body than the registry takes
+	Skipped    Status = "skipped"     // its setup failed: the requirement was not tested
+	NotOffered Status = "not offered" // the spec lets a registry omit the feature
+	OverLimit  Status = "over limit"  // needs a larger body than the registry accepts
 )
 
 // Statuses lists all statuses.
 func Statuses() []Status { return []Status{Passed, Failed, Skipped, NotOffered, OverLimit} }
 
-// Result is how one case ended.
+// Result is the outcome of one case.
 type Result struct {
 	Case
 	SpecURL string `json:"specURL,omitempty"`
 	Status  Status `json:"status"`
-	// Detail says what was expected, or why the case was not run.
-	Detail   string    `json:"detail,omitempty"`
+	// Detail says what was expected or observed, or why the case was not run.
+	Detail string `json:"detail,omitempty"`
+	// Set says which setting of the deployment to change. Only doctor sets it.
+	Set      string    `json:"set,omitempty"`
 	Exchange *Exchange `json:"exchange,omitempty"`
 	Seconds  float64   `json:"seconds"`
 }
 
-// Report is a whole run.
+// Report has the results of a run.
 type Report struct {
 	URL     string    `json:"url"`
 	Started time.Time `json:"started"`
@@ -45,7 +47,7 @@ type Report struct {
 	Results []Result  `json:"results"`
 }
 
-// Count is how many results have the status.
+// Count returns the number of results with the status.
 func (r *Report) Count(s Status) (n int) {
 	for _, res := range r.Results {
 		if res.Status == s {
@@ -55,8 +57,8 @@ func (r *Report) Count(s Status) (n int) {
 	return n
 }
 
-// OK reports whether every MUST was seen to be kept: none failed, and none was
-// skipped, which is the same as not knowing.
+// OK reports whether every Must was met: a skipped one was not tested, so it counts as
+// not met.
 func (r *Report) OK() bool {
 	for _, res := range r.Results {
 		if res.Level == Must && (res.Status == Failed || res.Status == Skipped) {
@@ -66,7 +68,7 @@ func (r *Report) OK() bool {
 	return true
 }
 
-// WriteJSON writes the report for programs.
+// WriteJSON writes the report as JSON.
 func (r *Report) WriteJSON(w io.Writer) error {
 	totals := map[Status]int{}
 	for _, s := range Statuses() {
@@ -82,13 +84,13 @@ func (r *Report) WriteJSON(w io.Writer) error {
 	}{r.OK(), totals, r})
 }
 
-// WriteText writes the report for people: what did not pass with its exchange, then
-// the totals. With all, every case gets a line first.
+// WriteText writes the report as text: the cases that did not pass, with their
+// exchanges, then the totals. With all, it begins with one line for each case.
 func (r *Report) WriteText(w io.Writer, all bool) error {
 	if all {
 		t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 		for _, res := range r.Results {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", res.Status, res.Level, res.ID, res.Rule)
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", res.Status, res.Level, res.ID, res.Requirement)
 		}
 		fmt.Fprintln(t)
 		if err := t.Flush(); err != nil {
@@ -105,14 +107,27 @@ func (r *Report) WriteText(w io.Writer, all bool) error {
 	return r.writeTotals(w)
 }
 
-// write shows a result; one that is no fault takes a line.
+// write describes a result. One that is not a fault takes a single line.
 func (res Result) write(w io.Writer) {
+	title := fmt.Sprintf("%s: %s %s", strings.ToUpper(string(res.Status)), res.Level, res.ID)
 	if res.Status == NotOffered || res.Status == OverLimit {
-		fmt.Fprintf(w, "%s: %s %s: %s\n", strings.ToUpper(string(res.Status)), res.Level, res.ID, res.Detail)
+		fmt.Fprintf(w, "%s: %s\n", title, res.Detail)
 		return
 	}
-	fmt.Fprintf(w, "\n%s: %s %s\n", strings.ToUpper(string(res.Status)), res.Level, res.ID)
-	fmt.Fprintf(w, "  rule:   %s\n  from:   %s\n  breaks: %s\n  seen:   %s\n", res.Rule, strings.TrimSpace(res.Section+" "+res.SpecURL), res.Breaks, res.Detail)
+	res.Describe(w, title, [][2]string{
+		{"rule", res.Requirement},
+		{"from", strings.TrimSpace(res.Section + " " + res.SpecURL)},
+		{"breaks", res.Impact},
+		{"seen", res.Detail},
+	})
+}
+
+// Describe writes a paragraph about a result: a title, labelled lines and the exchange.
+func (res Result) Describe(w io.Writer, title string, lines [][2]string) {
+	fmt.Fprintf(w, "\n%s\n", title)
+	for _, line := range lines {
+		fmt.Fprintf(w, "  %-8s%s\n", line[0]+":", line[1])
+	}
 	if res.Exchange != nil {
 		fmt.Fprintf(w, "    %s\n", strings.ReplaceAll(strings.TrimRight(res.Exchange.String(), "\n"), "\n", "\n    "))
 	}
@@ -173,8 +188,8 @@ type junitMessage struct {
 	Text    string `xml:",chardata"`
 }
 
-// WriteJUnit writes the report in the form that CI systems read, one suite for each
-// group. What is not offered or over the limit counts as skipped there.
+// WriteJUnit writes the report as JUnit XML, with one suite for each group. Cases that are
+// not offered or over the limit count as skipped.
 func (r *Report) WriteJUnit(w io.Writer) error {
 	var suites junitSuites
 	for _, g := range Groups() {

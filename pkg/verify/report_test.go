@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/pierless/pierless/pkg/verify"
 )
@@ -21,7 +20,7 @@ import (
 // result is one that a report can show; its case is made up.
 func result(id string, group verify.Group, level verify.Level, status verify.Status) verify.Result {
 	r := verify.Result{
-		Case:   verify.Case{ID: id, Group: group, Level: level, Section: "Pulling blobs", Rule: "The rule of " + id + ".", Breaks: "clients of " + id},
+		Case:   verify.Case{ID: id, Group: group, Level: level, Section: "Pulling blobs", Requirement: "The rule of " + id + ".", Impact: "clients of " + id},
 		Status: status, Seconds: 0.25,
 	}
 	r.SpecURL = r.Case.SpecURL()
@@ -133,7 +132,7 @@ func TestReportJSON(t *testing.T) {
 				t.Errorf("%d are %s, want %d", got.Totals[s], s, report.Count(s))
 			}
 		}
-		if diff := cmp.Diff(*report, got.Report, cmpopts.IgnoreUnexported(verify.Case{})); diff != "" {
+		if diff := cmp.Diff(*report, got.Report); diff != "" {
 			t.Errorf("read back (-want +got):\n%s", diff)
 		}
 	}

@@ -27,11 +27,11 @@ func TestCases(t *testing.T) {
 			t.Errorf("the ID %q is there twice, or is not of the form", c.ID)
 		}
 		ids[c.ID] = true
-		if !strings.HasSuffix(c.Rule, ".") || strings.ContainsAny(c.Rule+c.Breaks, "—") {
-			t.Errorf("%s: the rule %q is no sentence", c.ID, c.Rule)
+		if !strings.HasSuffix(c.Requirement, ".") || strings.ContainsAny(c.Requirement+c.Impact, "—") {
+			t.Errorf("%s: the rule %q is no sentence", c.ID, c.Requirement)
 		}
-		if c.Breaks == "" || strings.HasSuffix(c.Breaks, ".") {
-			t.Errorf("%s: what breaks is %q", c.ID, c.Breaks)
+		if c.Impact == "" || strings.HasSuffix(c.Impact, ".") {
+			t.Errorf("%s: what breaks is %q", c.ID, c.Impact)
 		}
 		if !slices.Contains([]verify.Level{verify.Must, verify.Should, verify.May}, c.Level) || !slices.Contains(verify.Groups(), c.Group) {
 			t.Errorf("%s: no such level or group: %s, %s", c.ID, c.Level, c.Group)
@@ -159,8 +159,8 @@ func TestRunSelects(t *testing.T) {
 	}
 	for _, opts := range []verify.Options{{Only: []string{"pong"}}, {Only: []string{"["}}, {Groups: []verify.Group{verify.Pull}, Only: []string{"race-*"}}, {Groups: []verify.Group{"none"}}} {
 		opts.URL = addr
-		if _, err := verify.Run(t.Context(), opts); !errors.Is(err, verify.ErrNoCase) {
-			t.Errorf("%v %v: got %v, want ErrNoCase", opts.Groups, opts.Only, err)
+		if _, err := verify.Run(t.Context(), opts); !errors.Is(err, verify.ErrNoMatch) {
+			t.Errorf("%v %v: got %v, want ErrNoMatch", opts.Groups, opts.Only, err)
 		}
 	}
 }

@@ -4,47 +4,26 @@ import (
 	"net/http"
 )
 
-func subjectCases() []Case {
-	return []Case{
-		{
-			"manifest-subject-missing", Push, Must, "Push",
-			"A manifest whose subject is not in the repository is accepted and pulled.",
-			"signatures that are pushed before, or apart from, what they sign", manifestSubjectMissing,
-		},
-		{
-			"manifest-subject-header", Push, Must, "Pushing Manifests with Subject",
-			"The answer to a push of an image manifest with a subject has the subject's digest in OCI-Subject, each time.",
-			"clients keep a list of their own in a tag, and lose entries there", manifestSubjectHeader,
-		},
-		{
-			"manifest-subject-header-index", Push, Should, "Pushing Manifests with Subject",
-			"The answer to a push of an index with a subject has the subject's digest in OCI-Subject.",
-			"clients keep a list of their own in a tag, and lose entries there", manifestSubjectHeaderIndex,
-		},
-	}
+func manifestSubjectMissing(t *T) {
+	subject := t.newImage(t.repo)
+	m := t.referrer(t.repo, mediaSBOM, subject)
+	t.wantPushed(t.repo, string(m.digest), m)
 }
 
-func manifestSubjectMissing(p *probe) {
-	subject := p.newImage(p.repo)
-	m := p.referrer(p.repo, "application/vnd.example.sbom", subject)
-	p.putManifest(p.repo, string(m.digest), m).is(http.StatusCreated)
-	p.pulls(p.repo, string(m.digest), m)
-}
-
-func manifestSubjectHeader(p *probe) {
-	subject := p.offersReferrers(p.repo)
-	m := p.referrer(p.repo, "application/vnd.example.sbom", subject)
+func manifestSubjectHeader(t *T) {
+	subject := t.offersReferrers(t.repo)
+	m := t.referrer(t.repo, mediaSBOM, subject)
 	for range 2 {
-		p.putManifest(p.repo, string(m.digest), m).is(http.StatusCreated).has("OCI-Subject", string(subject.digest))
+		t.putManifest(t.repo, string(m.digest), m).wantStatus(http.StatusCreated).wantHeader("OCI-Subject", string(subject.digest))
 	}
-	p.putManifest(p.repo, "v1", m).is(http.StatusCreated).has("OCI-Subject", string(subject.digest))
-	missing := p.newImage(p.repo)
-	m = p.referrer(p.repo, "application/vnd.example.sbom", missing)
-	p.putManifest(p.repo, string(m.digest), m).is(http.StatusCreated).has("OCI-Subject", string(missing.digest))
+	t.putManifest(t.repo, "v1", m).wantStatus(http.StatusCreated).wantHeader("OCI-Subject", string(subject.digest))
+	missing := t.newImage(t.repo)
+	m = t.referrer(t.repo, mediaSBOM, missing)
+	t.putManifest(t.repo, string(m.digest), m).wantStatus(http.StatusCreated).wantHeader("OCI-Subject", string(missing.digest))
 }
 
-func manifestSubjectHeaderIndex(p *probe) {
-	subject := p.offersReferrers(p.repo)
-	m := p.indexOf().about(subject).encode()
-	p.putManifest(p.repo, string(m.digest), m).is(http.StatusCreated).has("OCI-Subject", string(subject.digest))
+func manifestSubjectHeaderIndex(t *T) {
+	subject := t.offersReferrers(t.repo)
+	m := t.indexOf().about(subject).encode()
+	t.putManifest(t.repo, string(m.digest), m).wantStatus(http.StatusCreated).wantHeader("OCI-Subject", string(subject.digest))
 }

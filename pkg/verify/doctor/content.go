@@ -10,21 +10,22 @@ import (
 	"strings"
 
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/verify"
 )
 
-// stage is what of the visit's content a check needs in the registry.
-type stage int
+// stage is the content that a check needs in the registry: the Section of its row.
+type stage string
 
 const (
-	nothing   stage = iota
-	needBlobs       // a config and a layer
-	needImage       // an image, tagged imageTag
+	nothing   stage = "-"
+	needBlobs stage = "blobs" // a config and a layer
+	needImage stage = "image" // an image, tagged imageTag
 )
 
 const (
 	imageTag    = "image"
 	octetStream = "application/octet-stream"
-	// layerSize is more than HEAD can be wrong about by accident, in bytes.
+	// layerSize is a size in bytes that a wrong Content-Length does not match by accident.
 	layerSize = 3000
 )
 
@@ -40,30 +41,30 @@ func (b blob) descriptor(mediaType string) oci.Descriptor {
 	return oci.Descriptor{MediaType: mediaType, Digest: b.digest, Size: int64(len(b.bytes))}
 }
 
-// content is what every manifest of the visit refers to.
+// content has the blobs that every manifest of the visit refers to.
 type content struct{ config, layer blob }
 
-// manifest is what is pushed as one.
+// manifest is a manifest or index to push.
 type manifest struct {
 	blob
 	mediaType string
 }
 
-// random is n bytes that the registry has never seen.
+// random returns n random bytes: content that is new to the registry.
 func random(n int) []byte {
 	b := make([]byte, n)
 	_, _ = rand.Read(b) // documented never to fail
 	return b
 }
 
-// encode writes a document with what gets lost where bytes are not kept: letters
-// beyond ASCII, odd white space, and a line break at the end.
+// encode writes a document with parts that conversions change: characters beyond ASCII,
+// unusual white space, and a line break at the end.
 func encode(mediaType string, fields map[string]any) manifest {
 	fields["schemaVersion"], fields["mediaType"] = 2, mediaType
 	fields["annotations"] = map[string]string{"land.pierless.doctor": "Grüße, 船 🚢 " + rand.Text()}
 	b, err := json.MarshalIndent(fields, " ", "   ")
 	if err != nil {
-		panic(err) // it has strings and numbers only
+		panic(err) // it contains only strings and numbers
 	}
 	return manifest{newBlob(append(b, '\n')), mediaType}
 }
@@ -88,22 +89,17 @@ func (v *visit) manifestPath(ref string) string { return v.path("/manifests/" + 
 func accepted(m manifest) http.Header           { return http.Header{"Accept": {m.mediaType}} }
 func typed(m manifest) http.Header              { return http.Header{"Content-Type": {m.mediaType}} }
 
-func (v *visit) getManifest(m manifest, ref string) *reply {
-	return v.do(request{method: http.MethodGet, target: v.manifestPath(ref), header: accepted(m)})
+func (v *visit) getManifest(m manifest, ref string) *verify.Reply {
+	return v.do(request{Method: http.MethodGet, Target: v.manifestPath(ref), Header: accepted(m)})
 }
 
-// prepare pushes what the stage needs, once.
+// prepare pushes the content that the stage needs, once.
 func (v *visit) prepare(s stage) error {
-	if v.prepared == nil {
-		v.prepared = map[stage]error{nothing: nil}
-	}
-	if err, done := v.prepared[s]; done {
+	push := map[stage]func() error{needBlobs: v.pushBlobs, needImage: v.pushImage}[s]
+	if err, done := v.prepared[s]; done || push == nil {
 		return err
 	}
-	err := v.prepare(s - 1)
-	if err == nil {
-		err = map[stage]func() error{needBlobs: v.pushBlobs, needImage: v.pushImage}[s]()
-	}
+	err := push()
 	v.prepared[s] = err
 	return err
 }
@@ -120,23 +116,26 @@ func (v *visit) pushBlobs() error {
 }
 
 func (v *visit) pushImage() error {
+	if err := v.prepare(needBlobs); err != nil {
+		return err
+	}
 	m := v.blobs.image(oci.MediaTypeImageManifest)
-	if r := v.pushManifest(m, imageTag); r.status != http.StatusCreated {
+	if r := v.pushManifest(m, imageTag); r.Status != http.StatusCreated {
 		v.failed = r
-		return errors.New(r.what())
+		return errors.New(r.String())
 	}
 	v.image = &m
 	return nil
 }
 
-// open starts an upload. Where the address with the slash is not served, which is a
-// check of its own, it takes the one without, so that the other checks can go on.
+// open starts an upload. If the path with the slash is not served, which has its own
+// check, it uses the one without, so that the other checks can continue.
 func (v *visit) open() (location string, err error) {
 	for _, target := range []string{v.path("/blobs/uploads/"), v.path("/blobs/uploads")} {
-		r := v.do(request{method: http.MethodPost, target: target})
+		r := v.do(request{Method: http.MethodPost, Target: target})
 		v.failed = r
-		if r.status != http.StatusAccepted {
-			err = errors.Join(err, errors.New(r.what()))
+		if r.Status != http.StatusAccepted {
+			err = errors.Join(err, errors.New(r.String()))
 			continue
 		}
 		location, err := v.here(r)
@@ -154,17 +153,17 @@ func (v *visit) pushBlob(b blob) error {
 		return err
 	}
 	r := v.do(request{
-		method: http.MethodPut, target: withQuery(location, "digest", string(b.digest)), body: b.bytes,
-		header: http.Header{"Content-Type": {octetStream}},
+		Method: http.MethodPut, Target: verify.AddQuery(location, "digest", string(b.digest)), Body: b.bytes,
+		Header: http.Header{"Content-Type": {octetStream}},
 	})
 	return v.completed(r, location, b.digest)
 }
 
 // completed notes that an upload became a blob.
-func (v *visit) completed(r *reply, location string, d oci.Digest) error {
-	if r.status != http.StatusCreated {
+func (v *visit) completed(r *verify.Reply, location string, d oci.Digest) error {
+	if r.Status != http.StatusCreated {
 		v.failed = r
-		return errors.New(r.what())
+		return errors.New(r.String())
 	}
 	v.left.sessions = slices.DeleteFunc(v.left.sessions, func(s string) bool { return s == location })
 	v.left.blobs = append(v.left.blobs, v.blobPath(d))
@@ -172,49 +171,39 @@ func (v *visit) completed(r *reply, location string, d oci.Digest) error {
 }
 
 // pushManifest pushes to a tag.
-func (v *visit) pushManifest(m manifest, tag string) *reply {
-	r := v.do(request{method: http.MethodPut, target: v.manifestPath(tag), body: m.bytes, header: typed(m)})
-	if r.status == http.StatusCreated {
-		// The tag first: where the bytes were changed, the digest is another.
+func (v *visit) pushManifest(m manifest, tag string) *verify.Reply {
+	r := v.do(request{Method: http.MethodPut, Target: v.manifestPath(tag), Body: m.bytes, Header: typed(m)})
+	if r.Status == http.StatusCreated {
+		// The tag first: if the bytes were changed, the digest differs.
 		v.left.manifests = append(v.left.manifests, v.manifestPath(tag), v.manifestPath(string(m.digest)))
 	}
 	return r
 }
 
-// leftovers are the paths and URLs of what was put into the registry.
+// leftovers are the paths and URLs of the content to delete.
 type leftovers struct{ sessions, manifests, blobs []string }
 
-const idCleanUp = "cleanup"
-
-func cleanUpCheck() Check {
-	return Check{
-		ID: idCleanUp, Asks: "What doctor pushed can be deleted again.",
-		Breaks: "everybody who deletes images: what nothing refers to costs money for ever", run: (*visit).cleanUp,
-	}
-}
-
-// cleanUp takes away what the visit put into the registry. What is gone already is
-// no fault.
-func (v *visit) cleanUp() finding {
-	deleted, last := 0, (*reply)(nil)
+// cleanUp deletes the content of the visit. It is no fault if something does not exist.
+func (v *visit) cleanUp() verify.Result {
+	deleted, last := 0, (*verify.Reply)(nil)
 	var left []string
 	for _, kind := range [][]string{v.left.sessions, v.left.manifests, v.left.blobs} {
 		slices.Sort(kind)
 		for _, target := range slices.Compact(kind) {
-			r := v.do(request{method: http.MethodDelete, target: target})
-			if r.status >= 200 && r.status < 300 || r.status == http.StatusNotFound {
+			r := v.do(request{Method: http.MethodDelete, Target: target})
+			if r.Status >= 200 && r.Status < 300 || r.Status == http.StatusNotFound {
 				deleted++
 				continue
 			}
-			left, last = append(left, r.url.Path), r
+			left, last = append(left, r.URL.Path), r
 		}
 	}
 	switch {
 	case len(left) > 0:
-		return wrong(last, "give every family's route the method DELETE, and the function the permission to delete: 'make template' writes the routes",
-			"still there after a DELETE: %s", strings.Join(left, ", "))
+		return wrong(last, "the routes must accept DELETE and the functions need permission to delete, as in the template",
+			"not deleted: %s", strings.Join(left, ", "))
 	case deleted == 0:
-		return ok("nothing was pushed")
+		return ok("nothing to delete")
 	}
 	return ok("%d deleted", deleted)
 }

@@ -1,9 +1,9 @@
-// Package doctor examines a deployed registry from outside: the front door, the
-// functions behind it and the store that pulls are redirected to. For each thing
-// that differs between deployments and that clients depend on, it tells what it
-// saw, who breaks, and what to set.
+// Package doctor examines a deployed registry from the outside: API Gateway, the
+// functions behind it, and the store that pulls are redirected to. It checks settings
+// that differ between deployments and that clients depend on, and reports what it
+// observed, who is affected, and which setting to change.
 //
-// Package verify tells whether a registry keeps the spec; doctor tells why a
-// deployment does not, in words of its template. It talks HTTP alone, and must not
-// know about this registry's server, rules or stores.
+// Package verify tests whether a registry meets the spec; doctor explains why a
+// deployment does not, in terms of its template. It talks HTTP only, and must not know
+// about this registry's server, rules or stores.
 package doctor

@@ -38,7 +38,7 @@ func checksTable() []byte {
 	var b bytes.Buffer
 	b.WriteString("\n| check | asks | breaks |\n| --- | --- | --- |\n")
 	for _, c := range doctor.Checks() {
-		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", c.ID, strings.ReplaceAll(c.Asks, "|", `\|`), strings.ReplaceAll(c.Breaks, "|", `\|`))
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", c.ID, strings.ReplaceAll(c.Requirement, "|", `\|`), strings.ReplaceAll(c.Impact, "|", `\|`))
 	}
 	b.WriteByte('\n')
 	return b.Bytes()

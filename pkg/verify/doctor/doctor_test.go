@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/pierless/pierless/internal/storetest"
+	"github.com/pierless/pierless/pkg/verify"
 	"github.com/pierless/pierless/pkg/verify/doctor"
 )
 
@@ -31,7 +32,7 @@ func serve(t *testing.T, h http.Handler) string {
 }
 
 // examine runs the doctor as the administrator.
-func examine(t *testing.T, opts doctor.Options) *doctor.Report {
+func examine(t *testing.T, opts doctor.Options) *verify.Report {
 	t.Helper()
 	opts.Username, opts.Password = "admin", password
 	report, err := doctor.Run(t.Context(), opts)
@@ -56,22 +57,22 @@ func TestRight(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := embedded(t)
 			calls := 0
-			report := examine(t, doctor.Options{URL: serve(t, c.door(anonymousPull)), Progress: func(done, total int, _ doctor.Finding) {
+			report := examine(t, doctor.Options{URL: serve(t, c.door(anonymousPull)), Progress: func(done, total int, _ verify.Result) {
 				if calls++; done != calls || total < done {
 					t.Errorf("progress: %d of %d at call %d", done, total, calls)
 				}
 			}})
-			for _, f := range report.Findings {
-				if f.Verdict != doctor.OK {
-					t.Errorf("%s is %s: %s\n%v", f.ID, f.Verdict, f.Seen, f.Exchange)
+			for _, f := range report.Results {
+				if f.Status != verify.Passed {
+					t.Errorf("%s is %s: %s\n%v", f.ID, f.Status, f.Detail, f.Exchange)
 				}
 			}
-			seen := finding(t, report, "anonymous-pull").Seen
+			seen := finding(t, report, "anonymous-pull").Detail
 			if want := map[bool]string{true: "open", false: "closed"}[anonymousPull]; !strings.Contains(seen, "pull is "+want) {
 				t.Errorf("anonymous-pull: %s", seen)
 			}
-			for _, want := range []string{"4.6 MB: 202", "5.5 MB: 413", "11.0 MB: 413", "largest body taken was 4.6 MB", "serve"} {
-				if seen := finding(t, report, "body-limit").Seen; !strings.Contains(seen, want) {
+			for _, want := range []string{"4.6 MB: 202", "5.5 MB: 413", "11.0 MB: 413", "largest accepted body was 4.6 MB", "serve"} {
+				if seen := finding(t, report, "body-limit").Detail; !strings.Contains(seen, want) {
 					t.Errorf("body-limit lacks %q: %s", want, seen)
 				}
 			}
@@ -89,13 +90,13 @@ func TestRight(t *testing.T) {
 	}
 }
 
-func finding(t *testing.T, r *doctor.Report, id string) doctor.Finding {
+func finding(t *testing.T, r *verify.Report, id string) verify.Result {
 	t.Helper()
-	i := slices.IndexFunc(r.Findings, func(f doctor.Finding) bool { return f.ID == id })
+	i := slices.IndexFunc(r.Results, func(f verify.Result) bool { return f.ID == id })
 	if i < 0 {
 		t.Fatalf("no finding %q", id)
 	}
-	return r.Findings[i]
+	return r.Results[i]
 }
 
 // TestWrong: each fault is found by its check, with what to set, and by no other.
@@ -111,13 +112,13 @@ func TestWrong(t *testing.T) {
 				}
 			}
 			report := examine(t, opts)
-			for _, f := range report.Findings {
+			for _, f := range report.Results {
 				advice, caught := w.caught[f.ID]
 				switch {
-				case caught && (f.Verdict != doctor.Wrong || !strings.Contains(f.Set, advice)):
-					t.Errorf("%s is %s: %s\nset: %s\nwant advice with %q", f.ID, f.Verdict, f.Seen, f.Set, advice)
-				case !caught && f.Verdict == doctor.Wrong:
-					t.Errorf("%s is %s: %s\n%v", f.ID, f.Verdict, f.Seen, f.Exchange)
+				case caught && (f.Status != verify.Failed || !strings.Contains(f.Set, advice)):
+					t.Errorf("%s is %s: %s\nset: %s\nwant advice with %q", f.ID, f.Status, f.Detail, f.Set, advice)
+				case !caught && f.Status == verify.Failed:
+					t.Errorf("%s is %s: %s\n%v", f.ID, f.Status, f.Detail, f.Exchange)
 				}
 			}
 		})
@@ -139,7 +140,7 @@ func TestEveryCheckCanFail(t *testing.T) {
 		if !caught[c.ID] {
 			t.Errorf("no wrong registry is caught by %s", c.ID)
 		}
-		if c.Asks == "" || c.Breaks == "" {
+		if c.Requirement == "" || c.Impact == "" {
 			t.Errorf("%s does not say what it asks and who breaks", c.ID)
 		}
 	}
@@ -266,13 +267,13 @@ func TestPublic(t *testing.T) {
 			c.change(w)
 			opts := w.options("example.com", srv)
 			opts.Only = notBodies()
-			for _, f := range examine(t, opts).Findings {
+			for _, f := range examine(t, opts).Results {
 				advice, caught := c.caught[f.ID]
-				if caught != (f.Verdict == doctor.Wrong) || !strings.Contains(f.Set, advice) {
-					t.Errorf("%s is %s: %s\nset: %s", f.ID, f.Verdict, f.Seen, f.Set)
+				if caught != (f.Status == verify.Failed) || !strings.Contains(f.Set, advice) {
+					t.Errorf("%s is %s: %s\nset: %s", f.ID, f.Status, f.Detail, f.Set)
 				}
-				if f.ID == "http2" && f.Seen != "HTTP/2.0" {
-					t.Errorf("http2: %s", f.Seen)
+				if f.ID == "http2" && f.Detail != "HTTP/2.0" {
+					t.Errorf("http2: %s", f.Detail)
 				}
 			}
 		})
@@ -288,13 +289,13 @@ func TestTLS(t *testing.T) {
 	asked := 0
 	srv := secure(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked++ }))
 	report := examine(t, world{"example.com:443": srv.Listener.Addr().String()}.options("example.com", nil))
-	for _, f := range report.Findings {
-		want, special := map[string]doctor.Verdict{"tls": doctor.Wrong, "cleanup": doctor.OK}[f.ID]
+	for _, f := range report.Results {
+		want, special := map[string]verify.Status{"tls": verify.Failed, "cleanup": verify.Passed}[f.ID]
 		if !special {
-			want = doctor.Unknown
+			want = verify.Skipped
 		}
-		if f.Verdict != want {
-			t.Errorf("%s is %s, want %s: %s", f.ID, f.Verdict, want, f.Seen)
+		if f.Status != want {
+			t.Errorf("%s is %s, want %s: %s", f.ID, f.Status, want, f.Detail)
 		}
 	}
 	if asked > 0 || !strings.Contains(finding(t, report, "tls").Set, "CertificateArn") {
@@ -302,8 +303,8 @@ func TestTLS(t *testing.T) {
 	}
 	opts := world{"example.com:80": strings.TrimPrefix(serve(t, embedded(t).door(false)), "http://")}.options("http://example.com", nil)
 	opts.Only = []string{"tls"}
-	if f := finding(t, examine(t, opts), "tls"); f.Verdict != doctor.Wrong || !strings.Contains(f.Set, "https") {
-		t.Errorf("plain HTTP to a public host is %s: %s", f.Verdict, f.Set)
+	if f := finding(t, examine(t, opts), "tls"); f.Status != verify.Failed || !strings.Contains(f.Set, "https") {
+		t.Errorf("plain HTTP to a public host is %s: %s", f.Status, f.Set)
 	}
 	old := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	old.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
@@ -313,8 +314,8 @@ func TestTLS(t *testing.T) {
 	transport := opts.Transport.(*http.Transport)
 	transport.ForceAttemptHTTP2, transport.TLSClientConfig.MinVersion = false, tls.VersionTLS10
 	opts.Only = []string{"tls"}
-	if f := finding(t, examine(t, opts), "tls"); f.Verdict != doctor.Wrong || !strings.Contains(f.Set, "SecurityPolicy") {
-		t.Errorf("TLS 1.1 is %s: %s", f.Verdict, f.Seen)
+	if f := finding(t, examine(t, opts), "tls"); f.Status != verify.Failed || !strings.Contains(f.Set, "SecurityPolicy") {
+		t.Errorf("TLS 1.1 is %s: %s", f.Status, f.Detail)
 	}
 }
 
@@ -324,17 +325,17 @@ func TestAPIEndpoint(t *testing.T) {
 	closed := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { gatewayFault(w, http.StatusNotFound, "Not Found") })
 	for _, e := range []struct {
 		endpoint string
-		want     doctor.Verdict
+		want     verify.Status
 		advice   string
 	}{
-		{serve(t, c.door(false)), doctor.Wrong, "DisableExecuteApiEndpoint"},
-		{serve(t, closed), doctor.OK, ""},
-		{own, doctor.Unknown, ""},
-		{"http://127.0.0.1:1", doctor.Unknown, ""},
+		{serve(t, c.door(false)), verify.Failed, "DisableExecuteApiEndpoint"},
+		{serve(t, closed), verify.Passed, ""},
+		{own, verify.Skipped, ""},
+		{"http://127.0.0.1:1", verify.Skipped, ""},
 	} {
 		f := finding(t, examine(t, doctor.Options{URL: own, APIEndpoint: e.endpoint, Only: []string{"api-endpoint"}}), "api-endpoint")
-		if f.Verdict != e.want || !strings.Contains(f.Set, e.advice) {
-			t.Errorf("%s is %s: %s", e.endpoint, f.Verdict, f.Seen)
+		if f.Status != e.want || !strings.Contains(f.Set, e.advice) {
+			t.Errorf("%s is %s: %s", e.endpoint, f.Status, f.Detail)
 		}
 	}
 }
@@ -347,14 +348,14 @@ func TestCannot(t *testing.T) {
 		"connection refused":     {URL: "127.0.0.1:1"},
 		"not the address":        {URL: "ftp://x"},
 		"\"ftp://y\" is not":     {URL: own, APIEndpoint: "ftp://y"},
-		"no check of that name":  {URL: own, Only: []string{"nothing"}},
+		"no ID matches":          {URL: own, Only: []string{"nothing"}},
 	} {
 		if _, err := doctor.Run(t.Context(), opts); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want %q", opts, err, want)
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	opts := doctor.Options{URL: own, Username: "admin", Password: password, Progress: func(int, int, doctor.Finding) { cancel() }}
+	opts := doctor.Options{URL: own, Username: "admin", Password: password, Progress: func(int, int, verify.Result) { cancel() }}
 	if _, err := doctor.Run(ctx, opts); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
@@ -368,10 +369,10 @@ func TestReportHidesTokens(t *testing.T) {
 	})(c, c.door(true))
 	report := examine(t, doctor.Options{URL: serve(t, h), Only: []string{"login"}})
 	var js bytes.Buffer
-	if err := report.WriteJSON(&js); err != nil {
+	if err := doctor.WriteJSON(&js, report); err != nil {
 		t.Fatal(err)
 	}
-	if finding(t, report, "login").Verdict != doctor.Wrong || strings.Contains(js.String(), `id_token`) {
+	if finding(t, report, "login").Status != verify.Failed || strings.Contains(js.String(), `id_token`) {
 		t.Errorf("the report shows a token: %s", &js)
 	}
 }
@@ -383,7 +384,7 @@ func TestReport(t *testing.T) {
 	report := examine(t, doctor.Options{URL: serve(t, h), Only: []string{"challenge", "presigned-*"}})
 	report.Started = time.Time{}
 	var text, js bytes.Buffer
-	if err := errors.Join(report.WriteText(&text), report.WriteJSON(&js)); err != nil {
+	if err := errors.Join(doctor.WriteText(&text, report), doctor.WriteJSON(&js, report)); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"WRONG  challenge", "  ok   presigned-get", "set:    each AWS::ApiGatewayV2::Integration", "> GET http", "< 401", "Authorization: (not shown)", "6 checks", "1 wrong"} {

@@ -3,73 +3,58 @@ package doctor
 import (
 	"encoding/json"
 	"errors"
-	"maps"
 	"net/http"
 	"net/url"
 
 	"github.com/pierless/pierless/pkg/verify"
 )
 
-// with is the request with other credentials than those of the visit: none if the
-// header is empty.
-func (r request) with(credentials http.Header) request {
-	r.as = asNobody
-	header := maps.Clone(r.header)
-	if header == nil {
-		header = http.Header{}
-	}
-	maps.Copy(header, credentials)
-	r.header = header
-	return r
-}
-
-// login takes the way of docker and skopeo: they ask GET /v2/ without credentials, and
-// send their password by the scheme of its challenge or not at all.
-func (v *visit) login() finding {
+// login logs in like docker and skopeo: they send GET /v2/ without credentials, and send
+// their password only by the scheme of its challenge.
+func (v *visit) login() verify.Result {
 	const (
-		present = "deploy the present version of all functions; a CDN in front must cache nothing"
-		passOn  = "nothing in front may change Host; a proxy that ends TLS must send X-Forwarded-Proto: https. " +
+		current = "deploy the current version of all functions; a CDN in front must cache nothing"
+		forward = "proxies in front must not change Host; one that terminates TLS must send X-Forwarded-Proto: https. " +
 			"Behind a CDN that changes Host, set AnonymousPull to false"
 	)
-	ping := v.do(request{method: http.MethodGet, target: "/v2/", as: asNobody})
-	scheme, params := verify.ParseChallenge(ping.header.Values("WWW-Authenticate"))
+	ping := v.doAs(asNobody, request{Method: http.MethodGet, Target: "/v2/"})
+	scheme, params := verify.ParseChallenge(ping.Header.Values("WWW-Authenticate"))
 	credentials := http.Header{}
 	switch {
-	case ping.status == http.StatusOK:
-		return wrong(ping, present, "GET /v2/ answered 200 without credentials: no challenge to choose a scheme by")
-	case ping.status != http.StatusUnauthorized || scheme == "":
-		return unknown(ping, "%s: see challenge", ping.what())
+	case ping.Status == http.StatusOK:
+		return wrong(ping, current, "GET /v2/ answered 200 without credentials: there is no challenge to select a scheme by")
+	case ping.Status != http.StatusUnauthorized || scheme == "":
+		return unknown(ping, "%s: see challenge", ping)
 	case scheme == "basic":
-		basic := http.Request{Header: credentials}
-		basic.SetBasicAuth(v.opts.Username, v.opts.Password)
+		credentials = basic(v.client.Username, v.client.Password)
 	default:
 		realm, err := url.Parse(params["realm"])
-		if err != nil || realm.Scheme != v.base.Scheme || realm.Host != v.base.Host {
-			return wrong(ping, passOn, "the token endpoint is at %s, which is not this address", params["realm"])
+		if err != nil || realm.Scheme != v.client.Base.Scheme || realm.Host != v.client.Base.Host {
+			return wrong(ping, forward, "the token endpoint is at %s, which is not this address", params["realm"])
 		}
 		r, token := v.token(params, asUser)
 		if token == "" {
-			return wrong(r, "the gateway's $default route to the function base ('make template' writes it); "+
-				"nothing in front may drop Authorization", "%s: no token for a user who is let in", r.what())
+			return wrong(r, "the gateway's $default route to the function base; "+
+				"proxies in front must forward Authorization", "%s: no token for a user whose Basic login works", r)
 		}
 		credentials.Set("Authorization", "Bearer "+token)
 	}
-	r := v.do(request{method: http.MethodPost, target: v.path("/blobs/uploads/")}.with(credentials))
+	r := v.doAs(asNobody, withHeader(request{Method: http.MethodPost, Target: v.path("/blobs/uploads/")}, credentials))
 	v.noteUpload(r)
 	switch {
-	case r.status == http.StatusAccepted:
-		return ok("%s, and with it an upload starts", ping.header.Get("WWW-Authenticate"))
+	case r.Status == http.StatusAccepted:
+		return ok("%s, and an upload starts with it", ping.Header.Get("WWW-Authenticate"))
 	case refusedAccess(r):
-		return wrong(r, present+"; nothing in front may change Authorization", "%s to the credentials that the challenge of /v2/ asks for", r.what())
+		return wrong(r, current+"; proxies in front must not change Authorization", "%s to the credentials that the challenge of /v2/ requires", r)
 	}
-	return unknown(r, "%s", r.what())
+	return unknown(r, "%s", r)
 }
 
-// anonymousToken is the Authorization of a client without credentials: empty unless the
-// registry gives it a token.
+// anonymousToken returns the Authorization header of a client without credentials, which
+// has a token if the registry issues anonymous tokens.
 func (v *visit) anonymousToken() http.Header {
-	ping := v.do(request{method: http.MethodGet, target: "/v2/", as: asNobody})
-	scheme, params := verify.ParseChallenge(ping.header.Values("WWW-Authenticate"))
+	ping := v.doAs(asNobody, request{Method: http.MethodGet, Target: "/v2/"})
+	scheme, params := verify.ParseChallenge(ping.Header.Values("WWW-Authenticate"))
 	if scheme != "bearer" {
 		return nil
 	}
@@ -79,13 +64,13 @@ func (v *visit) anonymousToken() http.Header {
 	return nil
 }
 
-// token asks the token service of a challenge. It is empty unless the answer has one.
-func (v *visit) token(params map[string]string, who as) (*reply, string) {
-	target := withQuery(params["realm"], "service", params["service"])
-	r := v.do(request{method: http.MethodGet, target: target, as: who})
-	r.exchange.ResponseBody = "" // the token may be the password
+// token requests a token from the service of a challenge; empty: none was issued.
+func (v *visit) token(params map[string]string, who as) (*verify.Reply, string) {
+	target := verify.AddQuery(params["realm"], "service", params["service"])
+	r := v.doAs(who, request{Method: http.MethodGet, Target: target})
+	r.Exchange.ResponseBody = "" // the token may be the password
 	var answer struct{ Token string }
-	if err := errors.Join(r.err, json.Unmarshal(r.body, &answer)); err != nil || r.status != http.StatusOK {
+	if err := errors.Join(r.Err, json.Unmarshal(r.Body, &answer)); err != nil || r.Status != http.StatusOK {
 		return r, ""
 	}
 	return r, answer.Token

@@ -7,93 +7,94 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/pierless/pierless/pkg/verify"
 )
 
-// Report is a whole run.
-type Report struct {
-	URL      string    `json:"url"`
-	Started  time.Time `json:"started"`
-	Seconds  float64   `json:"seconds"`
-	Findings []Finding `json:"findings"`
-}
+// The statuses of checks have their own words in reports.
+const (
+	statusOK      = "ok"
+	statusWrong   = "wrong"
+	statusUnknown = "unknown"
+)
 
-// Count is how many findings have the verdict.
-func (r *Report) Count(v Verdict) (n int) {
-	for _, f := range r.Findings {
-		if f.Verdict == v {
-			n++
-		}
+// word returns the word for a status.
+func word(s verify.Status) string {
+	switch s {
+	case verify.Passed:
+		return statusOK
+	case verify.Failed:
+		return statusWrong
 	}
-	return n
+	return statusUnknown
 }
 
-// WriteJSON writes the report for programs.
-func (r *Report) WriteJSON(w io.Writer) error {
-	totals := map[Verdict]int{}
-	for _, v := range []Verdict{OK, Wrong, Unknown} {
-		totals[v] = r.Count(v)
+// finding is a result in JSON.
+type finding struct {
+	ID       string           `json:"id"`
+	Asks     string           `json:"asks"`
+	Breaks   string           `json:"breaks"`
+	Verdict  string           `json:"verdict"`
+	Seen     string           `json:"seen"`
+	Set      string           `json:"set,omitempty"`
+	Exchange *verify.Exchange `json:"exchange,omitempty"`
+	Seconds  float64          `json:"seconds"`
+}
+
+// WriteJSON writes the report as JSON.
+func WriteJSON(w io.Writer, r *verify.Report) error {
+	totals := map[string]int{statusOK: 0, statusWrong: 0, statusUnknown: 0}
+	findings := make([]finding, 0, len(r.Results))
+	for _, res := range r.Results {
+		totals[word(res.Status)]++
+		findings = append(findings, finding{
+			res.ID, res.Requirement, res.Impact, word(res.Status), res.Detail, res.Set, res.Exchange, res.Seconds,
+		})
 	}
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
 	return enc.Encode(struct {
-		OK     bool            `json:"ok"`
-		Totals map[Verdict]int `json:"totals"`
-		*Report
-	}{totals[OK] == len(r.Findings), totals, r})
+		OK       bool           `json:"ok"`
+		Totals   map[string]int `json:"totals"`
+		URL      string         `json:"url"`
+		Started  time.Time      `json:"started"`
+		Seconds  float64        `json:"seconds"`
+		Findings []finding      `json:"findings"`
+	}{r.OK(), totals, r.URL, r.Started, r.Seconds, findings})
 }
 
-// marks are what stands in front of a finding.
-func mark(v Verdict) string {
-	switch v {
-	case OK:
-		return "  ok "
-	case Wrong:
-		return "WRONG"
-	case Unknown:
-	}
-	return "   ? "
-}
-
-// WriteText writes the report for people: a line for each check, what is wrong in
-// full, and a summary.
-func (r *Report) WriteText(w io.Writer) error {
+// WriteText writes the report as text: one line for each check, a paragraph for each
+// fault, and a summary.
+func WriteText(w io.Writer, r *verify.Report) error {
 	fmt.Fprintf(w, "%s\n\n", r.URL)
+	marks := map[string]string{statusOK: "  ok ", statusWrong: "WRONG", statusUnknown: "   ? "}
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	for _, f := range r.Findings {
-		fmt.Fprintf(t, "%s\t%s\t%s\n", mark(f.Verdict), f.ID, oneLine(f.Seen))
+	for _, res := range r.Results {
+		fmt.Fprintf(t, "%s\t%s\t%s\n", marks[word(res.Status)], res.ID, strings.ReplaceAll(res.Detail, "\n", " "))
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	for _, f := range r.Findings {
-		if f.Verdict == Wrong {
-			f.write(w)
+	for _, res := range r.Results {
+		if res.Status == verify.Failed {
+			res.Describe(w, "WRONG: "+res.ID, [][2]string{
+				{"asks", res.Requirement}, {"seen", res.Detail}, {"breaks", res.Impact}, {"set", res.Set},
+			})
 		}
 	}
-	_, err := fmt.Fprintf(w, "\n%s\n", r.summary())
+	wrong, unknown := r.Count(verify.Failed), r.Count(verify.Skipped)
+	_, err := fmt.Fprintf(w, "\n%d checks: %d ok, %d wrong, %d unknown.%s\n",
+		len(r.Results), r.Count(verify.Passed), wrong, unknown, advice(wrong, unknown))
 	return err
 }
 
-// oneLine is what a row of the list takes.
-func oneLine(s string) string { return strings.ReplaceAll(s, "\n", " ") }
-
-// write shows what is wrong.
-func (f Finding) write(w io.Writer) {
-	fmt.Fprintf(w, "\nWRONG: %s\n  asks:   %s\n  seen:   %s\n  breaks: %s\n  set:    %s\n", f.ID, f.Asks, f.Seen, f.Breaks, f.Set)
-	if f.Exchange != nil {
-		fmt.Fprintf(w, "    %s\n", strings.ReplaceAll(strings.TrimRight(f.Exchange.String(), "\n"), "\n", "\n    "))
-	}
-}
-
-func (r *Report) summary() string {
-	wrong, unknown := r.Count(Wrong), r.Count(Unknown)
-	line := fmt.Sprintf("%d checks: %d ok, %d wrong, %d unknown.", len(r.Findings), r.Count(OK), wrong, unknown)
+func advice(wrong, unknown int) string {
 	switch {
 	case wrong > 0:
-		return line + " What to set stands with each; run this again afterwards, one fault can hide another."
+		return " Change the settings above, then run this again: one fault can hide another."
 	case unknown > 0:
-		return line + " Nothing was seen to be wrong, but not all was seen."
+		return " No fault was found, but some checks could not be completed."
 	}
-	return line
+	return ""
 }

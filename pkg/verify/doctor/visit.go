@@ -1,39 +1,33 @@
 package doctor
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/pierless/pierless/pkg/verify"
 )
 
-// maxAnswer is the largest body that is read, in bytes.
-const maxAnswer = 8 << 20
-
-// visit is one run: the registry, and what was put into it. One goroutine uses it.
+// visit is the state of a run: the registry, and the content pushed to it. It is for
+// one goroutine.
 type visit struct {
-	ctx    context.Context
+	ctx    context.Context // of the current check
 	opts   Options
-	base   *url.URL
-	client *http.Client
+	client *verify.Client
 	repo   string
-	first  *reply // to the first request, which shows TLS and headers
+	first  *verify.Reply // to the first request: it shows TLS and headers
 
 	blobs    *content
 	image    *manifest
 	prepared map[stage]error
-	failed   *reply // that kept the visit from preparing something
+	failed   *verify.Reply // that made the setup of a check fail
 	left     leftovers
 }
 
-// as is in whose name a request is sent.
+// as selects the credentials of a request.
 type as int
 
 const (
@@ -42,121 +36,90 @@ const (
 	asStranger    // with a wrong password
 )
 
-// request is what a check sends.
-type request struct {
-	method string
-	target string // a path under the registry's address, or a URL
-	as     as
-	header http.Header
-	body   []byte
+type request = verify.Request
+
+func (v *visit) get(target string) *verify.Reply {
+	return v.do(request{Method: http.MethodGet, Target: target})
 }
 
-// reply is what a request got. status is 0 where there was no answer.
-type reply struct {
-	exchange verify.Exchange
-	status   int
-	header   http.Header
-	body     []byte
-	url      *url.URL // that was asked
-	resp     *http.Response
-	took     time.Duration
-	err      error
+// do sends a request with the user's credentials. It does not follow redirects.
+func (v *visit) do(r request) *verify.Reply { return v.doAs(asUser, r) }
+
+// doAs sends a request with these credentials, always as Basic: tokens have their own
+// check. They go to the registry only.
+func (v *visit) doAs(who as, r request) *verify.Reply {
+	if strings.HasPrefix(r.Target, "/") {
+		r.Target = v.client.Base.String() + r.Target
+	}
+	r.Anonymous = true
+	if u, err := url.Parse(r.Target); err == nil && u.Scheme == v.client.Base.Scheme && u.Host == v.client.Base.Host {
+		switch {
+		case who == asStranger:
+			r = withHeader(r, basic("pierless-doctor", "a wrong password"))
+		case who == asUser && !v.client.Anonymous():
+			r = withHeader(r, basic(v.client.Username, v.client.Password))
+		}
+	}
+	ctx, cancel := context.WithTimeout(v.ctx, requestTimeout)
+	defer cancel()
+	return v.client.Do(ctx, r)
 }
 
-func (r *reply) shown() *verify.Exchange {
-	if r == nil {
-		return nil
-	}
-	return &r.exchange
+// basic returns the header of Basic credentials.
+func basic(username, password string) http.Header {
+	r := http.Request{Header: http.Header{}}
+	r.SetBasicAuth(username, password)
+	return r.Header
 }
 
-// what names the request and its answer in a sentence.
-func (r *reply) what() string {
-	place := r.url.EscapedPath()
-	if r.err != nil && r.status == 0 {
-		return fmt.Sprintf("%s %s got no answer: %v", r.exchange.Method, place, r.err)
-	}
-	return fmt.Sprintf("%s %s answered %d", r.exchange.Method, place, r.status)
+// withHeader returns the request with additional headers.
+func withHeader(r request, extra http.Header) request {
+	header := http.Header{}
+	maps.Copy(header, r.Header)
+	maps.Copy(header, extra)
+	r.Header = header
+	return r
 }
 
-// anonymous reports whether the visit has no credentials.
-func (v *visit) anonymous() bool { return v.opts.Username == "" && v.opts.Password == "" }
-
-func (v *visit) get(target string) *reply {
-	return v.do(request{method: http.MethodGet, target: target})
-}
-
-// do sends a request, and follows no redirect. Credentials go to the registry alone.
-func (v *visit) do(r request) *reply {
-	u, err := v.resolve(r.target)
-	if err != nil {
-		return &reply{err: err, url: v.base, header: http.Header{}, exchange: verify.Exchange{Method: r.method, URL: r.target, Error: err.Error()}}
-	}
-	var body io.Reader
-	if len(r.body) > 0 {
-		body = bytes.NewReader(r.body)
-	}
-	req, err := http.NewRequestWithContext(v.ctx, r.method, u.String(), body)
-	if err != nil {
-		return &reply{err: err, url: u, header: http.Header{}, exchange: verify.Exchange{Method: r.method, URL: r.target, Error: err.Error()}}
-	}
-	for k, values := range r.header {
-		req.Header[k] = values
-	}
-	req.Header.Set("User-Agent", "pierless-doctor")
-	if u.Scheme == v.base.Scheme && u.Host == v.base.Host {
-		v.authorize(req, r.as)
-	}
-	start := time.Now()
-	resp, err := v.client.Do(req)
-	var shownURL *url.Error
-	if errors.As(err, &shownURL) {
-		err = shownURL.Err // without the URL, which may be signed
-	}
-	got := &reply{url: u, header: http.Header{}, err: err, resp: resp}
-	if err == nil {
-		defer resp.Body.Close()
-		got.body, got.err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-		got.status, got.header = resp.StatusCode, resp.Header
-	}
-	got.took = time.Since(start)
-	got.exchange = verify.Record(req, r.body, resp, got.body, got.err)
-	return got
-}
-
-func (v *visit) resolve(target string) (*url.URL, error) {
-	if strings.HasPrefix(target, "/") {
-		return url.Parse(v.base.String() + target)
-	}
-	return url.Parse(target)
-}
-
-func (v *visit) authorize(req *http.Request, who as) {
-	switch {
-	case who == asStranger:
-		req.SetBasicAuth("pierless-doctor", "a password that nobody has")
-	case who == asUser && !v.anonymous():
-		req.SetBasicAuth(v.opts.Username, v.opts.Password)
-	}
-}
-
-// here is a Location as a URL of the registry itself: where it names another host,
-// credentials must not follow it there.
-func (v *visit) here(r *reply) (string, error) {
-	raw := r.header.Get("Location")
-	u, err := r.url.Parse(raw)
+// here returns a Location as a URL of the registry: if it is on another host,
+// credentials must not be sent there.
+func (v *visit) here(r *verify.Reply) (string, error) {
+	raw := r.Header.Get("Location")
+	u, err := r.URL.Parse(raw)
 	if raw == "" || err != nil {
-		return "", fmt.Errorf("%s without a URL in Location", r.what())
+		return "", fmt.Errorf("%s without a URL in Location", r)
 	}
-	u.Scheme, u.Host = v.base.Scheme, v.base.Host
+	u.Scheme, u.Host = v.client.Base.Scheme, v.client.Base.Host
 	return u.String(), nil
 }
 
-// withQuery is a URL with one more parameter.
-func withQuery(target, key, value string) string {
-	sep := "?"
-	if strings.Contains(target, "?") {
-		sep = "&"
+// ok returns a passed check.
+func ok(format string, args ...any) verify.Result {
+	return verify.Result{Status: verify.Passed, Detail: fmt.Sprintf(format, args...)}
+}
+
+// unknown returns a check that could not be completed. r may be nil.
+func unknown(r *verify.Reply, format string, args ...any) verify.Result {
+	return verify.Result{Status: verify.Skipped, Detail: fmt.Sprintf(format, args...), Exchange: exchangeOf(r)}
+}
+
+// wrong returns a failed check: its reply, which may be nil, and the setting to change. If
+// the request got no response, the check is unknown instead.
+func wrong(r *verify.Reply, set, format string, args ...any) verify.Result {
+	if r != nil && r.Status == 0 {
+		return unknown(r, "%s", r)
 	}
-	return target + sep + key + "=" + url.QueryEscape(value)
+	return unanswered(r, set, format, args...)
+}
+
+// unanswered returns a failed check whose fault is that the request got no response.
+func unanswered(r *verify.Reply, set, format string, args ...any) verify.Result {
+	return verify.Result{Status: verify.Failed, Detail: fmt.Sprintf(format, args...), Set: set, Exchange: exchangeOf(r)}
+}
+
+func exchangeOf(r *verify.Reply) *verify.Exchange {
+	if r == nil {
+		return nil
+	}
+	return &r.Exchange
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/pierless/pierless/pkg/oci/direct"
+	"github.com/pierless/pierless/pkg/verify"
 	"github.com/pierless/pierless/pkg/verify/doctor"
 )
 
@@ -24,14 +25,14 @@ func wrongDirect() []wrongRegistry {
 		}
 	}
 	return []wrongRegistry{
-		{"offers not routed", every("make template"), answers("POST", toOffer, from(http.StatusAccepted, http.StatusNotFound))},
-		{"offers without permission", every("dynamodb"), answers("POST", toOffer, func(_ *cloud, r *reply) {
+		{"offers not routed", every("as in the template"), answers("POST", toOffer, from(http.StatusAccepted, http.StatusNotFound))},
+		{"offers without permission", every("DynamoDB"), answers("POST", toOffer, func(_ *cloud, r *reply) {
 			if r.status == http.StatusAccepted {
 				r.status = http.StatusInternalServerError
 				r.setBody([]byte(`{"errors":[{"code":"UNKNOWN"}]}`))
 			}
 		})},
-		{"no direct uploads behind functions", every("make template"), answers("POST", toOffer, func(_ *cloud, r *reply) {
+		{"no direct uploads behind functions", every("as in the template"), answers("POST", toOffer, func(_ *cloud, r *reply) {
 			if r.status == http.StatusAccepted {
 				r.status = http.StatusNotFound
 				r.setBody([]byte(`{"errors":[{"code":"UNSUPPORTED"}]}`))
@@ -44,10 +45,10 @@ func wrongDirect() []wrongRegistry {
 		},
 		{"a role that may not write", map[string]string{"direct-upload": "s3:PutObject", "direct-refusals": "s3:PutObject"}, offers(refuses("AccessDenied"))},
 		{"a key that is not there", map[string]string{"direct-upload": "KmsKeyArn", "direct-refusals": "KmsKeyArn"}, offers(refuses("KMS.NotFoundException"))},
-		{"a store that checks nothing", map[string]string{"direct-refusals": "checks what is signed"}, offers(forgiving(0))},
-		{"a store without conditions", map[string]string{"direct-refusals": "checks what is signed"}, offers(forgiving(http.StatusPreconditionFailed))},
+		{"a store that checks nothing", map[string]string{"direct-refusals": "enforces signed headers"}, offers(forgiving(0))},
+		{"a store without conditions", map[string]string{"direct-refusals": "enforces signed headers"}, offers(forgiving(http.StatusPreconditionFailed))},
 		{"completion fails", map[string]string{"direct-upload": "s3:GetObject"}, answers("PUT", toDirect, from(http.StatusCreated, http.StatusInternalServerError))},
-		{"parts not routed", map[string]string{"direct-parts": "make template"}, answers("POST", toParts, from(http.StatusOK, http.StatusNotFound))},
+		{"parts not routed", map[string]string{"direct-parts": "as in the template"}, answers("POST", toParts, from(http.StatusOK, http.StatusNotFound))},
 		{"parts are not joined", map[string]string{"direct-parts": "s3:ListMultipartUploadParts"}, answers("PUT", toDirect, from(http.StatusAccepted, http.StatusInternalServerError))},
 		{"verification fails", map[string]string{"direct-parts": "VerifyMemorySize"}, answers("POST", toVerify, from(http.StatusCreated, http.StatusInternalServerError))},
 	}
@@ -117,9 +118,9 @@ func TestDirectNotOffered(t *testing.T) {
 			r.setBody([]byte(`{"errors":[{"code":"UNSUPPORTED"}]}`))
 		}
 	})(c, own))
-	for _, f := range examine(t, doctor.Options{URL: url, Only: []string{"direct-*"}}).Findings {
-		if f.Verdict != doctor.OK {
-			t.Errorf("%s is %s: %s", f.ID, f.Verdict, f.Seen)
+	for _, f := range examine(t, doctor.Options{URL: url, Only: []string{"direct-*"}}).Results {
+		if f.Status != verify.Passed {
+			t.Errorf("%s is %s: %s", f.ID, f.Status, f.Detail)
 		}
 	}
 }

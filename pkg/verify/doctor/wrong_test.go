@@ -38,14 +38,14 @@ func wrongRegistries() []wrongRegistry {
 			r.header.Del("WWW-Authenticate")
 			r.header.Del("X-Registry-Challenge")
 		})},
-		{"challenge of a function URL", everyChallenge("a function URL maps no headers"), answers(anyMethod, all, func(_ *cloud, r *reply) {
+		{"challenge of a function URL", everyChallenge("a function URL does not map headers"), answers(anyMethod, all, func(_ *cloud, r *reply) {
 			renameChallenge(r)
 			r.header.Del("Apigw-Requestid")
 			r.header.Set("X-Amzn-Requestid", "id")
 		})},
 		{"challenge not on HEAD", map[string]string{"challenge-head": mapping}, answers("HEAD", all, func(_ *cloud, r *reply) { r.header.Del("WWW-Authenticate") })},
 		{"challenge not on tags", map[string]string{"challenge-routes": mapping}, answers("GET", toTags, func(_ *cloud, r *reply) { r.header.Del("WWW-Authenticate") })},
-		{"authorizer on a route", map[string]string{"challenge-routes": "take the authorizer off"}, answers("GET", regexp.MustCompile(`/referrers/`), func(_ *cloud, r *reply) {
+		{"authorizer on a route", map[string]string{"challenge-routes": "remove the authorizer"}, answers("GET", regexp.MustCompile(`/referrers/`), func(_ *cloud, r *reply) {
 			if r.status == http.StatusUnauthorized {
 				r.becomes(http.StatusUnauthorized, "Unauthorized")
 			}
@@ -66,7 +66,7 @@ func wrongRegistries() []wrongRegistry {
 			requests("PUT", toManifest, authorized),
 		},
 		{"catalog open", map[string]string{"challenge-routes": "", "wrong-password": "", "anonymous-pull": "base"}, requests("GET", regexp.MustCompile(`_catalog`), authorized)},
-		{"slash not routed", map[string]string{"trailing-slash": "blobs/uploads/{proxy+}", "challenge-routes": "make template"}, answers("POST", toUploads, func(_ *cloud, r *reply) { r.becomes(http.StatusNotFound, "Not Found") })},
+		{"slash not routed", map[string]string{"trailing-slash": "blobs/uploads/{proxy+}", "challenge-routes": "as in the template"}, answers("POST", toUploads, func(_ *cloud, r *reply) { r.becomes(http.StatusNotFound, "Not Found") })},
 		{"/v2/ not routed", map[string]string{"trailing-slash": "$default", "challenge": "", "challenge-head": ""}, answers("GET|HEAD", regexp.MustCompile(`^/v2/$`), func(_ *cloud, r *reply) { r.becomes(http.StatusNotFound, "Not Found") })},
 		{"/v2 not routed", map[string]string{"trailing-slash": "$default"}, answers("GET", regexp.MustCompile(`^/v2$`), func(_ *cloud, r *reply) { r.becomes(http.StatusNotFound, "Not Found") })},
 		{"Location on another host", map[string]string{"upload-location": "relative Location"}, answers("POST", toUploads, absoluteLocation("http://elsewhere.example"))},
@@ -74,7 +74,7 @@ func wrongRegistries() []wrongRegistry {
 		{"clock", map[string]string{"clock": "timedatectl"}, answers("GET", all, func(_ *cloud, r *reply) {
 			r.header.Set("Date", time.Now().Add(-10*time.Minute).UTC().Format(http.TimeFormat))
 		})},
-	}, slices.Concat(wrongLogins(), wrongPaths(), wrongContent(), wrongRedirects(), wrongDirect())...)
+	}, slices.Concat(wrongLogins(), wrongPaths(), wrongContent(), wrongRedirects(), wrongDirect(), wrongLoad())...)
 }
 
 // wrongLogins are faults of registries that are open to pull.
@@ -106,8 +106,8 @@ func wrongLogins() []wrongRegistry {
 	bearer := func(r *http.Request) bool { return strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ") }
 	return []wrongRegistry{
 		{"open to pull, rightly", nil, open(func(_ *cloud, next http.Handler) http.Handler { return next })},
-		{"/v2/ open", map[string]string{"login": "present version", "anonymous-pull": "login"}, open(only(nobody, requests("GET", ping, authorized)))},
-		{"/v2/ open, pull closed", map[string]string{"login": "present version", "anonymous-pull": "AnonymousPull"}, only(nobody, requests("GET", ping, authorized))},
+		{"/v2/ open", map[string]string{"login": "current version", "anonymous-pull": "login"}, open(only(nobody, requests("GET", ping, authorized)))},
+		{"/v2/ open, pull closed", map[string]string{"login": "current version", "anonymous-pull": "AnonymousPull"}, only(nobody, requests("GET", ping, authorized))},
 		{"Basic although pull is open", map[string]string{"anonymous-pull": "AnonymousPull"}, open(answers(anyMethod, all, func(_ *cloud, r *reply) {
 			if r.status == http.StatusUnauthorized {
 				r.header.Set("WWW-Authenticate", `Basic realm="pierless"`)
@@ -124,7 +124,7 @@ func wrongLogins() []wrongRegistry {
 				r.SetBasicAuth("", "other")
 			}
 		}))},
-		{"token that is not taken", map[string]string{"login": "nothing in front may change Authorization"}, open(only(bearer, requests("POST", toUploads, func(r *http.Request) {
+		{"token that is not taken", map[string]string{"login": "must not change Authorization"}, open(only(bearer, requests("POST", toUploads, func(r *http.Request) {
 			r.Header.Del("Authorization")
 		})))},
 		{"catalog open to the anonymous token", map[string]string{"anonymous-pull": "base"}, open(only(bearer, requests("GET", regexp.MustCompile(`_catalog`), authorized)))},
@@ -194,19 +194,19 @@ func wrongContent() []wrongRegistry {
 		{"HEAD manifest 0", map[string]string{"head-manifest-length": "manifest as body"}, answers("HEAD", toManifest, length("0"))},
 		{"HEAD manifest missing", map[string]string{"head-manifest-length": "manifest as body"}, answers("HEAD", toManifest, noLength)},
 		{"HEAD manifest another", map[string]string{"head-manifest-length": "manifest as body"}, answers("HEAD", toManifest, length("7"))},
-		{"HEAD manifest not routed", map[string]string{"head-manifest-length": "must take HEAD", "challenge-head": ""}, answers("HEAD", toManifest, func(_ *cloud, r *reply) { r.becomes(http.StatusNotFound, "Not Found") })},
+		{"HEAD manifest not routed", map[string]string{"head-manifest-length": "must accept HEAD", "challenge-head": ""}, answers("HEAD", toManifest, func(_ *cloud, r *reply) { r.becomes(http.StatusNotFound, "Not Found") })},
 		{"HEAD blob 0", map[string]string{"head-blob-length": "RedirectHead to true"}, answers("HEAD", toBlob, length("0"))},
 		{"HEAD blob missing", map[string]string{"head-blob-length": "RedirectHead to true"}, answers("HEAD", toBlob, noLength)},
 		{"HEAD blob sent to a URL for GET", map[string]string{"head-blob-length": "for HEAD"}, answers("HEAD", toBlob, redirectHead(http.MethodGet))},
 		{"HEAD blob sent to a URL for HEAD, rightly", nil, answers("HEAD", toBlob, redirectHead(http.MethodHead))},
-		{"manifests answered as base64", map[string]string{"manifest-bytes": "answer with isBase64Encoded"}, answers("GET", toManifest, func(_ *cloud, r *reply) {
+		{"manifests answered as base64", map[string]string{"manifest-bytes": "set isBase64Encoded"}, answers("GET", toManifest, func(_ *cloud, r *reply) {
 			if r.status == http.StatusOK {
 				r.setBody([]byte(base64.StdEncoding.EncodeToString(r.body)))
 			}
 		})},
 		{"manifests taken as base64", map[string]string{"manifest-bytes": "must decode the body"}, requests("PUT", toManifest, changeBody(func(b []byte) []byte { return []byte(base64.StdEncoding.EncodeToString(b)) }))},
 		{"letters beyond ASCII lost", map[string]string{"manifest-bytes": "never convert text", "head-manifest-length": ""}, requests("PUT", toManifest, changeBody(func(b []byte) []byte { return bytes.ReplaceAll(b, []byte("ü"), []byte("?")) }))},
-		{"line break at the end lost", map[string]string{"manifest-bytes": "nothing in front may change bodies"}, answers("GET", toManifest, func(_ *cloud, r *reply) {
+		{"line break at the end lost", map[string]string{"manifest-bytes": "must not change bodies"}, answers("GET", toManifest, func(_ *cloud, r *reply) {
 			if r.status == http.StatusOK {
 				r.setBody(bytes.TrimSpace(r.body))
 			}
@@ -243,11 +243,11 @@ func wrongRedirects() []wrongRegistry {
 		{"bytes through the function", map[string]string{"blob-redirect": "PIERLESS_NO_REDIRECT"}, servesBlobs},
 		{"redirect to an unreachable host", map[string]string{"presigned-host": "AWS_ENDPOINT_URL_S3"}, answers("GET", toBlob, moveStore("http://127.0.0.1:1"))},
 		{"redirect to another region", map[string]string{"presigned-host": "AWS_REGION", "presigned-get": "AWS_REGION", "presigned-range": ""}, answers("GET", toBlob, moveToFault)},
-		{"URL that wants a header", map[string]string{"presigned-get": "nothing but the host", "presigned-range": ""}, location("SignedHeaders=host", "SignedHeaders=host%3Bx-amz-server-side-encryption")},
-		{"URL with a signed range", map[string]string{"presigned-get": "nothing but the host"}, location("SignedHeaders=host", "SignedHeaders=host%3Brange")},
+		{"URL that wants a header", map[string]string{"presigned-get": "only the host", "presigned-range": ""}, location("SignedHeaders=host", "SignedHeaders=host%3Bx-amz-server-side-encryption")},
+		{"URL with a signed range", map[string]string{"presigned-get": "only the host"}, location("SignedHeaders=host", "SignedHeaders=host%3Brange")},
 		{"URL signed for HEAD", map[string]string{"presigned-get": "as it was signed", "presigned-range": ""}, location("for=GET", "for=HEAD")},
 		{"URL for a day", map[string]string{"presigned-expiry": "20 minutes"}, location("Expires=1200", "Expires=86400")},
-		{"URL without a signature", map[string]string{"presigned-expiry": "open to everybody"}, answers("GET", toBlob, func(_ *cloud, r *reply) {
+		{"URL without a signature", map[string]string{"presigned-expiry": "public bucket"}, answers("GET", toBlob, func(_ *cloud, r *reply) {
 			r.header.Set("Location", strings.Split(r.header.Get("Location"), "?")[0]+"?for=GET")
 		})},
 	}
