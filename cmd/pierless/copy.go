@@ -57,11 +57,11 @@ func newCopy(getenv func(string) string) *cobra.Command {
 		Use: "copy [flags] SOURCE DESTINATION", Short: "Copy an image between registries, layouts, archives and the daemon",
 		Long: copyHelp, Example: copyExample,
 	}
-	return copying(cmd, getenv, 2, func(args []string) (from, to images.Place, err error) {
-		if from, err = images.ParsePlace(args[0], images.InRegistry); err != nil {
+	return copying(cmd, getenv, 2, func(args []string) (from, to images.Reference, err error) {
+		if from, err = images.ParseReference(args[0], images.InRegistry); err != nil {
 			return from, to, err
 		}
-		to, err = images.ParsePlace(args[1], images.InRegistry)
+		to, err = images.ParseReference(args[1], images.InRegistry)
 		return from, named(to, from), err
 	})
 }
@@ -85,7 +85,7 @@ func (e misuse) Unwrap() error { return e.error }
 
 // copying makes cmd one that copies between the places which its arguments, least of
 // them or one more, are read as.
-func copying(cmd *cobra.Command, getenv func(string) string, least int, places func(args []string) (from, to images.Place, err error)) *cobra.Command {
+func copying(cmd *cobra.Command, getenv func(string) string, least int, places func(args []string) (from, to images.Reference, err error)) *cobra.Command {
 	var f copyFlags
 	flags := cmd.Flags()
 	f.addFlags(cmd, getenv)
@@ -126,26 +126,26 @@ func copying(cmd *cobra.Command, getenv func(string) string, least int, places f
 }
 
 // named gives a destination that has no name the one of the source.
-func named(to, from images.Place) images.Place {
+func named(to, from images.Reference) images.Reference {
 	switch {
-	case (to.Kind == images.OCILayout || to.Kind == images.OCIArchive) && to.Reference.Tag == "" && to.Reference.Digest == "":
+	case (to.Transport == images.OCILayout || to.Transport == images.OCIArchive) && to.Reference.Tag == "" && to.Reference.Digest == "":
 		to.Reference.Tag = from.Name.Tag + from.Reference.Tag // one of them is empty
-	case to.Kind == images.DockerArchive && to.Name == (images.Name{}):
+	case to.Transport == images.DockerArchive && to.Name == (images.Name{}):
 		to.Name = from.Name
 	}
 	return to
 }
 
 // check refuses what makes no sense.
-func (f copyFlags) check(from, to images.Place) error {
+func (f copyFlags) check(from, to images.Reference) error {
 	switch {
 	case f.jobs < 1:
 		return errors.New("--jobs must be at least 1")
-	case to.Kind == images.SelfImage:
+	case to.Transport == images.SelfImage:
 		return errors.New("self: is a source, no destination")
 	case to.Path == "-":
 		return errors.New("standard output is no destination: name a file")
-	case to.Kind == images.InRegistry && !to.Name.HasHost:
+	case to.Transport == images.InRegistry && !to.Name.HasHost:
 		return fmt.Errorf("%s names no registry: say HOST/%s, and docker.io/NAME for Docker Hub", to.Name, to.Name)
 	case to.Reference.Digest != "":
 		return errors.New("the destination cannot be a digest: give a tag, or nothing")
@@ -171,7 +171,7 @@ func (f copyFlags) options() (images.Options, error) {
 }
 
 // run copies, and says what was done.
-func (f copyFlags) run(cmd *cobra.Command, getenv func(string) string, from, to images.Place, opts images.Options) (err error) {
+func (f copyFlags) run(cmd *cobra.Command, getenv func(string) string, from, to images.Reference, opts images.Options) (err error) {
 	shown := f.observer(cmd.ErrOrStderr())
 	ends, err := f.open(cmd, getenv, shown, from, to)
 	if err != nil {

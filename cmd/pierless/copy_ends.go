@@ -47,7 +47,7 @@ type opener struct {
 	clients map[string]*client.Client
 }
 
-func (f copyFlags) open(cmd *cobra.Command, getenv func(string) string, log io.Writer, from, to images.Place) (ends *copyEnds, err error) {
+func (f copyFlags) open(cmd *cobra.Command, getenv func(string) string, log io.Writer, from, to images.Reference) (ends *copyEnds, err error) {
 	spool := images.NewSpool(os.TempDir(), 0)
 	ends = &copyEnds{spool: spool}
 	defer func() {
@@ -70,12 +70,12 @@ func (f copyFlags) open(cmd *cobra.Command, getenv func(string) string, log io.W
 
 // loginServer is the registry that a user name on the command line is for: that of the
 // destination, if it is one; empty where there is none.
-func loginServer(from, to images.Place) (host string, err error) {
+func loginServer(from, to images.Reference) (host string, err error) {
 	p := from
-	if to.Kind == images.InRegistry {
+	if to.Transport == images.InRegistry {
 		p = to
 	}
-	if p.Kind != images.InRegistry {
+	if p.Transport != images.InRegistry {
 		return "", nil
 	}
 	server, err := client.ParseRegistry(p.Name.Host, false)
@@ -85,8 +85,8 @@ func loginServer(from, to images.Place) (host string, err error) {
 	return server.Host, nil // as the client calls it: that of Docker Hub is another than its name
 }
 
-func (o *opener) source(p images.Place) (images.Source, error) {
-	switch p.Kind {
+func (o *opener) source(p images.Reference) (images.Source, error) {
+	switch p.Transport {
 	case images.DockerDaemon:
 		d, err := newDaemon(o.getenv)
 		if err != nil {
@@ -114,8 +114,8 @@ func (o *opener) source(p images.Place) (images.Source, error) {
 	return images.FromRegistry(c, p.Name)
 }
 
-func (o *opener) destination(p images.Place) (images.Destination, error) {
-	switch p.Kind {
+func (o *opener) destination(p images.Reference) (images.Destination, error) {
+	switch p.Transport {
 	case images.DockerDaemon:
 		d, err := newDaemon(o.getenv)
 		if err != nil {
@@ -146,7 +146,7 @@ func (o *opener) client(server string) (*client.Client, error) {
 		Log:           slog.New(newNotices(o.log)),
 	}
 	if o.f.parts {
-		opts.PartsFrom = 1
+		opts.MultipartThreshold = 1
 	}
 	if uploads, err := openUploads(); err == nil {
 		opts.Resume = uploads

@@ -254,7 +254,7 @@ func TestCredentialsStayHome(t *testing.T) {
 			r := newRepository(t, there, "a", opts)
 			wantBlob(t, r, content)
 			b := blobOf(content)
-			if got, err := r.PushBlob(t.Context(), b); err != nil || got.How != client.Chunked {
+			if got, err := r.PushBlob(t.Context(), b); err != nil || got.Method != client.Chunked {
 				t.Errorf("%s, %s: %+v, %v", name, host, got, err)
 			}
 			if seen.Load() < 4 {

@@ -11,8 +11,8 @@ import (
 	"github.com/pierless/pierless/pkg/oci/route"
 )
 
-func (r *Repository) blobCall(method string, d oci.Digest, actions ...string) call {
-	return r.newCall(method, route.Request{Kind: route.Blob, Digest: d}, actions...)
+func (r *Repository) blobRequest(method string, d oci.Digest, actions ...string) request {
+	return r.newRequest(method, route.Request{Kind: route.Blob, Digest: d}, actions...)
 }
 
 // BlobSize returns the size of a blob in bytes (spec, end-2). The error is BLOB_UNKNOWN,
@@ -22,7 +22,7 @@ func (r *Repository) BlobSize(ctx context.Context, d oci.Digest) (int64, error) 
 }
 
 func (r *Repository) blobSize(ctx context.Context, d oci.Digest, actions ...string) (int64, error) {
-	resp, err := r.client.do(ctx, r.blobCall(http.MethodHead, d, actions...))
+	resp, err := r.client.do(ctx, r.blobRequest(http.MethodHead, d, actions...))
 	var store *StoreError
 	switch {
 	case err == nil:
@@ -35,7 +35,7 @@ func (r *Repository) blobSize(ctx context.Context, d oci.Digest, actions ...stri
 		return 0, err
 	}
 	// A GET says it too; its body is not read.
-	if resp, err = r.client.do(ctx, r.blobCall(http.MethodGet, d, actions...)); err != nil {
+	if resp, err = r.client.do(ctx, r.blobRequest(http.MethodGet, d, actions...)); err != nil {
 		return 0, err
 	}
 	resp.Body.Close()
@@ -53,7 +53,7 @@ func isEmpty(d oci.Digest) bool {
 // DeleteBlob deletes a blob from the repository (spec, end-10). The error is
 // BLOB_UNKNOWN, or UNSUPPORTED, among others.
 func (r *Repository) DeleteBlob(ctx context.Context, d oci.Digest) error {
-	return r.client.remove(ctx, r.blobCall(http.MethodDelete, d, "delete"))
+	return r.client.remove(ctx, r.blobRequest(http.MethodDelete, d, "delete"))
 }
 
 // Mount takes a blob over from another repository of the registry (spec, end-11), without
@@ -63,7 +63,7 @@ func (r *Repository) Mount(ctx context.Context, d oci.Digest, from string) (moun
 	if err := oci.CheckName(from); err != nil {
 		return false, err
 	}
-	k := r.newCall(http.MethodPost, route.Request{Kind: route.UploadStart}, "pull", "push").withQuery("mount", string(d), "from", from)
+	k := r.newRequest(http.MethodPost, route.Request{Kind: route.UploadStart}, "pull", "push").withQuery("mount", string(d), "from", from)
 	k.scopes = append(k.scopes, auth.ScopeRepository(from, "pull"))
 	resp, err := r.client.do(ctx, k)
 	if err != nil {

@@ -21,7 +21,7 @@ const (
 
 // pushChunks sends a blob in chunks (spec, "Pushing a blob in chunks"). It goes on with
 // the upload that another process, or an earlier call, left behind.
-func (r *Repository) pushChunks(ctx context.Context, b Blob) (How, error) {
+func (r *Repository) pushChunks(ctx context.Context, b Blob) (PushMethod, error) {
 	for lost := 0; ; lost++ {
 		u, resumed, err := r.openChunks(ctx, b, lost == 0)
 		if err != nil {

@@ -52,10 +52,10 @@ type Options struct {
 	// Attempts is how often one request is made at most, the first time included; 0: 6.
 	Attempts int
 
-	// PartsFrom is the size in bytes from which blobs are offered in parts, where the
+	// MultipartThreshold is the size in bytes from which blobs are offered in parts, where the
 	// registry takes direct uploads; 0: only what cannot come otherwise, what was cut off
 	// twice, and what Blob.Parts asks for.
-	PartsFrom int64
+	MultipartThreshold int64
 
 	// Log hears of each request that is repeated; nil: nobody does.
 	Log *slog.Logger
@@ -175,14 +175,14 @@ func (c *Client) Host() string { return c.base.Host }
 
 // Ping asks whether there is a registry that lets the caller in (spec, end-1).
 func (c *Client) Ping(ctx context.Context) error {
-	resp, err := c.do(ctx, c.newCall(http.MethodGet, route.Request{Kind: route.Base}))
+	resp, err := c.do(ctx, c.newRequest(http.MethodGet, route.Request{Kind: route.Base}))
 	return finish(resp, err)
 }
 
 // Catalog lists the repositories, page by page (from Docker's HTTP API V2). Many
 // registries have no such list, or not for everybody.
 func (c *Client) Catalog(ctx context.Context) iter.Seq2[string, error] {
-	return listStrings(ctx, c, c.newCall(http.MethodGet, route.Request{Kind: route.Catalog}), "repositories")
+	return listStrings(ctx, c, c.newRequest(http.MethodGet, route.Request{Kind: route.Catalog}), "repositories")
 }
 
 // Repository returns a repository of the registry. No request is made. The error is
@@ -203,11 +203,11 @@ type Repository struct {
 // Name returns the repository's name.
 func (r *Repository) Name() string { return r.name }
 
-// newCall is a request for a path of this repository. Actions are those that a token
+// newRequest is a request for a path of this repository. Actions are those that a token
 // must allow.
-func (r *Repository) newCall(method string, req route.Request, actions ...string) call {
+func (r *Repository) newRequest(method string, req route.Request, actions ...string) request {
 	req.Name = r.name
-	k := r.client.newCall(method, req)
+	k := r.client.newRequest(method, req)
 	k.scopes = []string{auth.ScopeRepository(r.name, actions...)}
 	return k
 }

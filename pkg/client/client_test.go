@@ -206,12 +206,12 @@ func TestBlobs(t *testing.T) {
 	ctx := t.Context()
 	c, _ := newClient(t, serve(t, newRegistry(t)), client.Options{})
 	r := repository(t, c, "team/app")
-	for size, how := range map[int]client.How{0: client.Whole, 1: client.Whole, 100_000: client.Whole, 4 << 20: client.Whole, 4<<20 + 1: client.Chunked, 9 << 20: client.Chunked} {
+	for size, how := range map[int]client.PushMethod{0: client.Whole, 1: client.Whole, 100_000: client.Whole, 4 << 20: client.Whole, 4<<20 + 1: client.Chunked, 9 << 20: client.Chunked} {
 		content := randomBytes(uint64(size), size)
 		b, seen := blobOf(content), &progress{}
 		b.Progress = seen.add
 		got, err := r.PushBlob(ctx, b)
-		if err != nil || got != (client.Pushed{How: how, Sent: int64(size)}) || seen.sum != int64(size) {
+		if err != nil || got != (client.PushResult{Method: how, Sent: int64(size)}) || seen.sum != int64(size) {
 			t.Fatalf("%d bytes: %+v, %v, progress %d; want %s", size, got, err, seen.sum, how)
 		}
 		wantBlob(t, r, content)
@@ -224,7 +224,7 @@ func TestBlobs(t *testing.T) {
 		if size < 100_000 {
 			continue
 		}
-		if got, err := r.PushBlob(ctx, b); err != nil || got != (client.Pushed{How: client.Existed}) {
+		if got, err := r.PushBlob(ctx, b); err != nil || got != (client.PushResult{Method: client.Existed}) {
 			t.Errorf("pushed again: %+v, %v", got, err)
 		}
 	}
@@ -242,7 +242,7 @@ func TestMountAndDelete(t *testing.T) {
 		t.Fatal(err)
 	}
 	blob.MountFrom = []string{"c", "a"}
-	if got, err := b.PushBlob(ctx, blob); err != nil || got != (client.Pushed{How: client.Mounted}) {
+	if got, err := b.PushBlob(ctx, blob); err != nil || got != (client.PushResult{Method: client.Mounted}) {
 		t.Errorf("pushed %+v, %v; want it mounted", got, err)
 	}
 	if err := b.DeleteBlob(ctx, blob.Digest); err != nil {
@@ -262,7 +262,7 @@ func TestSHA512(t *testing.T) {
 	content := randomBytes(2, 5<<20)
 	b := blobOf(content)
 	b.Digest = oci.SHA512.FromBytes(content)
-	if got, err := r.PushBlob(t.Context(), b); err != nil || got.How != client.Chunked {
+	if got, err := r.PushBlob(t.Context(), b); err != nil || got.Method != client.Chunked {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	if got, err := pull(t, r, b.Digest, b.Size); err != nil || int64(len(got)) != b.Size {

@@ -27,24 +27,24 @@ func (r *Repository) StartDirect(ctx context.Context, o direct.Offer) (u direct.
 	if r.client.noDirect.Load() {
 		return direct.Upload{}, false, ErrNotOffered
 	}
-	k := r.newCall(http.MethodPost, route.Request{Kind: route.DirectStart}, "pull", "push")
-	status, err := r.directCall(ctx, k, o, &u)
+	k := r.newRequest(http.MethodPost, route.Request{Kind: route.DirectStart}, "pull", "push")
+	status, err := r.doDirect(ctx, k, o, &u)
 	switch {
 	case err != nil:
 		return direct.Upload{}, false, r.notOffered(ctx, err)
 	case status == http.StatusCreated:
 		return direct.Upload{}, true, nil
-	case status != http.StatusAccepted || !isOf(u, o.Digest, o.Size) || u.Put == nil && u.PartSize <= 0:
+	case status != http.StatusAccepted || !matches(u, o.Digest, o.Size) || u.Put == nil && u.PartSize <= 0:
 		return direct.Upload{}, false, fmt.Errorf("%w: it answers %d with something else", ErrNotOffered, status)
 	}
 	return u, false, nil
 }
 
-// isOf tells whether an upload is that of a blob. Where it comes in parts, or is being
+// matches tells whether an upload is that of a blob. Where it comes in parts, or is being
 // verified, there is no request for the bytes; another size than the blob's is none of it.
-func isOf(u direct.Upload, d oci.Digest, size int64) bool {
+func matches(u direct.Upload, d oci.Digest, size int64) bool {
 	if u.Put != nil {
-		if k, err := storeCall(*u.Put); err == nil && k.size != size {
+		if k, err := storeRequest(*u.Put); err == nil && k.size != size {
 			return false
 		}
 	}
@@ -68,36 +68,36 @@ func (r *Repository) notOffered(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: %w", ErrNotOffered, err)
 }
 
-// directUpload is a request for an upload of the extension.
-func (r *Repository) directUpload(method string, kind route.Kind, id string) (call, error) {
+// directRequest is a request for an upload of the extension.
+func (r *Repository) directRequest(method string, kind route.Kind, id string) (request, error) {
 	req := route.Request{Kind: kind, Name: r.name, Upload: id}
 	// The id is the registry's: it must not lead anywhere else.
 	if parsed, err := route.Parse(req.Path()); err != nil || parsed != req {
-		return call{}, errors.New("the registry gave the upload an id that is none")
+		return request{}, errors.New("the registry gave the upload an id that is none")
 	}
-	return r.newCall(method, req, "pull", "push"), nil
+	return r.newRequest(method, req, "pull", "push"), nil
 }
 
 // DirectStatus says where an upload stands, with a fresh request for the bytes, or the
 // parts that are stored. The error is BLOB_UPLOAD_UNKNOWN, among others.
 func (r *Repository) DirectStatus(ctx context.Context, id string) (u direct.Upload, err error) {
-	k, err := r.directUpload(http.MethodGet, route.Direct, id)
+	k, err := r.directRequest(http.MethodGet, route.Direct, id)
 	if err != nil {
 		return direct.Upload{}, err
 	}
-	_, err = r.directCall(ctx, k, nil, &u)
+	_, err = r.doDirect(ctx, k, nil, &u)
 	return u, err
 }
 
 // SignParts returns a request for each part, in the same order; at most direct.MaxSigned
 // at once.
 func (r *Repository) SignParts(ctx context.Context, id string, parts []direct.Part) ([]direct.SignedPart, error) {
-	k, err := r.directUpload(http.MethodPost, route.DirectParts, id)
+	k, err := r.directRequest(http.MethodPost, route.DirectParts, id)
 	if err != nil {
 		return nil, err
 	}
 	var signed direct.SignedParts
-	if _, err := r.directCall(ctx, k, direct.Parts{Parts: parts}, &signed); err != nil {
+	if _, err := r.doDirect(ctx, k, direct.Parts{Parts: parts}, &signed); err != nil {
 		return nil, err
 	}
 	if len(signed.Parts) != len(parts) {
@@ -124,27 +124,27 @@ func (r *Repository) VerifyDirect(ctx context.Context, id string) (u direct.Uplo
 }
 
 func (r *Repository) advance(ctx context.Context, method string, kind route.Kind, id string) (u direct.Upload, done bool, err error) {
-	k, err := r.directUpload(method, kind, id)
+	k, err := r.directRequest(method, kind, id)
 	if err != nil {
 		return direct.Upload{}, false, err
 	}
-	status, err := r.directCall(ctx, k, nil, &u)
+	status, err := r.doDirect(ctx, k, nil, &u)
 	return u, err == nil && status == http.StatusCreated, contentError(err)
 }
 
 // CancelDirect ends an upload and drops its bytes. The error is BLOB_UPLOAD_UNKNOWN,
 // among others.
 func (r *Repository) CancelDirect(ctx context.Context, id string) error {
-	k, err := r.directUpload(http.MethodDelete, route.Direct, id)
+	k, err := r.directRequest(http.MethodDelete, route.Direct, id)
 	if err != nil {
 		return err
 	}
 	return r.client.remove(ctx, k)
 }
 
-// directCall makes a request of the extension: in, unless it is nil, is its body, and an
+// doDirect makes a request of the extension: in, unless it is nil, is its body, and an
 // answer that is no 201 is read into out.
-func (r *Repository) directCall(ctx context.Context, k call, in, out any) (status int, err error) {
+func (r *Repository) doDirect(ctx context.Context, k request, in, out any) (status int, err error) {
 	if in != nil {
 		body, err := json.Marshal(in)
 		if err != nil {
@@ -173,7 +173,7 @@ func (r *Repository) directCall(ctx context.Context, k call, in, out any) (statu
 // the request says; it is not closed. A *StoreError of status 412 means that they are
 // there, 403 that the request has expired, ErrContent that they are others.
 func (r *Repository) SendDirect(ctx context.Context, req direct.Request, body io.Reader) error {
-	k, err := storeCall(req)
+	k, err := storeRequest(req)
 	if err != nil {
 		return err
 	}
@@ -188,34 +188,34 @@ func (r *Repository) SendDirect(ctx context.Context, req direct.Request, body io
 	return r.sendStore(ctx, k)
 }
 
-// storeCall is a presigned request: exactly its headers, and nothing of ours.
-func storeCall(req direct.Request) (call, error) {
+// storeRequest is a presigned request: exactly its headers, and nothing of ours.
+func storeRequest(req direct.Request) (request, error) {
 	u, err := url.Parse(req.URL)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || req.Method != http.MethodPut {
-		return call{}, errors.New("the registry gave out a request to its store that is none")
+		return request{}, errors.New("the registry gave out a request to its store that is none")
 	}
-	k := call{method: req.Method, url: u, label: "", header: http.Header{}, size: -1, once: true, store: true}
+	k := request{method: req.Method, url: u, label: "", header: http.Header{}, size: -1, noRetry: true, store: true}
 	for name, value := range req.Headers {
 		switch {
 		case strings.EqualFold(name, "Content-Length"):
 			if k.size, err = strconv.ParseInt(value, 10, 64); err != nil || k.size < 0 {
-				return call{}, errors.New("the registry gave out a request to its store without a length")
+				return request{}, errors.New("the registry gave out a request to its store without a length")
 			}
 		case !direct.AllowedHeader(name):
-			return call{}, fmt.Errorf("the registry gave out a request to its store with the header %.40q, "+
+			return request{}, fmt.Errorf("the registry gave out a request to its store with the header %.40q, "+
 				"which clients do not send", name)
 		case !strings.EqualFold(name, "Host"):
 			k.header.Set(name, value)
 		}
 	}
 	if k.size < 0 {
-		return call{}, errors.New("the registry gave out a request to its store without a length")
+		return request{}, errors.New("the registry gave out a request to its store without a length")
 	}
 	return k, nil
 }
 
 // sendStore makes a request to the store and says what its refusals mean.
-func (r *Repository) sendStore(ctx context.Context, k call) error {
+func (r *Repository) sendStore(ctx context.Context, k request) error {
 	err := finish(r.client.do(ctx, k))
 	var store *StoreError
 	if errors.As(err, &store) && store.content() {

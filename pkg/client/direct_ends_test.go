@@ -27,7 +27,7 @@ func TestDirectStoreForgets(t *testing.T) {
 		return true
 	}
 	r := newRepository(t, address, "a", client.Options{Resume: kept})
-	if got, err := r.PushBlob(t.Context(), b); err != nil || got.How != client.Direct {
+	if got, err := r.PushBlob(t.Context(), b); err != nil || got.Method != client.Direct {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	wantBlob(t, r, content)

@@ -148,9 +148,9 @@ func ended(err error) bool {
 	return is(err, oci.BlobUploadUnknown) || errors.As(err, &store) && store.Code == "NoSuchUpload"
 }
 
-// cut tells whether the store says that the bytes did not all come, rather than others:
+// truncated tells whether the store says that the bytes did not all come, rather than others:
 // S3 answers 400 to both.
-func (e *StoreError) cut() bool { return e.Code == "RequestTimeout" || e.Code == "IncompleteBody" }
+func (e *StoreError) truncated() bool { return e.Code == "RequestTimeout" || e.Code == "IncompleteBody" }
 
 // networkError is a request that got no answer, or not all of it.
 type networkError struct {
@@ -201,7 +201,7 @@ const (
 
 // answerError reads an answer that is no success, and closes it. missing is the code of
 // a 404 that brings none.
-func answerError(resp *http.Response, k call) *Error {
+func answerError(resp *http.Response, k request) *Error {
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // what came is what there is to say
 	body = hideID(body, k)
@@ -218,7 +218,7 @@ func answerError(resp *http.Response, k call) *Error {
 }
 
 // hideID takes the id of an upload out of an answer that repeats the path.
-func hideID(body []byte, k call) []byte {
+func hideID(body []byte, k request) []byte {
 	if k.label == k.url.Path {
 		return body
 	}

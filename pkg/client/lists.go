@@ -21,11 +21,11 @@ const maxPage = 8 << 20
 // Tags lists the tags, page by page (spec, end-8). The error is NAME_UNKNOWN, among
 // others; after an error nothing more comes.
 func (r *Repository) Tags(ctx context.Context) iter.Seq2[string, error] {
-	return listStrings(ctx, r.client, r.newCall(http.MethodGet, route.Request{Kind: route.TagList}, "pull"), "tags")
+	return listStrings(ctx, r.client, r.newRequest(http.MethodGet, route.Request{Kind: route.TagList}, "pull"), "tags")
 }
 
 // listStrings lists the strings in one field of every page.
-func listStrings(ctx context.Context, c *Client, k call, field string) iter.Seq2[string, error] {
+func listStrings(ctx context.Context, c *Client, k request, field string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for page, err := range c.pages(ctx, k) {
 			var body map[string]json.RawMessage
@@ -50,7 +50,7 @@ func listStrings(ctx context.Context, c *Client, k call, field string) iter.Seq2
 }
 
 // pages gets a list, following Link from page to page. It ends with the first error.
-func (c *Client) pages(ctx context.Context, k call) iter.Seq2[[]byte, error] {
+func (c *Client) pages(ctx context.Context, k request) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		seen := map[oci.Digest]bool{} // of addresses, which a registry can make long
 		for k.url != nil {
@@ -70,7 +70,7 @@ func (c *Client) pages(ctx context.Context, k call) iter.Seq2[[]byte, error] {
 }
 
 // page gets one page and finds the next.
-func (c *Client) page(ctx context.Context, k call) (content []byte, next *url.URL, err error) {
+func (c *Client) page(ctx context.Context, k request) (content []byte, next *url.URL, err error) {
 	got, err := c.read(ctx, k, maxPage)
 	if err != nil {
 		return nil, nil, err

@@ -26,14 +26,14 @@ func manifestTypes() http.Header {
 	}, ", ")}}
 }
 
-func (r *Repository) manifestCall(method string, ref oci.Reference, actions ...string) call {
-	return r.newCall(method, route.Request{Kind: route.Manifest, Reference: ref}, actions...)
+func (r *Repository) manifestRequest(method string, ref oci.Reference, actions ...string) request {
+	return r.newRequest(method, route.Request{Kind: route.Manifest, Reference: ref}, actions...)
 }
 
 // Resolve says what a tag or a digest stands for (spec, end-3), without its bytes where
 // the registry's HEAD tells enough. The error is MANIFEST_UNKNOWN, among others.
 func (r *Repository) Resolve(ctx context.Context, ref oci.Reference) (oci.Descriptor, error) {
-	k := r.manifestCall(http.MethodHead, ref, "pull")
+	k := r.manifestRequest(http.MethodHead, ref, "pull")
 	k.header = manifestTypes()
 	resp, err := r.client.do(ctx, k)
 	switch {
@@ -79,7 +79,7 @@ func (r *Repository) Manifest(ctx context.Context, ref oci.Reference) (Manifest,
 
 // manifest is Manifest with the header of the answer.
 func (r *Repository) manifest(ctx context.Context, ref oci.Reference) (Manifest, http.Header, error) {
-	k := r.manifestCall(http.MethodGet, ref, "pull")
+	k := r.manifestRequest(http.MethodGet, ref, "pull")
 	k.header = manifestTypes()
 	page, err := r.client.read(ctx, k, MaxManifest)
 	if err != nil {
@@ -157,7 +157,7 @@ func (r *Repository) putManifest(
 	if _, err := checkDigest(content, ref.Digest); err != nil {
 		return nil, err
 	}
-	k := r.manifestCall(http.MethodPut, ref, "pull", "push")
+	k := r.manifestRequest(http.MethodPut, ref, "pull", "push")
 	k.header.Set("Content-Type", mediaType)
 	if etag != "" {
 		k.header.Set("If-Match", etag)
@@ -181,5 +181,5 @@ func (r *Repository) putManifest(
 // DeleteManifest deletes a tag, or a manifest with all of its tags (spec, end-9). The
 // error is MANIFEST_UNKNOWN, or UNSUPPORTED, among others.
 func (r *Repository) DeleteManifest(ctx context.Context, ref oci.Reference) error {
-	return r.client.remove(ctx, r.manifestCall(http.MethodDelete, ref, "delete"))
+	return r.client.remove(ctx, r.manifestRequest(http.MethodDelete, ref, "delete"))
 }

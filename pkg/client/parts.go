@@ -232,7 +232,7 @@ func (r *Repository) sendPart(ctx context.Context, b Blob, u direct.Upload, p re
 		if err == nil {
 			return nil
 		}
-		if err := r.client.repeat(ctx, "part", err, attempt, slog.String("digest", string(b.Digest)), slog.Int("part", p.Number)); err != nil {
+		if err := r.client.retry(ctx, "part", err, attempt, slog.String("digest", string(b.Digest)), slog.Int("part", p.Number)); err != nil {
 			return err
 		}
 		p.signed = time.Time{} // a connection that breaks may hide that the store has refused
@@ -248,7 +248,7 @@ func (r *Repository) trySendPart(ctx context.Context, b Blob, u direct.Upload, p
 		}
 		p.request = fresh[0].Request
 	}
-	k, err := storeCall(p.request)
+	k, err := storeRequest(p.request)
 	if err != nil {
 		return err
 	}

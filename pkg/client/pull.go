@@ -113,7 +113,7 @@ func (b *blobReader) stop(err error) error {
 		err = io.ErrUnexpectedEOF
 	}
 	cut := &networkError{method: http.MethodGet, where: b.repo.String() + "@" + string(b.digest), err: err}
-	wait, again := b.repo.client.again(b.ctx, cut, b.fails)
+	wait, again := b.repo.client.retryWait(b.ctx, cut, b.fails)
 	if !again {
 		return cut
 	}
@@ -124,7 +124,7 @@ func (b *blobReader) stop(err error) error {
 
 // open asks for what is missing.
 func (b *blobReader) open() error {
-	k := b.repo.blobCall(http.MethodGet, b.digest, "pull")
+	k := b.repo.blobRequest(http.MethodGet, b.digest, "pull")
 	if b.offset > 0 {
 		k.header.Set("Range", fmt.Sprintf("bytes=%d-", b.offset))
 	}

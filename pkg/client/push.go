@@ -43,21 +43,21 @@ func (b Blob) body(offset int64) func() (io.ReadCloser, error) {
 	return func() (io.ReadCloser, error) { return b.Open(offset) }
 }
 
-// How says in which way a blob came to be in its repository.
-type How string
+// PushMethod says in which way a blob came to be in its repository.
+type PushMethod string
 
 // The ways of a blob.
 const (
-	Existed How = "existed" // it was there
-	Mounted How = "mounted" // taken over from another repository of the registry
-	Direct  How = "direct"  // sent to the registry's store
-	Chunked How = "chunked" // sent in chunks
-	Whole   How = "whole"   // sent in one request
+	Existed PushMethod = "existed" // it was there
+	Mounted PushMethod = "mounted" // taken over from another repository of the registry
+	Direct  PushMethod = "direct"  // sent to the registry's store
+	Chunked PushMethod = "chunked" // sent in chunks
+	Whole   PushMethod = "whole"   // sent in one request
 )
 
-// Pushed is what PushBlob did.
-type Pushed struct {
-	How  How
+// PushResult is what PushBlob did.
+type PushResult struct {
+	Method  PushMethod
 	Sent int64 // bytes of content that were sent and kept
 }
 
@@ -65,12 +65,12 @@ type Pushed struct {
 // registry knows: mounted from MountFrom; else a small one in one request, others straight
 // to the store, in chunks, or as a whole, in this order. ErrContent: the bytes are not what the digest
 // says; ErrSource: they could not be read.
-func (r *Repository) PushBlob(ctx context.Context, b Blob) (Pushed, error) {
+func (r *Repository) PushBlob(ctx context.Context, b Blob) (PushResult, error) {
 	if _, err := oci.ParseDigest(string(b.Digest)); err != nil {
-		return Pushed{}, err
+		return PushResult{}, err
 	}
 	if b.Size < 0 || b.Open == nil {
-		return Pushed{}, errors.New("a blob to push has a size and a way to open it")
+		return PushResult{}, errors.New("a blob to push has a size and a way to open it")
 	}
 	var sent atomic.Int64
 	report := b.Progress
@@ -82,12 +82,12 @@ func (r *Repository) PushBlob(ctx context.Context, b Blob) (Pushed, error) {
 	}
 	how, err := r.push(ctx, b)
 	if err != nil {
-		return Pushed{}, fmt.Errorf("push to %s: %w", r, err)
+		return PushResult{}, fmt.Errorf("push to %s: %w", r, err)
 	}
-	return Pushed{How: how, Sent: sent.Load()}, nil
+	return PushResult{Method: how, Sent: sent.Load()}, nil
 }
 
-func (r *Repository) push(ctx context.Context, b Blob) (How, error) {
+func (r *Repository) push(ctx context.Context, b Blob) (PushMethod, error) {
 	if mounted, err := r.mountAny(ctx, b); mounted || err != nil {
 		return Mounted, err
 	}
@@ -149,7 +149,7 @@ func (r *Repository) exists(ctx context.Context, b Blob) (bool, error) {
 
 // pushSmall sends a blob with the request that starts the upload (spec, end-4b), or, to
 // registries that do not know that, with the one that ends it.
-func (r *Repository) pushSmall(ctx context.Context, b Blob) (How, error) {
+func (r *Repository) pushSmall(ctx context.Context, b Blob) (PushMethod, error) {
 	if b.Size >= askFirst {
 		if exists, err := r.exists(ctx, b); exists || err != nil {
 			return Existed, err
@@ -158,7 +158,7 @@ func (r *Repository) pushSmall(ctx context.Context, b Blob) (How, error) {
 	if r.client.noSinglePost.Load() {
 		return Whole, r.pushWhole(ctx, b)
 	}
-	k := r.newCall(http.MethodPost, route.Request{Kind: route.UploadStart}, "pull", "push").withQuery("digest", string(b.Digest))
+	k := r.newRequest(http.MethodPost, route.Request{Kind: route.UploadStart}, "pull", "push").withQuery("digest", string(b.Digest))
 	k.header.Set("Content-Type", "application/octet-stream")
 	var taken atomic.Int64 // of the body
 	k.body, k.size, k.progress = b.body(0), b.Size, func(delta int64) {
@@ -194,8 +194,8 @@ func (r *Repository) pushSmall(ctx context.Context, b Blob) (How, error) {
 // putWhole ends an upload with all of its bytes, once: what a second request would find
 // is not known.
 func (r *Repository) putWhole(ctx context.Context, u *Upload, b Blob) error {
-	k := r.uploadCall(http.MethodPut, u).withQuery("digest", string(b.Digest))
-	k.once = true
+	k := r.uploadRequest(http.MethodPut, u).withQuery("digest", string(b.Digest))
+	k.noRetry = true
 	k.header.Set("Content-Type", "application/octet-stream")
 	k.body, k.size, k.progress = b.body(0), b.Size, b.Progress
 	return contentError(r.client.store(ctx, k))
@@ -212,7 +212,7 @@ func (r *Repository) pushWhole(ctx context.Context, b Blob) error {
 			return nil
 		}
 		r.abandon(ctx, u)
-		wait, again := r.client.again(ctx, err, attempt)
+		wait, again := r.client.retryWait(ctx, err, attempt)
 		if !again {
 			return err
 		}

@@ -31,11 +31,11 @@ var errCutOff = errors.New("the upload was cut off again and again")
 
 // pushDirect sends a blob to the store, in one piece or in parts. ErrNotOffered: nothing
 // was done.
-func (r *Repository) pushDirect(ctx context.Context, b Blob) (How, error) {
+func (r *Repository) pushDirect(ctx context.Context, b Blob) (PushMethod, error) {
 	if done, err := r.resumeParts(ctx, b); done || err != nil {
 		return Direct, err
 	}
-	offer := direct.Offer{Digest: b.Digest, Size: b.Size, Parts: b.Parts || r.client.opts.PartsFrom > 0 && b.Size >= r.client.opts.PartsFrom}
+	offer := direct.Offer{Digest: b.Digest, Size: b.Size, Parts: b.Parts || r.client.opts.MultipartThreshold > 0 && b.Size >= r.client.opts.MultipartThreshold}
 	for restart := 0; ; restart++ {
 		u, exists, err := r.StartDirect(ctx, offer)
 		if err != nil {
@@ -65,7 +65,7 @@ func (r *Repository) pushDirect(ctx context.Context, b Blob) (How, error) {
 
 // pushPut sends all bytes in one request, again where that failed, and completes.
 func (r *Repository) pushPut(ctx context.Context, b Blob, u direct.Upload) error {
-	k, err := storeCall(*u.Put)
+	k, err := storeRequest(*u.Put)
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (r *Repository) pushPut(ctx context.Context, b Blob, u direct.Upload) error
 		if cuts >= partsAfterCuts && b.Size >= partsWorth {
 			return fmt.Errorf("%w: %w", errCutOff, err)
 		}
-		if err := r.client.repeat(ctx, "upload to the store", err, attempt, slog.String("digest", string(b.Digest))); err != nil {
+		if err := r.client.retry(ctx, "upload to the store", err, attempt, slog.String("digest", string(b.Digest))); err != nil {
 			return err
 		}
 		// A connection that breaks may hide that the store has refused.
@@ -113,7 +113,7 @@ func (r *Repository) arrived(ctx context.Context, b Blob, u direct.Upload, err e
 			b.Progress(b.Size) // an earlier try had arrived
 			return true, false
 		}
-		return false, store.cut()
+		return false, store.truncated()
 	case errors.As(err, &network) && network.sent >= b.Size && ctx.Err() == nil:
 		// Perhaps only the answer was lost. The same completion again answers the same.
 		if _, _, err := r.CompleteDirect(ctx, u.ID); err == nil {
@@ -125,21 +125,21 @@ func (r *Repository) arrived(ctx context.Context, b Blob, u direct.Upload, err e
 }
 
 // signAgain gets a fresh request for the bytes.
-func (r *Repository) signAgain(ctx context.Context, b Blob, id string) (call, error) {
+func (r *Repository) signAgain(ctx context.Context, b Blob, id string) (request, error) {
 	u, err := r.statusOf(ctx, b, id)
 	if err != nil {
-		return call{}, err
+		return request{}, err
 	}
 	if u.Put == nil {
-		return call{}, errors.New("the registry has no request for the bytes any more")
+		return request{}, errors.New("the registry has no request for the bytes any more")
 	}
-	return storeCall(*u.Put)
+	return storeRequest(*u.Put)
 }
 
 // statusOf says where the upload of a blob stands.
 func (r *Repository) statusOf(ctx context.Context, b Blob, id string) (direct.Upload, error) {
 	u, err := r.DirectStatus(ctx, id)
-	if err == nil && (u.ID != id || !isOf(u, b.Digest, b.Size) || u.Put == nil && u.PartSize <= 0 && u.State != direct.Verifying) {
+	if err == nil && (u.ID != id || !matches(u, b.Digest, b.Size) || u.Put == nil && u.PartSize <= 0 && u.State != direct.Verifying) {
 		return direct.Upload{}, errors.New("the registry tells of another upload than it was asked for")
 	}
 	return u, err

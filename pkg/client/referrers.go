@@ -21,7 +21,7 @@ const maxListWrites = 6
 func (r *Repository) Referrers(
 	ctx context.Context, d oci.Digest, artifactType string,
 ) iter.Seq2[oci.Descriptor, error] {
-	k := r.newCall(http.MethodGet, route.Request{Kind: route.Referrers, Digest: d}, "pull")
+	k := r.newRequest(http.MethodGet, route.Request{Kind: route.Referrers, Digest: d}, "pull")
 	k.header.Set("Accept", oci.MediaTypeImageIndex)
 	if artifactType != "" {
 		k = k.withQuery("artifactType", artifactType)

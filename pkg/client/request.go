@@ -16,8 +16,8 @@ import (
 	"github.com/pierless/pierless/pkg/oci/route"
 )
 
-// call is a request that can be made again.
-type call struct {
+// request is a request that can be made again.
+type request struct {
 	method string
 	url    *url.URL
 	label  string // what messages show of the path
@@ -30,17 +30,17 @@ type call struct {
 	scopes   []string
 	// missing is the code of a 404 that brings none.
 	missing oci.Code
-	// once: the request must not be repeated by itself.
-	once bool
+	// noRetry: the request must not be repeated by itself.
+	noRetry bool
 	// store: a presigned request, which is told nothing of ours, whatever its host.
 	store bool
 }
 
-// newCall is a request for one of the grammar's paths.
-func (c *Client) newCall(method string, req route.Request) call {
+// newRequest is a request for one of the grammar's paths.
+func (c *Client) newRequest(method string, req route.Request) request {
 	u := c.base
 	u.Path = req.Path()
-	k := call{method: method, url: &u, header: http.Header{}, label: u.Path}
+	k := request{method: method, url: &u, header: http.Header{}, label: u.Path}
 	switch req.Kind {
 	case route.Upload, route.Direct, route.DirectParts, route.Verification:
 		req.Upload = "<id>" // the right to write
@@ -56,7 +56,7 @@ func (c *Client) newCall(method string, req route.Request) call {
 }
 
 // withQuery adds a query, given as names and values.
-func (k call) withQuery(pairs ...string) call {
+func (k request) withQuery(pairs ...string) request {
 	u := *k.url
 	q := u.Query()
 	for i := 0; i+1 < len(pairs); i += 2 {
@@ -70,9 +70,9 @@ func (k call) withQuery(pairs ...string) call {
 // do makes a request, again where that may help, and returns an answer 2xx with its
 // body open. The error is an *Error, a *StoreError after a redirect, or says that no
 // answer came.
-func (c *Client) do(ctx context.Context, k call) (*http.Response, error) {
+func (c *Client) do(ctx context.Context, k request) (*http.Response, error) {
 	for attempt := 1; ; attempt++ {
-		resp, err := c.once(ctx, k)
+		resp, err := c.try(ctx, k)
 		if err == nil {
 			return resp, nil
 		}
@@ -80,17 +80,17 @@ func (c *Client) do(ctx context.Context, k call) (*http.Response, error) {
 		if errors.As(err, &answer) {
 			answer.attempt = attempt
 		}
-		if k.once {
+		if k.noRetry {
 			return nil, err
 		}
-		if err := c.repeat(ctx, "request", err, attempt, slog.String("method", k.method), slog.String("path", k.label)); err != nil {
+		if err := c.retry(ctx, "request", err, attempt, slog.String("method", k.method), slog.String("path", k.label)); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// once makes a request one time.
-func (c *Client) once(ctx context.Context, k call) (*http.Response, error) {
+// try makes a request one time.
+func (c *Client) try(ctx context.Context, k request) (*http.Response, error) {
 	req, src, err := k.build(ctx)
 	if err != nil {
 		return nil, err
@@ -118,7 +118,7 @@ func (c *Client) once(ctx context.Context, k call) (*http.Response, error) {
 }
 
 // send adds what this client says of itself, to the registry alone.
-func (c *Client) send(req *http.Request, k call) (*http.Response, error) {
+func (c *Client) send(req *http.Request, k request) (*http.Response, error) {
 	if k.store || !sameOrigin(req.URL, &c.base) {
 		req.Header.Set("User-Agent", "") // not even that of net/http
 		return c.plain.Do(req)
@@ -131,7 +131,7 @@ func (c *Client) send(req *http.Request, k call) (*http.Response, error) {
 }
 
 // build makes the request of one try. The source tells whether the body could be read.
-func (k call) build(ctx context.Context) (*http.Request, *source, error) {
+func (k request) build(ctx context.Context) (*http.Request, *source, error) {
 	req, err := http.NewRequestWithContext(ctx, k.method, k.url.String(), nil)
 	if err != nil {
 		return nil, nil, errors.New("the address of the next request is malformed")
@@ -159,7 +159,7 @@ func (k call) build(ctx context.Context) (*http.Request, *source, error) {
 }
 
 // cleanError makes what net/http and the authorization return an error without URLs.
-func (c *Client) cleanError(ctx context.Context, k call, err error, sent int64) error {
+func (c *Client) cleanError(ctx context.Context, k request, err error, sent int64) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s %s: %w", k.method, k.label, ctx.Err())
 	}
@@ -191,7 +191,7 @@ func (c *Client) cleanError(ctx context.Context, k call, err error, sent int64) 
 }
 
 // store makes a request that ends with a blob in the registry: exactly 201 says so.
-func (c *Client) store(ctx context.Context, k call) error {
+func (c *Client) store(ctx context.Context, k request) error {
 	resp, err := c.do(ctx, k)
 	if err != nil {
 		return err
@@ -202,7 +202,7 @@ func (c *Client) store(ctx context.Context, k call) error {
 
 // stored is an error unless the answer is that of a registry which has stored something:
 // a front door may say 200 to everything.
-func stored(resp *http.Response, k call) error {
+func stored(resp *http.Response, k request) error {
 	if resp.StatusCode == http.StatusCreated {
 		return nil
 	}
@@ -213,7 +213,7 @@ func stored(resp *http.Response, k call) error {
 
 // remove makes a DELETE. What a repeated one does not find any more, the first one has
 // deleted.
-func (c *Client) remove(ctx context.Context, k call) error {
+func (c *Client) remove(ctx context.Context, k request) error {
 	err := finish(c.do(ctx, k))
 	var answer *Error
 	if errors.As(err, &answer) && answer.Status == http.StatusNotFound && answer.attempt > 1 {
@@ -245,7 +245,7 @@ type answer struct {
 
 // read makes a request and reads the answer, of at most limit bytes; again where it
 // breaks off.
-func (c *Client) read(ctx context.Context, k call, limit int64) (answer, error) {
+func (c *Client) read(ctx context.Context, k request, limit int64) (answer, error) {
 	for attempt := 1; ; attempt++ {
 		resp, err := c.do(ctx, k)
 		if err != nil {
@@ -263,7 +263,7 @@ func (c *Client) read(ctx context.Context, k call, limit int64) (answer, error) 
 			return answer{}, fmt.Errorf("%s %s: %w", k.method, k.label, ctx.Err())
 		}
 		err = &networkError{method: k.method, where: k.url.Host + k.label, err: err}
-		wait, again := c.again(ctx, err, attempt)
+		wait, again := c.retryWait(ctx, err, attempt)
 		if !again {
 			return answer{}, err
 		}

@@ -23,19 +23,19 @@ const (
 	restartWait = time.Second
 )
 
-// again tells whether a request may be made once more after an error, and how long to
+// retryWait tells whether a request may be made once more after an error, and how long to
 // wait before.
-func (c *Client) again(ctx context.Context, err error, attempt int) (time.Duration, bool) {
+func (c *Client) retryWait(ctx context.Context, err error, attempt int) (time.Duration, bool) {
 	if attempt >= c.opts.Attempts || ctx.Err() != nil || !temporary(err) {
 		return 0, false
 	}
 	return backoff(err, attempt), true
 }
 
-// repeat waits before a request is made once more, which what names in the log. It returns
+// retry waits before a request is made once more, which what names in the log. It returns
 // the error where that is not to be.
-func (c *Client) repeat(ctx context.Context, what string, err error, attempt int, attrs ...slog.Attr) error {
-	wait, again := c.again(ctx, err, attempt)
+func (c *Client) retry(ctx context.Context, what string, err error, attempt int, attrs ...slog.Attr) error {
+	wait, again := c.retryWait(ctx, err, attempt)
 	if !again {
 		return err
 	}
@@ -79,7 +79,7 @@ func temporary(err error) bool {
 		return temporaryStatus(e.Status)
 	case errors.As(err, &s):
 		// 409: another request of ours to the same key is not over yet.
-		return temporaryStatus(s.Status) || s.cut() || s.expired() || s.Status == http.StatusConflict
+		return temporaryStatus(s.Status) || s.truncated() || s.expired() || s.Status == http.StatusConflict
 	case errors.As(err, &n):
 		return !hopeless(n.err)
 	}

@@ -36,7 +36,7 @@ var (
 // StartUpload opens an upload (spec, end-4a). The algorithm is that of the digest that
 // it will be finished with.
 func (r *Repository) StartUpload(ctx context.Context, a oci.Algorithm) (*Upload, error) {
-	k := r.newCall(http.MethodPost, route.Request{Kind: route.UploadStart}, "pull", "push")
+	k := r.newRequest(http.MethodPost, route.Request{Kind: route.UploadStart}, "pull", "push")
 	if a != oci.SHA256 {
 		k = k.withQuery("digest-algorithm", string(a))
 	}
@@ -60,9 +60,9 @@ func (r *Repository) newUpload(resp *http.Response) (*Upload, error) {
 	return u, nil
 }
 
-// uploadCall is a request to where an upload goes on.
-func (r *Repository) uploadCall(method string, u *Upload) call {
-	k := r.newCall(method, route.Request{Kind: route.Upload}, "pull", "push")
+// uploadRequest is a request to where an upload goes on.
+func (r *Repository) uploadRequest(method string, u *Upload) request {
+	k := r.newRequest(method, route.Request{Kind: route.Upload}, "pull", "push")
 	k.url = u.next
 	return k
 }
@@ -94,8 +94,8 @@ func (r *Repository) AppendUpload(ctx context.Context, u *Upload, chunk []byte) 
 
 // patch sends a chunk once.
 func (r *Repository) patch(ctx context.Context, u *Upload, chunk []byte) error {
-	k := r.uploadCall(http.MethodPatch, u)
-	k.once = true
+	k := r.uploadRequest(http.MethodPatch, u)
+	k.noRetry = true
 	k.header.Set("Content-Type", "application/octet-stream")
 	k.header.Set("Content-Range", fmt.Sprintf("%d-%d", u.Offset, u.Offset+int64(len(chunk))-1))
 	k.body, k.size = bytesBody(chunk), int64(len(chunk))
@@ -138,7 +138,7 @@ func (r *Repository) moved(u *Upload, resp *http.Response) error {
 // recoverChunk asks where the upload stands after a chunk that failed, and returns the
 // error where asking does not help.
 func (r *Repository) recoverChunk(ctx context.Context, u *Upload, err error, attempt int) error {
-	wait, again := r.client.again(ctx, err, attempt)
+	wait, again := r.client.retryWait(ctx, err, attempt)
 	switch {
 	case errors.Is(err, ErrNoChunks), ctx.Err() != nil:
 		return err
@@ -167,7 +167,7 @@ func (r *Repository) recoverChunk(ctx context.Context, u *Upload, err error, att
 
 // UploadStatus asks how many bytes the registry has (spec, end-13), and sets u.Offset.
 func (r *Repository) UploadStatus(ctx context.Context, u *Upload) error {
-	resp, err := r.client.do(ctx, r.uploadCall(http.MethodGet, u))
+	resp, err := r.client.do(ctx, r.uploadRequest(http.MethodGet, u))
 	if err != nil {
 		return err
 	}
@@ -181,7 +181,7 @@ func (r *Repository) UploadStatus(ctx context.Context, u *Upload) error {
 // FinishUpload makes a blob of what was sent (spec, end-6). The error is ErrContent where
 // the registry finds that it is not what the digest says.
 func (r *Repository) FinishUpload(ctx context.Context, u *Upload, d oci.Digest) error {
-	k := r.uploadCall(http.MethodPut, u).withQuery("digest", string(d))
+	k := r.uploadRequest(http.MethodPut, u).withQuery("digest", string(d))
 	k.header.Set("Content-Type", "application/octet-stream")
 	for attempt := 1; ; attempt++ {
 		err := r.finished(ctx, d, r.client.store(ctx, k))
@@ -217,7 +217,7 @@ func contentError(err error) error {
 
 // CancelUpload ends an upload without a blob (spec, end-14).
 func (r *Repository) CancelUpload(ctx context.Context, u *Upload) error {
-	return r.client.remove(ctx, r.uploadCall(http.MethodDelete, u))
+	return r.client.remove(ctx, r.uploadRequest(http.MethodDelete, u))
 }
 
 // abandon cancels an upload that nobody needs, also where the caller was cancelled. What
@@ -225,8 +225,8 @@ func (r *Repository) CancelUpload(ctx context.Context, u *Upload) error {
 func (r *Repository) abandon(ctx context.Context, u *Upload) {
 	ctx, stop := tidyContext(ctx)
 	defer stop()
-	k := r.uploadCall(http.MethodDelete, u)
-	k.once = true
+	k := r.uploadRequest(http.MethodDelete, u)
+	k.noRetry = true
 	_ = finish(r.client.do(ctx, k)) // many registries know no such request
 }
 

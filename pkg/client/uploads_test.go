@@ -114,7 +114,7 @@ func TestPeers(t *testing.T) {
 	}
 	for name, tt := range map[string]struct {
 		peer *peer
-		how  client.How
+		how  client.PushMethod
 	}{
 		"as the spec has it": {&peer{}, client.Chunked},
 		"ECR: a chunk ends the upload": {&peer{patch: func(_ *peer, w http.ResponseWriter, r *http.Request) bool {
@@ -189,7 +189,7 @@ func TestPeers(t *testing.T) {
 			b := blobOf(content)
 			b.Progress = seen.add
 			got, err := r.PushBlob(t.Context(), b)
-			if err != nil || got != (client.Pushed{How: tt.how, Sent: size}) || seen.sum != size || seen.low < 0 {
+			if err != nil || got != (client.PushResult{Method: tt.how, Sent: size}) || seen.sum != size || seen.low < 0 {
 				t.Fatalf("%+v, %v; progress %d", got, err, seen.sum)
 			}
 			if p.blobs[b.Digest] != size {
@@ -214,7 +214,7 @@ func TestSmallPeers(t *testing.T) {
 		for i := range 3 {
 			b, seen := blobOf(randomBytes(uint64(i), 1000)), &progress{}
 			b.Progress = seen.add
-			if got, err := r.PushBlob(t.Context(), b); err != nil || got != (client.Pushed{How: client.Whole, Sent: 1000}) || seen.sum != 1000 {
+			if got, err := r.PushBlob(t.Context(), b); err != nil || got != (client.PushResult{Method: client.Whole, Sent: 1000}) || seen.sum != 1000 {
 				t.Errorf("%s: %+v, %v; progress %d", name, got, err, seen.sum)
 			}
 		}

@@ -39,7 +39,7 @@ type entry struct {
 
 // archive is an archive that can be read at any place, as a source.
 type archive struct {
-	place Place
+	place Reference
 	spool *Spool
 	f     *os.File
 	at    map[string]entry
@@ -47,7 +47,7 @@ type archive struct {
 
 // FromArchive reads an image from an archive of docker save, or of a layout. One that is
 // compressed, a pipe, or standard input (path "-"), is read from front to end.
-func FromArchive(p Place, stdin io.Reader, spool *Spool) (Source, error) {
+func FromArchive(p Reference, stdin io.Reader, spool *Spool) (Source, error) {
 	if p.Path == "-" {
 		return streamOf(p, spool, io.NopCloser(stdin)), nil
 	}
@@ -55,7 +55,7 @@ func FromArchive(p Place, stdin io.Reader, spool *Spool) (Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	front, err := fromFront(f)
+	front, err := isSequential(f)
 	if err == nil && front {
 		return streamOf(p, spool, f), nil
 	}
@@ -70,7 +70,7 @@ func FromArchive(p Place, stdin io.Reader, spool *Spool) (Source, error) {
 }
 
 // streamOf reads the archive of a place from front to end.
-func streamOf(p Place, spool *Spool, r io.ReadCloser) *stream {
+func streamOf(p Reference, spool *Spool, r io.ReadCloser) *stream {
 	return &stream{place: p, what: p.String(), spool: spool, close: r.Close, open: func(ctx context.Context, _ *Platform) (io.ReadCloser, error) {
 		return unpacked(interruptible(ctx, r))
 	}}
@@ -140,7 +140,7 @@ func (a *archive) find(d oci.Descriptor) (Blob, bool) {
 	if d.Size < 0 {
 		d.Size = e.size
 	}
-	return Blob{Descriptor: d, near: true, open: func(_ context.Context, offset int64) (io.ReadCloser, error) {
+	return Blob{Descriptor: d, local: true, open: func(_ context.Context, offset int64) (io.ReadCloser, error) {
 		return io.NopCloser(io.NewSectionReader(a.f, e.offset+offset, e.size-offset)), nil
 	}}, true
 }
@@ -166,7 +166,7 @@ func (a *archive) send(ctx context.Context, t *transfer) (client.Manifest, error
 			return client.Manifest{}, err
 		}
 		l := layout{what: a.place.String(), index: index, reference: a.place.Reference, name: a.place.Name, find: a.find}
-		if a.place.Kind == OCIArchive || !isSaved {
+		if a.place.Transport == OCIArchive || !isSaved {
 			return sendTree(ctx, l, t)
 		}
 		if root, found, err := wholeImage(ctx, l, t); err != nil || found {

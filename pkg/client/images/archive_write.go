@@ -37,7 +37,7 @@ type archiveWriter struct {
 
 // ToArchive writes an image into a file of p's kind. The file gets its name when it is
 // whole.
-func ToArchive(p Place, spool *Spool) (Destination, error) {
+func ToArchive(p Reference, spool *Spool) (Destination, error) {
 	// The new file takes the place of what is there: not of a device, nor of a pipe.
 	if info, err := os.Stat(p.Path); err == nil && !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is no file: name one that is to be the archive", p.Path)
@@ -52,7 +52,7 @@ func ToArchive(p Place, spool *Spool) (Destination, error) {
 	gone := false
 	p.Name.Digest = ""
 	w := &archiveWriter{name: p.String(), tag: p.Reference.Tag, spool: spool, w: tar.NewWriter(f), has: map[oci.Digest]bool{}}
-	if p.Kind == DockerArchive {
+	if p.Transport == DockerArchive {
 		w.saved, w.tag = &p.Name, p.Name.Tag
 		w.takes.platform = &Platform{OS: "linux", Architecture: runtime.GOARCH}
 	}
@@ -77,10 +77,10 @@ func (w *archiveWriter) limits(context.Context) (limits, error) { return w.takes
 func (w *archiveWriter) hasImage(context.Context, oci.Descriptor) (bool, error) { return false, nil }
 
 // putBlob writes the blob when it is its turn. Until then it is fetched, if it is far.
-func (w *archiveWriter) putBlob(ctx context.Context, b Blob, progress func(delta int64)) (client.Pushed, error) {
-	pushed := client.Pushed{How: Written, Sent: b.Size}
+func (w *archiveWriter) putBlob(ctx context.Context, b Blob, progress func(delta int64)) (client.PushResult, error) {
+	pushed := client.PushResult{Method: Written, Sent: b.Size}
 	if !w.mu.TryLock() {
-		if !b.near {
+		if !b.local {
 			fetched, err := w.spool.fetch(ctx, b, progress)
 			if err != nil {
 				return pushed, err

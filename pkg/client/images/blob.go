@@ -21,8 +21,8 @@ type Blob struct {
 	oci.Descriptor
 	// open returns the bytes from offset on. It may be called again, and concurrently.
 	open func(ctx context.Context, offset int64) (io.ReadCloser, error)
-	// near is whether the bytes are on this machine: worth no copy of their own.
-	near bool
+	// local is whether the bytes are on this machine: worth no copy of their own.
+	local bool
 	// from are repositories of registry which have the blob.
 	registry string
 	from     []string
@@ -38,14 +38,14 @@ func (b Blob) release() {
 
 // bytesBlob is a blob in memory.
 func bytesBlob(d oci.Descriptor, content []byte) Blob {
-	return Blob{Descriptor: d, near: true, open: func(_ context.Context, offset int64) (io.ReadCloser, error) {
+	return Blob{Descriptor: d, local: true, open: func(_ context.Context, offset int64) (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(content[min(offset, int64(len(content))):])), nil
 	}}
 }
 
 // fileBlob is a blob that is a whole file.
 func fileBlob(d oci.Descriptor, path string) Blob {
-	return Blob{Descriptor: d, near: true, open: func(_ context.Context, offset int64) (io.ReadCloser, error) {
+	return Blob{Descriptor: d, local: true, open: func(_ context.Context, offset int64) (io.ReadCloser, error) {
 		f, err := os.Open(path)
 		if err != nil {
 			return nil, err

@@ -51,7 +51,7 @@ func (s *Spool) take(ctx context.Context, r io.Reader, name string, want oci.Dig
 		}
 	}()
 	stage := Fetching
-	plain := !isPacked(head)
+	plain := !isCompressed(head)
 	if plain {
 		stage = Compressing
 	}
@@ -70,8 +70,8 @@ func (s *Spool) take(ctx context.Context, r io.Reader, name string, want oci.Dig
 	return l, nil
 }
 
-// isPacked reports whether content is to stay as it is: compressed, or a document.
-func isPacked(head []byte) bool {
+// isCompressed reports whether content is to stay as it is: compressed, or a document.
+func isCompressed(head []byte) bool {
 	return bytes.HasPrefix(head, []byte(gzipMagic)) || bytes.HasPrefix(head, []byte(zstdMagic)) || isJSON(head)
 }
 

@@ -64,7 +64,7 @@ type Destination interface {
 	// hasImage reports whether an image manifest is there. Its blobs are not asked for then.
 	hasImage(ctx context.Context, d oci.Descriptor) (bool, error)
 	// putBlob is called concurrently, once per digest.
-	putBlob(ctx context.Context, b Blob, progress func(delta int64)) (client.Pushed, error)
+	putBlob(ctx context.Context, b Blob, progress func(delta int64)) (client.PushResult, error)
 	// putManifest is called when everything that the manifest names is there.
 	putManifest(ctx context.Context, m client.Manifest) error
 	// putTag gives a tag to a manifest that putManifest has put.
@@ -111,7 +111,7 @@ type Layer struct {
 	Digest    oci.Digest `json:"digest"`
 	MediaType string     `json:"mediaType"`
 	Size      int64      `json:"size"` // in bytes
-	How       client.How `json:"how"`
+	Method       client.PushMethod `json:"how"`
 	Sent      int64      `json:"sent"` // bytes
 	Seconds   float64    `json:"seconds"`
 }

@@ -83,9 +83,9 @@ func checkLayers(t *testing.T, from Source, want ...[]byte) {
 	}
 }
 
-func place(t *testing.T, s string) Place {
+func place(t *testing.T, s string) Reference {
 	t.Helper()
-	return must(ParsePlace(s, InRegistry))(t)
+	return must(ParseReference(s, InRegistry))(t)
 }
 
 // TestAFailedCopyGoesOn: a layer that fails ends the copy, names itself, leaves no tag;

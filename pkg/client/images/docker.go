@@ -54,7 +54,7 @@ func chooseSaved(content []byte, n Name) (saved, error) {
 		var s saved
 		err = d.Decode(&s)
 		names = append(names, s.RepoTags...)
-		if n == (Name{}) || slices.ContainsFunc(s.RepoTags, n.means) {
+		if n == (Name{}) || slices.ContainsFunc(s.RepoTags, n.matches) {
 			chosen = s
 			found++
 		}
@@ -75,8 +75,8 @@ func chooseSaved(content []byte, n Name) (saved, error) {
 	return saved{}, fmt.Errorf("the archive has %d images: choose one of %v as docker-archive:FILE:NAME:TAG", found, names)
 }
 
-// means reports whether s, as an archive has it, is the same name.
-func (n Name) means(s string) bool {
+// matches reports whether s, as an archive has it, is the same name.
+func (n Name) matches(s string) bool {
 	other, err := ParseName(s)
 	return err == nil && other.Host == n.Host && other.Repository == n.Repository && other.Tag == n.Tag
 }
@@ -119,7 +119,7 @@ func assemble(ctx context.Context, config []byte, layers []layer, t *transfer) (
 	if err := t.blob(ctx, bytesBlob(m.Config, config)); err != nil {
 		return client.Manifest{}, err
 	}
-	return m.seal(t)
+	return m.send(t)
 }
 
 // imageManifest is a manifest that is made here, in the order that docker writes it.
@@ -130,8 +130,8 @@ type imageManifest struct {
 	Layers        []oci.Descriptor `json:"layers"`
 }
 
-// seal hands the manifest over.
-func (m imageManifest) seal(t *transfer) (client.Manifest, error) {
+// send hands the manifest over.
+func (m imageManifest) send(t *transfer) (client.Manifest, error) {
 	if m.Layers == nil {
 		m.Layers = []oci.Descriptor{} // a list, even an empty one
 	}

@@ -319,10 +319,10 @@ func (w *watcher) Note(text string) {
 }
 
 // hows counts what became of the blobs.
-func hows(r Result) map[client.How]int {
-	n := map[client.How]int{}
+func hows(r Result) map[client.PushMethod]int {
+	n := map[client.PushMethod]int{}
 	for _, l := range r.Layers {
-		n[l.How]++
+		n[l.Method]++
 	}
 	return n
 }

@@ -101,7 +101,7 @@ func TestHostileLayouts(t *testing.T) {
 func TestSearchOnce(t *testing.T) {
 	dir, image := layoutOf(t, testSpool(t))
 	root := nest(t, dir, image, 10)
-	source := must(FromLayout(dir, oci.Reference{}))(t).(*folder)
+	source := must(FromLayout(dir, oci.Reference{}))(t).(*directory)
 	find, reads := source.find, 0
 	source.find = func(d oci.Descriptor) (Blob, bool) {
 		reads++
@@ -257,7 +257,7 @@ func TestNamesWithoutDigests(t *testing.T) {
 	d := must(copyImage(t, must(FromArchive(place(t, "docker-archive:"+path), nil, spool))(t), reg.to(t, "app:1"), Options{}))(t).Digest
 	n := reg.name(t, "app@"+string(d))
 	file := filepath.Join(t.TempDir(), "a.tar")
-	archive := must(ToArchive(Place{Kind: DockerArchive, Path: file, Name: n}, spool))(t)
+	archive := must(ToArchive(Reference{Transport: DockerArchive, Path: file, Name: n}, spool))(t)
 	for _, to := range []Destination{archive, ToDaemon(t.Context(), &fakeDaemon{}, n, spool), reg.to(t, "app@"+string(d))} {
 		if r := must(copyImage(t, reg.from(t, "app:1"), to, Options{}))(t); strings.Contains(r.Name, "@") {
 			t.Errorf("the name is %s", r.Name)

@@ -186,7 +186,7 @@ func TestForeignLayersStay(t *testing.T) {
 	must(to.finish(t.Context(), root))(t)
 	w := &watcher{}
 	r := must(copyImage(t, must(FromLayout(dir, oci.Reference{}))(t), reg.to(t, "win:1"), Options{Observer: w}))(t)
-	if want := map[client.How]int{Skipped: 1, client.Chunked: 1}; !maps.Equal(hows(r), want) && hows(r)[Skipped] != 1 || len(w.notes) != 1 {
+	if want := map[client.PushMethod]int{Skipped: 1, client.Chunked: 1}; !maps.Equal(hows(r), want) && hows(r)[Skipped] != 1 || len(w.notes) != 1 {
 		t.Errorf("%+v, notes %v", r, w.notes)
 	}
 }

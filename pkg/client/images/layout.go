@@ -56,7 +56,7 @@ func (l layout) root(ctx context.Context) (oci.Descriptor, error) {
 		if tag != "" {
 			tags, tagged = append(tags, tag), append(tagged, c.Descriptor)
 		}
-		if l.means(c.Descriptor, tag) {
+		if l.matches(c.Descriptor, tag) {
 			found = append(found, c.Descriptor)
 		}
 	}
@@ -83,15 +83,15 @@ func (l layout) wanted() string {
 	return l.reference.String()
 }
 
-// means reports whether d is an image that was asked for.
-func (l layout) means(d oci.Descriptor, tag string) bool {
+// matches reports whether d is an image that was asked for.
+func (l layout) matches(d oci.Descriptor, tag string) bool {
 	switch {
 	case l.reference.Digest != "":
 		return d.Digest == l.reference.Digest
 	case l.reference.Tag != "":
 		return tag == l.reference.Tag
 	case l.name != (Name{}) && d.Annotations[imageName] != "":
-		return l.name.means(d.Annotations[imageName])
+		return l.name.matches(d.Annotations[imageName])
 	}
 	return true
 }
@@ -192,8 +192,8 @@ func (l layout) referrers(ctx context.Context, subject oci.Digest) iter.Seq2[oci
 	}
 }
 
-// folder is a layout in a folder, as a source.
-type folder struct{ layout }
+// directory is a layout in a directory, as a source.
+type directory struct{ layout }
 
 // FromLayout reads the image with a tag or a digest from a layout; without, its only one.
 func FromLayout(dir string, ref oci.Reference) (Source, error) {
@@ -215,12 +215,12 @@ func FromLayout(dir string, ref oci.Reference) (Source, error) {
 		}
 		return fileBlob(d, path), true
 	}
-	return &folder{layout{what: dir, index: content, reference: ref, find: find}}, nil
+	return &directory{layout{what: dir, index: content, reference: ref, find: find}}, nil
 }
 
 // Close has nothing to let go of.
-func (f *folder) Close() error { return nil }
+func (f *directory) Close() error { return nil }
 
-func (f *folder) send(ctx context.Context, t *transfer) (client.Manifest, error) {
+func (f *directory) send(ctx context.Context, t *transfer) (client.Manifest, error) {
 	return sendTree(ctx, f, t)
 }

@@ -25,9 +25,9 @@ const (
 	abandonedIn = 24 * time.Hour
 )
 
-// folderWriter writes an image into a layout. Every file gets its name when it is
+// layoutWriter writes an image into a layout. Every file gets its name when it is
 // whole, index.json last: what a killed copy leaves, the next one goes on with.
-type folderWriter struct {
+type layoutWriter struct {
 	dir string
 	tag string
 
@@ -48,7 +48,7 @@ func ToLayout(dir, tag string) (Destination, error) {
 	if len(entries) > 0 && !isLayout {
 		return nil, fmt.Errorf("%s is no OCI layout, and not empty: name another folder", dir)
 	}
-	w := &folderWriter{dir: dir, tag: tag}
+	w := &layoutWriter{dir: dir, tag: tag}
 	for _, algorithm := range []oci.Algorithm{oci.SHA256, oci.SHA512} {
 		blobs := filepath.Join(dir, "blobs", string(algorithm))
 		if err := os.MkdirAll(blobs, 0o755); err != nil {
@@ -81,14 +81,14 @@ func createPart(dir string) (*os.File, error) {
 }
 
 // write makes a file at once: nobody sees a part of it.
-func (w *folderWriter) write(path string, content io.Reader) error {
+func (w *layoutWriter) write(path string, content io.Reader) error {
 	return w.writeBy(path, func(to io.Writer) error {
 		_, err := io.Copy(to, content)
 		return err
 	})
 }
 
-func (w *folderWriter) writeBy(path string, fill func(io.Writer) error) (err error) {
+func (w *layoutWriter) writeBy(path string, fill func(io.Writer) error) (err error) {
 	path = filepath.Join(w.dir, filepath.FromSlash(path))
 	f, err := createPart(filepath.Dir(path))
 	if err != nil {
@@ -109,21 +109,21 @@ func (w *folderWriter) writeBy(path string, fill func(io.Writer) error) (err err
 	return os.Rename(f.Name(), path)
 }
 
-func (w *folderWriter) limits(context.Context) (limits, error) { return limits{}, nil }
+func (w *layoutWriter) limits(context.Context) (limits, error) { return limits{}, nil }
 
 // hasImage says no: looking for each blob is as cheap.
-func (w *folderWriter) hasImage(context.Context, oci.Descriptor) (bool, error) { return false, nil }
+func (w *layoutWriter) hasImage(context.Context, oci.Descriptor) (bool, error) { return false, nil }
 
-func (w *folderWriter) putBlob(ctx context.Context, b Blob, progress func(delta int64)) (client.Pushed, error) {
+func (w *layoutWriter) putBlob(ctx context.Context, b Blob, progress func(delta int64)) (client.PushResult, error) {
 	path := blobPath(b.Digest)
 	if info, err := os.Stat(filepath.Join(w.dir, filepath.FromSlash(path))); err == nil && info.Size() == b.Size {
-		return client.Pushed{How: client.Existed}, nil
+		return client.PushResult{Method: client.Existed}, nil
 	}
 	err := w.writeBy(path, func(to io.Writer) error { return checked(ctx, to, b, progress) })
-	return client.Pushed{How: Written, Sent: b.Size}, err
+	return client.PushResult{Method: Written, Sent: b.Size}, err
 }
 
-func (w *folderWriter) putManifest(_ context.Context, m client.Manifest) error {
+func (w *layoutWriter) putManifest(_ context.Context, m client.Manifest) error {
 	if refersTo(m) != "" {
 		w.mu.Lock()
 		w.extra = append(w.extra, m.Descriptor)
@@ -132,7 +132,7 @@ func (w *folderWriter) putManifest(_ context.Context, m client.Manifest) error {
 	return w.write(blobPath(m.Digest), bytes.NewReader(m.Content))
 }
 
-func (w *folderWriter) putTag(_ context.Context, tag string, m client.Manifest) error {
+func (w *layoutWriter) putTag(_ context.Context, tag string, m client.Manifest) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.extra = append(w.extra, withTag(m.Descriptor, tag))
@@ -140,7 +140,7 @@ func (w *folderWriter) putTag(_ context.Context, tag string, m client.Manifest) 
 }
 
 // finish names the image in index.json, and keeps what else is there as it is.
-func (w *folderWriter) finish(ctx context.Context, root client.Manifest) (named, error) {
+func (w *layoutWriter) finish(ctx context.Context, root client.Manifest) (named, error) {
 	if err := w.putManifest(ctx, root); err != nil {
 		return named{}, err
 	}
@@ -156,12 +156,12 @@ func (w *folderWriter) finish(ctx context.Context, root client.Manifest) (named,
 	if err != nil {
 		return named{}, err
 	}
-	place := Place{Kind: OCILayout, Path: w.dir, Reference: oci.Reference{Tag: w.tag}}
+	place := Reference{Transport: OCILayout, Path: w.dir, Reference: oci.Reference{Tag: w.tag}}
 	return named{name: place.String()}, w.write(indexFile, bytes.NewReader(content))
 }
 
 // updated is index.json with the image in it. Entries of others stay byte for byte.
-func (w *folderWriter) updated(in map[string]json.RawMessage, root client.Manifest) ([]byte, error) {
+func (w *layoutWriter) updated(in map[string]json.RawMessage, root client.Manifest) ([]byte, error) {
 	var all []json.RawMessage
 	if have := in["manifests"]; have != nil {
 		if err := json.Unmarshal(have, &all); err != nil {
@@ -196,4 +196,4 @@ func (w *folderWriter) updated(in map[string]json.RawMessage, root client.Manife
 }
 
 // Close has nothing to drop: what is there is whole.
-func (w *folderWriter) Close() error { return nil }
+func (w *layoutWriter) Close() error { return nil }

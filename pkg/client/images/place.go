@@ -10,22 +10,22 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// Kind is a kind of place: the prefix that names it.
-type Kind string
+// Transport is a kind of place: the prefix that names it.
+type Transport string
 
 // The kinds of places. Registry has no prefix.
 const (
-	InRegistry    Kind = ""
-	DockerDaemon  Kind = "docker-daemon"
-	DockerArchive Kind = "docker-archive"
-	OCILayout     Kind = "oci"
-	OCIArchive    Kind = "oci-archive"
-	SelfImage     Kind = "self"
+	InRegistry    Transport = ""
+	DockerDaemon  Transport = "docker-daemon"
+	DockerArchive Transport = "docker-archive"
+	OCILayout     Transport = "oci"
+	OCIArchive    Transport = "oci-archive"
+	SelfImage     Transport = "self"
 )
 
-// Place is where an image is or is to be.
-type Place struct {
-	Kind Kind
+// Reference is where an image is or is to be.
+type Reference struct {
+	Transport Transport
 	// Path is the folder, the archive, or the binary; "-" is standard input.
 	Path string
 	// Name is the image's name in a registry, in the daemon, or in a docker-archive,
@@ -35,55 +35,55 @@ type Place struct {
 	Reference oci.Reference
 }
 
-// ParsePlace reads PREFIX:REST; what has no known prefix is an image's name, in the
+// ParseReference reads PREFIX:REST; what has no known prefix is an image's name, in the
 // place that plain says.
-func ParsePlace(s string, plain Kind) (Place, error) {
+func ParseReference(s string, plain Transport) (Reference, error) {
 	prefix, rest, found := strings.Cut(s, ":")
-	kind := Kind(prefix)
+	kind := Transport(prefix)
 	switch {
 	case found && kind == DockerArchive:
 		return parseDockerArchive(rest)
 	case found && (kind == OCILayout || kind == OCIArchive):
 		return parseLayout(kind, rest)
 	case found && kind == SelfImage:
-		return Place{Kind: SelfImage, Path: rest}, nil
+		return Reference{Transport: SelfImage, Path: rest}, nil
 	case found && kind == DockerDaemon:
 		plain, s = DockerDaemon, rest
 	case strings.HasPrefix(s, "docker://"): // as skopeo says it; docker:dind is an image
 		plain, s = InRegistry, strings.TrimPrefix(rest, "//")
 	case strings.Contains(s, "://"):
-		return Place{}, fmt.Errorf("%q: leave out the scheme: HOST/NAME:TAG, with --plain-http for a registry without TLS", s)
+		return Reference{}, fmt.Errorf("%q: leave out the scheme: HOST/NAME:TAG, with --plain-http for a registry without TLS", s)
 	}
 	name, err := ParseName(s)
-	return Place{Kind: plain, Name: name}, err
+	return Reference{Transport: plain, Name: name}, err
 }
 
 // String is what ParsePlace reads, with a prefix unless it is in a registry.
-func (p Place) String() string {
-	switch p.Kind {
+func (p Reference) String() string {
+	switch p.Transport {
 	case InRegistry:
 		return p.Name.String()
 	case DockerDaemon:
-		return string(p.Kind) + ":" + p.Name.String()
+		return string(p.Transport) + ":" + p.Name.String()
 	case DockerArchive:
 		if p.Name == (Name{}) {
-			return string(p.Kind) + ":" + p.Path
+			return string(p.Transport) + ":" + p.Path
 		}
-		return string(p.Kind) + ":" + p.Path + ":" + p.Name.String()
+		return string(p.Transport) + ":" + p.Path + ":" + p.Name.String()
 	}
 	switch {
 	case p.Reference.Digest != "":
-		return string(p.Kind) + ":" + p.Path + "@" + string(p.Reference.Digest)
+		return string(p.Transport) + ":" + p.Path + "@" + string(p.Reference.Digest)
 	case p.Reference.Tag != "":
-		return string(p.Kind) + ":" + p.Path + ":" + p.Reference.Tag
+		return string(p.Transport) + ":" + p.Path + ":" + p.Reference.Tag
 	}
-	return string(p.Kind) + ":" + p.Path
+	return string(p.Transport) + ":" + p.Path
 }
 
 // parseDockerArchive reads FILE[:NAME[:TAG]].
-func parseDockerArchive(s string) (Place, error) {
+func parseDockerArchive(s string) (Reference, error) {
 	at := pathEnd(s)
-	p := Place{Kind: DockerArchive, Path: s}
+	p := Reference{Transport: DockerArchive, Path: s}
 	if at >= 0 {
 		var err error
 		if p.Name, err = ParseName(s[at+1:]); err != nil {
@@ -110,8 +110,8 @@ func pathEnd(s string) int {
 }
 
 // parseLayout reads PATH[:TAG|@DIGEST].
-func parseLayout(kind Kind, s string) (Place, error) {
-	p := Place{Kind: kind, Path: s}
+func parseLayout(kind Transport, s string) (Reference, error) {
+	p := Reference{Transport: kind, Path: s}
 	// A folder may have an @ in its name: those of Jenkins do.
 	if at := strings.LastIndexByte(s, '@'); at >= 0 && !strings.ContainsAny(s[at:], `/\`) {
 		parsed, err := oci.ParseDigest(s[at+1:])

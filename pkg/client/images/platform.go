@@ -34,9 +34,9 @@ func (p Platform) String() string {
 	return s
 }
 
-// takes reports whether an image for q is one for p. A variant that p leaves out may be
+// supports reports whether an image for q is one for p. A variant that p leaves out may be
 // any; v8 is what arm64 is without one.
-func (p Platform) takes(q Platform) bool {
+func (p Platform) supports(q Platform) bool {
 	if p.OS != q.OS || p.Architecture != q.Architecture {
 		return false
 	}

@@ -164,7 +164,7 @@ func TestReferrers(t *testing.T) {
 	s := pushSigned(t, from, spool)
 	opts := Options{Referrers: true}
 	dir, file := t.TempDir(), filepath.Join(t.TempDir(), "image.tar")
-	archive := func() Place { return place(t, "oci-archive:"+file+":1") }
+	archive := func() Reference { return place(t, "oci-archive:"+file+":1") }
 	for range 2 { // the second time adds nothing
 		must(copyImage(t, from.from(t, "app:1"), without.to(t, "app:1"), opts))(t)
 	}

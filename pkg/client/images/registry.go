@@ -103,7 +103,7 @@ func isUnknown(err error) bool {
 		errors.Is(err, &oci.Error{Code: oci.ManifestUnknown}) || errors.Is(err, &oci.Error{Code: oci.NameUnknown})
 }
 
-func (r *remote) putBlob(ctx context.Context, b Blob, progress func(delta int64)) (client.Pushed, error) {
+func (r *remote) putBlob(ctx context.Context, b Blob, progress func(delta int64)) (client.PushResult, error) {
 	push := client.Blob{
 		Digest: b.Digest, Size: b.Size, Progress: progress,
 		Open: func(offset int64) (io.ReadCloser, error) { return b.open(ctx, offset) },

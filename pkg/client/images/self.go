@@ -119,7 +119,7 @@ func machine(f *elf.File) (Platform, error) {
 func (s *self) Close() error { return nil }
 
 func (s *self) send(ctx context.Context, t *transfer) (client.Manifest, error) {
-	if p := t.opts.Platform; p != nil && !p.takes(s.platform) {
+	if p := t.opts.Platform; p != nil && !p.supports(s.platform) {
 		return client.Manifest{}, fmt.Errorf("%s is for %s, not for %s: name another binary as self:BINARY", s.binary, s.platform, p)
 	}
 	r, w := io.Pipe()
@@ -142,7 +142,7 @@ func (s *self) send(ctx context.Context, t *transfer) (client.Manifest, error) {
 	if err := t.blob(ctx, bytesBlob(m.Config, config)); err != nil {
 		return client.Manifest{}, err
 	}
-	return m.seal(t)
+	return m.send(t)
 }
 
 // layer writes the file system: the binary, root certificates for TLS, a folder to work

@@ -21,7 +21,7 @@ const maxDocuments = 64 << 20
 // stream is an archive of docker save that comes once, from front to end, as a source.
 // Which layers belong to the image it says last: so each layer is sent when it comes.
 type stream struct {
-	place Place
+	place Reference
 	what  string // the place, for errors
 	spool *Spool
 	open  func(ctx context.Context, p *Platform) (io.ReadCloser, error)
@@ -30,7 +30,7 @@ type stream struct {
 
 // FromDaemon reads an image from a Docker daemon.
 func FromDaemon(d Daemon, n Name, spool *Spool) Source {
-	return &stream{place: Place{Kind: DockerDaemon, Name: n}, what: "the Docker daemon", spool: spool, open: func(ctx context.Context, p *Platform) (io.ReadCloser, error) {
+	return &stream{place: Reference{Transport: DockerDaemon, Name: n}, what: "the Docker daemon", spool: spool, open: func(ctx context.Context, p *Platform) (io.ReadCloser, error) {
 		return d.Save(ctx, n.String(), p)
 	}}
 }
@@ -126,7 +126,7 @@ func blobDigest(name string) (oci.Digest, bool) {
 func (in *incoming) image(ctx context.Context, s *stream) (client.Manifest, error) {
 	if index, there := in.documents[indexFile]; there {
 		l := layout{what: s.what, index: index, reference: s.place.Reference, name: s.place.Name, find: in.find}
-		if s.place.Kind == OCIArchive {
+		if s.place.Transport == OCIArchive {
 			return sendTree(ctx, l, in.t)
 		}
 		if root, found, err := wholeImage(ctx, l, in.t); err != nil || found {
@@ -160,7 +160,7 @@ func (in *incoming) image(ctx context.Context, s *stream) (client.Manifest, erro
 // savedName is the name to look for: a daemon was asked for one image, which it may save
 // without a name or under another spelling.
 func (s *stream) savedName(list []byte) Name {
-	if _, err := chooseSaved(list, Name{}); err == nil && s.place.Kind == DockerDaemon {
+	if _, err := chooseSaved(list, Name{}); err == nil && s.place.Transport == DockerDaemon {
 		return Name{}
 	}
 	return s.place.Name

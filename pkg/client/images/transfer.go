@@ -17,9 +17,9 @@ import (
 // hows of places that are no registries, beside those of client.
 const (
 	// Written is a blob that was written into a layout or an archive.
-	Written client.How = "written"
+	Written client.PushMethod = "written"
 	// Skipped is a blob that may not be distributed: it stays where its URLs say.
-	Skipped client.How = "skipped"
+	Skipped client.PushMethod = "skipped"
 )
 
 // transfer is one copy under way: sources hand it what they have.
@@ -91,7 +91,7 @@ func (t *transfer) blob(ctx context.Context, b Blob) error {
 	if b.NonDistributable() {
 		b.release()
 		t.opts.Observer.Note("layer " + string(b.Digest) + " may not be distributed: it stays where its URLs say")
-		t.done(b.Descriptor, client.Pushed{How: Skipped}, 0)
+		t.done(b.Descriptor, client.PushResult{Method: Skipped}, 0)
 		return nil
 	}
 	t.group.Go(func() error {
@@ -125,13 +125,13 @@ func (t *transfer) assume(b Blob) {
 	t.mu.Lock()
 	t.assumed[b.Digest] = &assumption{Blob: b}
 	t.mu.Unlock()
-	t.done(b.Descriptor, client.Pushed{How: client.Existed}, 0)
+	t.done(b.Descriptor, client.PushResult{Method: client.Existed}, 0)
 }
 
 // done counts a blob that is at the destination; of one that was sent after all, the last
 // word counts.
-func (t *transfer) done(d oci.Descriptor, pushed client.Pushed, took time.Duration) {
-	l := Layer{Digest: d.Digest, MediaType: d.MediaType, Size: d.Size, How: pushed.How, Sent: pushed.Sent, Seconds: took.Seconds()}
+func (t *transfer) done(d oci.Descriptor, pushed client.PushResult, took time.Duration) {
+	l := Layer{Digest: d.Digest, MediaType: d.MediaType, Size: d.Size, Method: pushed.Method, Sent: pushed.Sent, Seconds: took.Seconds()}
 	t.mu.Lock()
 	if i := slices.IndexFunc(t.result.Layers, func(old Layer) bool { return old.Digest == l.Digest }); i >= 0 {
 		t.result.Layers[i] = l

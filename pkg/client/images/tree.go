@@ -179,7 +179,7 @@ func (s *search) in(ctx context.Context, d oci.Descriptor, depth int) (client.Ma
 				return found, err
 			}
 		case c.Platform == nil:
-		case s.platform.takes(*c.Platform):
+		case s.platform.supports(*c.Platform):
 			found, err := s.in(ctx, c.Descriptor, depth+1)
 			s.found.indexes = append(s.found.indexes, m)
 			s.found.attestations = in.attestations(c.Digest)

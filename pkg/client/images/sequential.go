@@ -15,9 +15,9 @@ var packings = map[string]string{"\xfd7zXZ\x00": "xz -dc", "BZh": "bzip2 -dc", z
 
 const longestMagic = 6
 
-// fromFront reports whether a file can be read from front to end only: it is a pipe, or
+// isSequential reports whether a file can be read from front to end only: it is a pipe, or
 // compressed.
-func fromFront(f *os.File) (bool, error) {
+func isSequential(f *os.File) (bool, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return false, err
