@@ -91,9 +91,6 @@ func TestImagesAndLists(t *testing.T) {
 	if got := collect(t, r.Tags(ctx)); !slices.Equal(got, want) {
 		t.Errorf("%d tags, want %d", len(got), len(want))
 	}
-	if got := collect(t, c.Catalog(ctx)); !slices.Equal(got, []string{"team/app"}) {
-		t.Errorf("catalog %q", got)
-	}
 	if err := r.DeleteManifest(ctx, oci.Reference{Tag: "v0"}); err != nil {
 		t.Error(err)
 	}

@@ -15,9 +15,9 @@ import (
 // maxListWrites is how often AddReferrers writes a list that other clients replace.
 const maxListWrites = 6
 
-// Referrers lists the manifests that refer to d, page by page (spec, end-12): those of an
-// artifact type, or all where it is empty. A registry without this list keeps it as an
-// index under a tag made of the digest (spec, "Unavailable Referrers API"), which is read.
+// Referrers lists the manifests that refer to d, page by page (spec, end-12), optionally only
+// those of one artifact type. In a registry without the referrers API it reads the index under
+// the referrers tag (spec, "Unavailable Referrers API").
 func (r *Repository) Referrers(
 	ctx context.Context, d oci.Digest, artifactType string,
 ) iter.Seq2[oci.Descriptor, error] {
@@ -63,13 +63,13 @@ func ReferrersTag(d oci.Digest) string {
 	return a[:min(len(a), longestAlgorithm)] + "-" + e[:min(len(e), longestEncoded)]
 }
 
-// yieldIndex hands on the descriptors of an index that are of the type. A registry need
-// not filter.
+// yieldIndex yields the descriptors of an index that have the type: a registry need not filter.
+// It returns false if there are to be no more.
 func yieldIndex(content []byte, artifactType string, err error, yield func(oci.Descriptor, error) bool) bool {
 	var index oci.Index
 	if err == nil {
 		if err = json.Unmarshal(content, &index); err != nil {
-			err = fmt.Errorf("the list of referrers is no index: %w", err)
+			err = fmt.Errorf("the list of referrers is not an index: %w", err)
 		}
 	}
 	if err != nil {
@@ -137,7 +137,7 @@ func (r *Repository) referrersList(
 	case err != nil:
 		return nil, "", err
 	case m.MediaType != oci.MediaTypeImageIndex:
-		return nil, "", fmt.Errorf("the tag names a manifest of type %s, which is no list of referrers: "+
+		return nil, "", fmt.Errorf("the tag names a manifest of type %s, which is not a list of referrers: "+
 			"delete it, or push to another repository", printable(m.MediaType))
 	}
 	if err := json.Unmarshal(m.Content, &list); err != nil {

@@ -131,7 +131,7 @@ func TestReferrersTagTaken(t *testing.T) {
 	image := fmt.Sprintf(`{"schemaVersion":2,"config":{"mediaType":"a/b","digest":%q,"size":1}}`, subject)
 	referrer := oci.Descriptor{MediaType: "a/b", Digest: subject, Size: 1}
 	for name, tt := range map[string]struct{ mediaType, content, want string }{
-		"image":    {oci.MediaTypeImageManifest, image, "no list of referrers"},
+		"image":    {oci.MediaTypeImageManifest, image, "not a list of referrers"},
 		"no list":  {oci.MediaTypeImageIndex, `{"manifests":5}`, "read the list"},
 		"no JSON":  {oci.MediaTypeImageIndex, `{`, "unexpected end"},
 		"null":     {oci.MediaTypeImageIndex, `null`, ""},

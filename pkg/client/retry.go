@@ -23,8 +23,7 @@ const (
 	restartWait = time.Second
 )
 
-// retryWait tells whether a request may be made once more after an error, and how long to
-// wait before.
+// retryWait reports whether to repeat a request after an error, and after which wait.
 func (c *Client) retryWait(ctx context.Context, err error, attempt int) (time.Duration, bool) {
 	if attempt >= c.opts.Attempts || ctx.Err() != nil || !temporary(err) {
 		return 0, false
@@ -32,8 +31,8 @@ func (c *Client) retryWait(ctx context.Context, err error, attempt int) (time.Du
 	return backoff(err, attempt), true
 }
 
-// retry waits before a request is made once more, which what names in the log. It returns
-// the error where that is not to be.
+// retry waits before the next attempt and logs it. what is the subject of the log message.
+// It returns the error if there is to be no further attempt.
 func (c *Client) retry(ctx context.Context, what string, err error, attempt int, attrs ...slog.Attr) error {
 	wait, again := c.retryWait(ctx, err, attempt)
 	if !again {
@@ -47,12 +46,12 @@ func (c *Client) retry(ctx context.Context, what string, err error, attempt int,
 	return nil
 }
 
-// backoff is a random time up to a limit that doubles with each attempt, so that clients
-// which failed together do not come back together; longer if the answer asks for it, or if
-// nothing listens at the address: a registry that restarts cannot ask.
+// backoff returns a random wait below a limit that doubles with each attempt, so that clients
+// which failed together do not return together. It adds Retry-After, and restartWait if the
+// connection was refused: a registry that restarts cannot ask for a wait.
 func backoff(err error, attempt int) time.Duration {
 	limit := min(maxWait, firstWait<<min(attempt-1, 10))
-	wait := rand.N(limit) // it need not be hard to guess
+	wait := rand.N(limit)
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		wait = max(wait, limit/2) + restartWait
 	}
@@ -67,7 +66,7 @@ func backoff(err error, attempt int) time.Duration {
 	return wait
 }
 
-// temporary tells whether another try may end otherwise.
+// temporary reports whether another attempt may succeed.
 func temporary(err error) bool {
 	var e *Error
 	var s *StoreError
@@ -78,7 +77,7 @@ func temporary(err error) bool {
 	case errors.As(err, &e):
 		return temporaryStatus(e.Status)
 	case errors.As(err, &s):
-		// 409: another request of ours to the same key is not over yet.
+		// 409: another request of this client for the same key is still running.
 		return temporaryStatus(s.Status) || s.truncated() || s.expired() || s.Status == http.StatusConflict
 	case errors.As(err, &n):
 		return !hopeless(n.err)
@@ -86,8 +85,7 @@ func temporary(err error) bool {
 	return false
 }
 
-// temporaryStatus reports whether the same request may be answered with another status
-// soon.
+// temporaryStatus reports whether the same request may soon get another status.
 func temporaryStatus(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
@@ -97,7 +95,7 @@ func temporaryStatus(status int) bool {
 	return false
 }
 
-// hopeless are the errors of a connection that do not pass by waiting.
+// hopeless reports whether an error of a connection persists.
 func hopeless(err error) bool {
 	var (
 		dns       *net.DNSError
@@ -120,7 +118,7 @@ func hopeless(err error) bool {
 	return false
 }
 
-// retryAfter reads the header of this name: seconds, or a date (RFC 9110, 10.2.3).
+// retryAfter parses the Retry-After header: seconds or a date (RFC 9110, 10.2.3).
 func retryAfter(h http.Header) time.Duration {
 	value := h.Get("Retry-After")
 	if value == "" {

@@ -108,12 +108,12 @@ type Result struct {
 
 // Layer is what became of a blob.
 type Layer struct {
-	Digest    oci.Digest `json:"digest"`
-	MediaType string     `json:"mediaType"`
-	Size      int64      `json:"size"` // in bytes
-	Method       client.PushMethod `json:"how"`
-	Sent      int64      `json:"sent"` // bytes
-	Seconds   float64    `json:"seconds"`
+	Digest    oci.Digest        `json:"digest"`
+	MediaType string            `json:"mediaType"`
+	Size      int64             `json:"size"` // in bytes
+	Method    client.PushMethod `json:"how"`
+	Sent      int64             `json:"sent"` // bytes
+	Seconds   float64           `json:"seconds"`
 }
 
 // LayerError is the failure of one blob; nothing of the image shows at the destination.

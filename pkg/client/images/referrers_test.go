@@ -239,7 +239,7 @@ func TestReferrersThatCannotBeListed(t *testing.T) {
 	s := pushSigned(t, from, testSpool(t))
 	pushTagged(t, to, "app", client.ReferrersTag(s.root.Digest), "application/x-other")
 	_, err := copyImage(t, from.from(t, "app:1"), to.to(t, "app:1"), Options{Referrers: true})
-	if err == nil || !strings.Contains(err.Error(), "no list of referrers") || to.resolve(t, "app:1") != "" {
+	if err == nil || !strings.Contains(err.Error(), "not a list of referrers") || to.resolve(t, "app:1") != "" {
 		t.Errorf("the image shows, or another error: %v", err)
 	}
 }
