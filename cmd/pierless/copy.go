@@ -128,8 +128,8 @@ func copying(cmd *cobra.Command, getenv func(string) string, least int, places f
 // named gives a destination that has no name the one of the source.
 func named(to, from images.Reference) images.Reference {
 	switch {
-	case (to.Transport == images.OCILayout || to.Transport == images.OCIArchive) && to.Reference.Tag == "" && to.Reference.Digest == "":
-		to.Reference.Tag = from.Name.Tag + from.Reference.Tag // one of them is empty
+	case (to.Transport == images.OCILayout || to.Transport == images.OCIArchive) && to.Selector.Tag == "" && to.Selector.Digest == "":
+		to.Selector.Tag = from.Name.Tag + from.Selector.Tag // one of them is empty
 	case to.Transport == images.DockerArchive && to.Name == (images.Name{}):
 		to.Name = from.Name
 	}
@@ -147,7 +147,7 @@ func (f copyFlags) check(from, to images.Reference) error {
 		return errors.New("standard output is no destination: name a file")
 	case to.Transport == images.InRegistry && !to.Name.HasHost:
 		return fmt.Errorf("%s names no registry: say HOST/%s, and docker.io/NAME for Docker Hub", to.Name, to.Name)
-	case to.Reference.Digest != "":
+	case to.Selector.Digest != "":
 		return errors.New("the destination cannot be a digest: give a tag, or nothing")
 	case f.user == "" && (f.password != "" || f.fromStdin):
 		return errors.New("a password needs --username: any will do for a token of Pierless")

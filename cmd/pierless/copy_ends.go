@@ -94,7 +94,7 @@ func (o *opener) source(p images.Reference) (images.Source, error) {
 		}
 		return images.FromDaemon(d, p.Name, o.spool), nil
 	case images.OCILayout:
-		return images.FromLayout(p.Path, p.Reference)
+		return images.FromLayout(p.Path, p.Selector)
 	case images.DockerArchive, images.OCIArchive:
 		return images.FromArchive(p, o.cmd.InOrStdin(), o.spool)
 	case images.SelfImage:
@@ -123,7 +123,7 @@ func (o *opener) destination(p images.Reference) (images.Destination, error) {
 		}
 		return images.ToDaemon(o.cmd.Context(), d, p.Name, o.spool), nil
 	case images.OCILayout:
-		return images.ToLayout(p.Path, p.Reference.Tag)
+		return images.ToLayout(p.Path, p.Selector.Tag)
 	case images.DockerArchive, images.OCIArchive:
 		return images.ToArchive(p, o.spool)
 	}

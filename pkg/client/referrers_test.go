@@ -132,7 +132,7 @@ func TestReferrersTagTaken(t *testing.T) {
 	referrer := oci.Descriptor{MediaType: "a/b", Digest: subject, Size: 1}
 	for name, tt := range map[string]struct{ mediaType, content, want string }{
 		"image":    {oci.MediaTypeImageManifest, image, "not a list of referrers"},
-		"no list":  {oci.MediaTypeImageIndex, `{"manifests":5}`, "read the list"},
+		"no list":  {oci.MediaTypeImageIndex, `{"manifests":5}`, "read the index"},
 		"no JSON":  {oci.MediaTypeImageIndex, `{`, "unexpected end"},
 		"null":     {oci.MediaTypeImageIndex, `null`, ""},
 		"no field": {oci.MediaTypeImageIndex, `{"manifests":null}`, ""},

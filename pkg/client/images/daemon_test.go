@@ -253,7 +253,7 @@ func TestDaemonRefuses(t *testing.T) {
 		ref := "app@" + string(sbom)
 		d := &fakeDaemon{info: info}
 		_, err := copyImage(t, reg.from(t, ref), ToDaemon(t.Context(), d, reg.name(t, "sbom:1"), spool), Options{})
-		if err == nil || !strings.Contains(err.Error(), "no image that Docker can run") || d.archive != nil {
+		if err == nil || !strings.Contains(err.Error(), "not an image that Docker can run") || d.archive != nil {
 			t.Errorf("an SBOM: %v", err)
 		}
 		w := &watcher{}

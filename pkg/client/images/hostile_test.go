@@ -163,7 +163,7 @@ func TestFromFront(t *testing.T) {
 	archive := oldArchive(t, "app:1", tarLayer(t, 1, 1000))
 	dir, _ := layoutOf(t, spool)
 	oci := filepath.Join(t.TempDir(), "oci.tar")
-	must(copyImage(t, must(FromLayout(dir, place(t, "oci:"+dir+":1").Reference))(t), must(ToArchive(place(t, "oci-archive:"+oci+":1"), spool))(t), Options{}))(t)
+	must(copyImage(t, must(FromLayout(dir, place(t, "oci:"+dir+":1").Selector))(t), must(ToArchive(place(t, "oci-archive:"+oci+":1"), spool))(t), Options{}))(t)
 	packed := writeFile(t, gzipped(t, archive))
 	packedOCI := writeFile(t, gzipped(t, must(os.ReadFile(oci))(t)))
 	for s, want := range map[string]string{

@@ -75,7 +75,7 @@ func TestDockerSave(t *testing.T) {
 	}{
 		"containerd's store": {packed, image.Digest, ""},
 		"graph driver":       {plain, "", ""},
-		"one platform of it": {partial, partialImage.Digest, "linux/amd64 alone"},
+		"one platform of it": {partial, partialImage.Digest, "only for linux/amd64"},
 		"before layouts":     {oldArchive(t, "app:1", layers...), "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -16,6 +16,8 @@ import (
 	"testing/iotest"
 	"time"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/pierless/pierless/pkg/oci"
 )
 
@@ -31,13 +33,13 @@ func TestParsePlace(t *testing.T) {
 		"docker-archive:a.tar:team/app:1": {Transport: DockerArchive, Path: "a.tar", Name: Name{Host: "docker.io", Repository: "team/app", Tag: "1"}},
 		`docker-archive:C:\a.tar`:         {Transport: DockerArchive, Path: `C:\a.tar`},
 		"oci:./dir":                       {Transport: OCILayout, Path: "./dir"},
-		"oci:./dir:1.0":                   {Transport: OCILayout, Path: "./dir", Reference: oci.Reference{Tag: "1.0"}},
-		"oci:./dir@" + d:                  {Transport: OCILayout, Path: "./dir", Reference: oci.Reference{Digest: oci.Digest(d)}},
-		"oci-archive:a.tar:x":             {Transport: OCIArchive, Path: "a.tar", Reference: oci.Reference{Tag: "x"}},
+		"oci:./dir:1.0":                   {Transport: OCILayout, Path: "./dir", Selector: oci.Reference{Tag: "1.0"}},
+		"oci:./dir@" + d:                  {Transport: OCILayout, Path: "./dir", Selector: oci.Reference{Digest: oci.Digest(d)}},
+		"oci-archive:a.tar:x":             {Transport: OCIArchive, Path: "a.tar", Selector: oci.Reference{Tag: "x"}},
 		"docker://r.example.com/app:1":    {Name: Name{Host: "r.example.com", Repository: "app", Tag: "1", HasHost: true}},
 		"docker:dind":                     {Name: Name{Host: "docker.io", Repository: "library/docker", Tag: "dind"}},
-		"oci:job@2/dir:1":                 {Transport: OCILayout, Path: "job@2/dir", Reference: oci.Reference{Tag: "1"}},
-		"oci:job@2/dir@" + d:              {Transport: OCILayout, Path: "job@2/dir", Reference: oci.Reference{Digest: oci.Digest(d)}},
+		"oci:job@2/dir:1":                 {Transport: OCILayout, Path: "job@2/dir", Selector: oci.Reference{Tag: "1"}},
+		"oci:job@2/dir@" + d:              {Transport: OCILayout, Path: "job@2/dir", Selector: oci.Reference{Digest: oci.Digest(d)}},
 		"self:":                           {Transport: SelfImage},
 		"self:./bin/pierless":             {Transport: SelfImage, Path: "./bin/pierless"},
 	} {
@@ -155,7 +157,7 @@ func TestSelf(t *testing.T) {
 		t.Errorf("one binary gives %s and %s", r.Digest, again.Digest)
 	}
 	m := must(oci.ParseManifest("", must(os.ReadFile(filepath.Join(dir, blobPath(r.Digest))))(t)))(t)
-	var config selfConfig
+	var config ocispec.Image
 	if err := json.Unmarshal(must(os.ReadFile(filepath.Join(dir, blobPath(m.Blobs[0].Digest))))(t), &config); err != nil {
 		t.Fatal(err)
 	}

@@ -31,8 +31,8 @@ type Reference struct {
 	// Name is the image's name in a registry, in the daemon, or in a docker-archive,
 	// where it may be empty.
 	Name Name
-	// Reference is the tag or the digest in a layout or an oci-archive; it may be empty.
-	Reference oci.Reference
+	// Selector is the tag or the digest in a layout or an oci-archive; it may be empty.
+	Selector oci.Reference
 }
 
 // ParseReference reads PREFIX:REST; what has no known prefix is an image's name, in the
@@ -72,10 +72,10 @@ func (p Reference) String() string {
 		return string(p.Transport) + ":" + p.Path + ":" + p.Name.String()
 	}
 	switch {
-	case p.Reference.Digest != "":
-		return string(p.Transport) + ":" + p.Path + "@" + string(p.Reference.Digest)
-	case p.Reference.Tag != "":
-		return string(p.Transport) + ":" + p.Path + ":" + p.Reference.Tag
+	case p.Selector.Digest != "":
+		return string(p.Transport) + ":" + p.Path + "@" + string(p.Selector.Digest)
+	case p.Selector.Tag != "":
+		return string(p.Transport) + ":" + p.Path + ":" + p.Selector.Tag
 	}
 	return string(p.Transport) + ":" + p.Path
 }
@@ -118,12 +118,12 @@ func parseLayout(kind Transport, s string) (Reference, error) {
 		if err != nil {
 			return p, err
 		}
-		p.Path, p.Reference.Digest = s[:at], parsed
+		p.Path, p.Selector.Digest = s[:at], parsed
 	} else if at := pathEnd(s); at >= 0 {
 		if err := oci.CheckTag(s[at+1:]); err != nil {
 			return p, err
 		}
-		p.Path, p.Reference.Tag = s[:at], s[at+1:]
+		p.Path, p.Selector.Tag = s[:at], s[at+1:]
 	}
 	if p.Path == "" {
 		return p, fmt.Errorf("%s: needs a path: %s:PATH", kind, kind)
