@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,34 +32,20 @@ const maxTokenAnswer = 128 << 10
 type authorizer struct {
 	ask func(context.Context, string) (Credential, error) // nil: anonymous
 
-	mu         sync.Mutex
-	credential *Credential       // nil: not asked for yet
+	mu         sync.Mutex // held while a token is fetched: requests that fail together share it
+	asked      bool
+	credential Credential
 	headers    map[string]string // Authorization, by scopes
-	fetching   sync.Mutex        // one challenge at a time: requests that fail together share a token
-}
-
-// header returns the Authorization header for scopes, or "" if there is none yet.
-func (a *authorizer) header(scopes []string) string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.headers[strings.Join(scopes, " ")]
-}
-
-// known returns the credential if the registry asked for it, or else the zero value.
-func (a *authorizer) known() Credential {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.credential == nil {
-		return Credential{}
-	}
-	return *a.credential
 }
 
 // sendAuthorized sends a request to the registry, and again after a challenge that it can
 // answer. A 401 that it cannot answer is returned. Redirects to another origin never see
 // the credential, nor are their challenges answered.
 func (c *Client) sendAuthorized(req *http.Request, scopes []string) (*http.Response, error) {
-	sent := c.auth.header(scopes)
+	key := strings.Join(scopes, " ")
+	c.auth.mu.Lock()
+	sent := c.auth.headers[key]
+	c.auth.mu.Unlock()
 	if sent != "" {
 		req.Header.Set("Authorization", sent)
 	}
@@ -87,53 +74,36 @@ func (c *Client) sendAuthorized(req *http.Request, scopes []string) (*http.Respo
 // answerChallenge returns the Authorization header that answers a challenge to a request
 // which had the header sent; "" if there is no answer.
 func (c *Client) answerChallenge(ctx context.Context, challenge string, scopes []string, sent string) (string, error) {
-	c.auth.fetching.Lock()
-	defer c.auth.fetching.Unlock()
-	if header := c.auth.header(scopes); header != sent {
-		return header, nil // another request has just fetched it
+	a, key := &c.auth, strings.Join(scopes, " ")
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.headers[key] != sent {
+		return a.headers[key], nil // another request has just fetched it
 	}
 	scheme, params := parseChallenge(challenge)
 	if scheme != "basic" && scheme != "bearer" {
 		return "", nil
 	}
-	cred, err := c.auth.load(ctx, c.base.Host)
-	if err != nil {
-		return "", err
+	if !a.asked && a.ask != nil {
+		var err error
+		if a.credential, err = a.ask(ctx, c.base.Host); err != nil {
+			return "", err
+		}
+		a.asked = true
 	}
-	var header string
-	switch {
-	case scheme == "bearer":
-		token, err := c.fetchToken(ctx, params, mergeScopes(append(strings.Fields(params["scope"]), scopes...)), cred)
+	if scheme == "bearer" {
+		token, err := c.fetchToken(ctx, params, mergeScopes(append(strings.Fields(params["scope"]), scopes...)), a.credential)
 		if err != nil {
 			return "", err
 		}
-		header = "Bearer " + token
-	case cred.Username == "" || cred.Password == "":
+		a.headers[key] = "Bearer " + token
+		return a.headers[key], nil
+	}
+	if a.credential.Username == "" || a.credential.Password == "" {
 		return "", nil
-	default:
-		r := http.Request{Header: http.Header{}}
-		r.SetBasicAuth(cred.Username, cred.Password)
-		header = r.Header.Get("Authorization")
 	}
-	c.auth.mu.Lock()
-	defer c.auth.mu.Unlock()
-	c.auth.headers[strings.Join(scopes, " ")] = header
-	return header, nil
-}
-
-// load returns the credential for the registry's host, and asks for it only once.
-func (a *authorizer) load(ctx context.Context, host string) (Credential, error) {
-	if a.credential != nil || a.ask == nil { // written below, by one goroutine at a time
-		return a.known(), nil
-	}
-	cred, err := a.ask(ctx, host)
-	if err != nil {
-		return Credential{}, err
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.credential = &cred
-	return cred, nil
+	a.headers[key] = "Basic " + base64.StdEncoding.EncodeToString([]byte(a.credential.Username+":"+a.credential.Password))
+	return a.headers[key], nil
 }
 
 // fetchToken gets an access token from the token service that a Bearer challenge names: with
@@ -250,8 +220,10 @@ func (c *Client) explained(e *Error) *Error {
 	if e.Status != http.StatusUnauthorized {
 		return e
 	}
+	c.auth.mu.Lock()
+	defer c.auth.mu.Unlock()
 	e.Registry = c.base.Host
-	cred := c.auth.known()
+	cred := c.auth.credential
 	switch {
 	case c.opts.Authorization != "": // the caller knows the user
 	case cred == (Credential{}):

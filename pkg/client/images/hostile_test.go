@@ -85,7 +85,7 @@ func TestHostileLayouts(t *testing.T) {
 		"an unknown digest":        {foreign, nil, "DIGEST_INVALID"},
 		"nested":                   {nest(t, dir, image, maxNesting), nil, ""},
 		"nested, for a platform":   {nest(t, dir, image, maxNesting), &amd, ""},
-		"nested, for another":      {nest(t, dir, image, maxNesting), &arm, "but for linux/amd64: choose"},
+		"nested, for another":      {nest(t, dir, image, maxNesting), &arm, "only for linux/amd64: choose"},
 		"too deep":                 {nest(t, dir, image, maxNesting+1), nil, "deep"},
 		"too deep, for a platform": {nest(t, dir, image, maxNesting+1), &amd, "deep"},
 	} {
@@ -156,8 +156,8 @@ func TestAFailedSourceEndsTheLayers(t *testing.T) {
 	}
 }
 
-// TestFromFront: pipes and packed archives hold what the place asks for, or nothing is sent.
-func TestFromFront(t *testing.T) {
+// TestSequential: pipes and packed archives hold what the place asks for, or nothing is sent.
+func TestSequential(t *testing.T) {
 	reg := newTestRegistry(t)
 	spool := testSpool(t)
 	archive := oldArchive(t, "app:1", tarLayer(t, 1, 1000))
@@ -173,7 +173,7 @@ func TestFromFront(t *testing.T) {
 		"oci-archive:" + packedOCI + ":1":                      "",
 		"oci-archive:" + packedOCI + ":2":                      "no image 2",
 		"docker-archive:" + writeFile(t, []byte("BZh91AY&SY")): "bzip2 -dc",
-		"docker-archive:" + dir:                                "is a folder",
+		"docker-archive:" + dir:                                "is a directory",
 	} {
 		from, err := FromArchive(place(t, s), nil, spool)
 		if err == nil {

@@ -21,7 +21,7 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-func TestParsePlace(t *testing.T) {
+func TestParseReference(t *testing.T) {
 	d := string(digestOf(nil))
 	for s, want := range map[string]Reference{
 		"registry.example.com/team/app:1": {Name: Name{Host: "registry.example.com", Repository: "team/app", Tag: "1", HasHost: true}},

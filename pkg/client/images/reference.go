@@ -10,10 +10,10 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// Transport is a kind of place: the prefix that names it.
+// Transport is where an image is stored: the prefix of a reference, as in skopeo.
 type Transport string
 
-// The kinds of places. Registry has no prefix.
+// The transports. Registry has no prefix.
 const (
 	InRegistry    Transport = ""
 	DockerDaemon  Transport = "docker-daemon"
@@ -23,20 +23,20 @@ const (
 	SelfImage     Transport = "self"
 )
 
-// Reference is where an image is or is to be.
+// Reference is the location of an image.
 type Reference struct {
 	Transport Transport
-	// Path is the folder, the archive, or the binary; "-" is standard input.
+	// Path is the directory, the archive, or the binary; "-" is standard input.
 	Path string
-	// Name is the image's name in a registry, in the daemon, or in a docker-archive,
-	// where it may be empty.
+	// Name is the image's name in a registry, in the daemon, or in a docker-archive, where
+	// it may be empty.
 	Name Name
 	// Selector is the tag or the digest in a layout or an oci-archive; it may be empty.
 	Selector oci.Reference
 }
 
-// ParseReference reads PREFIX:REST; what has no known prefix is an image's name, in the
-// place that plain says.
+// ParseReference parses PREFIX:REST. Without a known prefix it is the name of an image in the
+// transport plain.
 func ParseReference(s string, plain Transport) (Reference, error) {
 	prefix, rest, found := strings.Cut(s, ":")
 	kind := Transport(prefix)
@@ -49,7 +49,7 @@ func ParseReference(s string, plain Transport) (Reference, error) {
 		return Reference{Transport: SelfImage, Path: rest}, nil
 	case found && kind == DockerDaemon:
 		plain, s = DockerDaemon, rest
-	case strings.HasPrefix(s, "docker://"): // as skopeo says it; docker:dind is an image
+	case strings.HasPrefix(s, "docker://"): // of skopeo; docker:dind is an image
 		plain, s = InRegistry, strings.TrimPrefix(rest, "//")
 	case strings.Contains(s, "://"):
 		return Reference{}, fmt.Errorf("%q: leave out the scheme: HOST/NAME:TAG, with --plain-http for a registry without TLS", s)
@@ -58,7 +58,7 @@ func ParseReference(s string, plain Transport) (Reference, error) {
 	return Reference{Transport: plain, Name: name}, err
 }
 
-// String is what ParsePlace reads, with a prefix unless it is in a registry.
+// String returns the form that ParseReference parses, with a prefix unless it is in a registry.
 func (p Reference) String() string {
 	switch p.Transport {
 	case InRegistry:
@@ -80,7 +80,7 @@ func (p Reference) String() string {
 	return string(p.Transport) + ":" + p.Path
 }
 
-// parseDockerArchive reads FILE[:NAME[:TAG]].
+// parseDockerArchive parses FILE[:NAME[:TAG]].
 func parseDockerArchive(s string) (Reference, error) {
 	at := pathEnd(s)
 	p := Reference{Transport: DockerArchive, Path: s}
@@ -97,7 +97,7 @@ func parseDockerArchive(s string) (Reference, error) {
 	return p, nil
 }
 
-// pathEnd is the colon behind a path; the one of a Windows drive is none.
+// pathEnd returns the index of the colon behind a path, or -1. It skips that of a Windows drive.
 func pathEnd(s string) int {
 	skip := 0
 	if len(s) > 2 && s[1] == ':' && (s[2] == '\\' || s[2] == '/') {
@@ -109,10 +109,10 @@ func pathEnd(s string) int {
 	return -1
 }
 
-// parseLayout reads PATH[:TAG|@DIGEST].
+// parseLayout parses PATH[:TAG|@DIGEST].
 func parseLayout(kind Transport, s string) (Reference, error) {
 	p := Reference{Transport: kind, Path: s}
-	// A folder may have an @ in its name: those of Jenkins do.
+	// A directory may have an @ in its name: those of Jenkins do.
 	if at := strings.LastIndexByte(s, '@'); at >= 0 && !strings.ContainsAny(s[at:], `/\`) {
 		parsed, err := oci.ParseDigest(s[at+1:])
 		if err != nil {
@@ -133,19 +133,19 @@ func parseLayout(kind Transport, s string) (Reference, error) {
 
 // Name is the name of an image: HOST/REPOSITORY:TAG@DIGEST.
 type Name struct {
-	Host       string // with the port; "docker.io" where none is said
+	Host       string // with the port; "docker.io" by default
 	Repository string
-	Tag        string // "latest" where neither tag nor digest is said
+	Tag        string // "latest" without tag and digest
 	Digest     oci.Digest
-	// HasHost is whether the host was said.
+	// HasHost is set if the host was given.
 	HasHost bool
 }
 
-// ParseName reads a name as Docker does: "app" is docker.io/library/app:latest.
+// ParseName parses a name as Docker does: "app" is docker.io/library/app:latest.
 func ParseName(s string) (Name, error) {
 	parsed, err := reference.ParseNormalizedNamed(s)
 	if err != nil {
-		return Name{}, fmt.Errorf("%q is no image name such as registry.example.com/team/app:1: %w", s, err)
+		return Name{}, fmt.Errorf("%q is not an image name such as registry.example.com/team/app:1: %w", s, err)
 	}
 	n := Name{Host: reference.Domain(parsed), Repository: reference.Path(parsed)}
 	n.HasHost = strings.HasPrefix(s, n.Host+"/")
@@ -163,7 +163,7 @@ func ParseName(s string) (Name, error) {
 	return n, oci.CheckName(n.Repository)
 }
 
-// String is the name as it was said, with the tag.
+// String returns the name as it was given, with the tag.
 func (n Name) String() string {
 	s := n.Host + "/" + n.Repository
 	if !n.HasHost {
@@ -178,7 +178,7 @@ func (n Name) String() string {
 	return s
 }
 
-// Reference is the digest, or else the tag.
+// Reference returns the digest, or else the tag.
 func (n Name) Reference() oci.Reference {
 	if n.Digest != "" {
 		return oci.Reference{Digest: n.Digest}
