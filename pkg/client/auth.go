@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -23,7 +22,12 @@ type Credential struct {
 	AccessToken        string
 }
 
-// maxTokenAnswer bounds the answer of a token service, in bytes: a token must fit into a
+// basic returns the Authorization header with user name and password.
+func (c Credential) basic() string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(c.Username+":"+c.Password))
+}
+
+// maxTokenAnswer limits the answer of a token service, in bytes: a token must fit into a
 // header.
 const maxTokenAnswer = 128 << 10
 
@@ -102,7 +106,7 @@ func (c *Client) answerChallenge(ctx context.Context, challenge string, scopes [
 	if a.credential.Username == "" || a.credential.Password == "" {
 		return "", nil
 	}
-	a.headers[key] = "Basic " + base64.StdEncoding.EncodeToString([]byte(a.credential.Username+":"+a.credential.Password))
+	a.headers[key] = a.credential.basic()
 	return a.headers[key], nil
 }
 
@@ -117,59 +121,36 @@ func (c *Client) fetchToken(ctx context.Context, params map[string]string, scope
 	if err != nil || realm.Host == "" || realm.User != nil || realm.Scheme != "https" && realm.Scheme != "http" {
 		return "", errors.New("the registry's challenge names no token service")
 	}
-	ctx = context.WithValue(ctx, tokenRequestKey{}, true)
-	k := request{method: http.MethodGet, url: realm, label: realm.Host + realm.Path}
+	k := request{
+		method: http.MethodGet, url: realm, label: realm.Host + realm.Path, header: http.Header{}, noRetry: true, token: true,
+	}
 	form := realm.Query()
 	if service := params["service"]; service != "" {
 		form.Set("service", service)
 	}
-	var body io.Reader
 	if cred.RefreshToken != "" {
-		k.method = http.MethodPost
-		for name, value := range map[string]string{
-			"grant_type": "refresh_token", "refresh_token": cred.RefreshToken, "client_id": "pierless", "scope": strings.Join(scopes, " "),
-		} {
-			form.Set(name, value)
-		}
-		body = strings.NewReader(form.Encode())
+		form.Set("grant_type", "refresh_token")
+		form.Set("refresh_token", cred.RefreshToken)
+		form.Set("client_id", "pierless")
+		form.Set("scope", strings.Join(scopes, " "))
+		k.method, k.body, k.size = http.MethodPost, bytesBody([]byte(form.Encode())), int64(len(form.Encode()))
+		k.header.Set("Content-Type", "application/x-www-form-urlencoded")
 	} else {
 		form["scope"] = append(form["scope"], scopes...)
-		withQuery := *realm
-		withQuery.RawQuery = form.Encode()
-		k.url = &withQuery
+		realm.RawQuery = form.Encode()
+		if cred.Username != "" || cred.Password != "" {
+			k.header.Set("Authorization", cred.basic())
+		}
 	}
-	req, err := http.NewRequestWithContext(ctx, k.method, k.url.String(), body)
+	page, err := c.read(context.WithValue(ctx, tokenRequestKey{}, true), k, maxTokenAnswer)
 	if err != nil {
 		return "", err
 	}
-	req.Header.Set("User-Agent", c.opts.UserAgent)
-	if body != nil {
-		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		req.GetBody = nil // no redirect gets the refresh token
-	} else if cred.Username != "" || cred.Password != "" {
-		req.SetBasicAuth(cred.Username, cred.Password)
-	}
-	return c.readToken(req, k)
-}
-
-// readToken sends the request for a token and reads the answer. The error is an *Error if
-// the token service refuses.
-func (c *Client) readToken(req *http.Request, k request) (string, error) {
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return "", err
-	}
-	if resp.StatusCode != http.StatusOK {
-		refused := answerError(resp, k)
-		refused.fromTokenService, refused.Excerpt = true, ""
-		return "", refused
-	}
-	defer resp.Body.Close()
 	var answer struct {
 		Token       string `json:"token"`
 		AccessToken string `json:"access_token"` // the same, from newer services
 	}
-	err = json.NewDecoder(io.LimitReader(resp.Body, maxTokenAnswer)).Decode(&answer)
+	err = json.Unmarshal(page.body, &answer)
 	if answer.AccessToken == "" {
 		answer.AccessToken = answer.Token
 	}

@@ -21,7 +21,6 @@ func (r *Repository) BlobSize(ctx context.Context, d oci.Digest) (int64, error) 
 
 func (r *Repository) blobSize(ctx context.Context, d oci.Digest, actions ...string) (int64, error) {
 	resp, err := r.client.do(ctx, r.blobRequest(http.MethodHead, d, actions...))
-	var store *StoreError
 	switch {
 	case err == nil:
 		drain(resp)
@@ -29,7 +28,7 @@ func (r *Repository) blobSize(ctx context.Context, d oci.Digest, actions ...stri
 		if size := contentLength(resp.Header); size > 0 || size == 0 && isEmpty(d) {
 			return size, nil
 		}
-	case !errors.As(err, &store) && !hasStatus(err, http.StatusMethodNotAllowed, http.StatusNotImplemented):
+	case !isType[*StoreError](err) && !hasStatus(err, http.StatusMethodNotAllowed, http.StatusNotImplemented):
 		return 0, err
 	}
 	// The answer to a GET has the length too; its body is not read.

@@ -54,9 +54,9 @@ func matches(u direct.Upload, d oci.Digest, size int64) bool {
 // notOffered distinguishes a registry without the extension, which it remembers, from one that
 // refuses this offer or is unavailable.
 func (r *Repository) notOffered(ctx context.Context, err error) error {
-	var answer *Error
+	answer, ok := errors.AsType[*Error](err)
 	switch {
-	case ctx.Err() != nil, !errors.As(err, &answer):
+	case ctx.Err() != nil, !ok:
 		return err
 	case is(err, oci.DigestInvalid), is(err, oci.SizeInvalid) && answer.Status == http.StatusBadRequest:
 		return err
@@ -228,8 +228,7 @@ func presignedRequest(req direct.Request) (request, error) {
 // bytes.
 func (r *Repository) sendPresigned(ctx context.Context, k request) error {
 	err := finish(r.client.do(ctx, k))
-	var store *StoreError
-	if errors.As(err, &store) && store.isMismatch() {
+	if store, ok := errors.AsType[*StoreError](err); ok && store.isMismatch() {
 		return fmt.Errorf("%w: %w", ErrContent, err)
 	}
 	return err

@@ -146,8 +146,8 @@ func (e *StoreError) expired() bool {
 // ended reports whether an upload no longer exists, at the registry or, for one in parts, at
 // the store.
 func ended(err error) bool {
-	var store *StoreError
-	return is(err, oci.BlobUploadUnknown) || errors.As(err, &store) && store.Code == "NoSuchUpload"
+	store, ok := errors.AsType[*StoreError](err)
+	return is(err, oci.BlobUploadUnknown) || ok && store.Code == "NoSuchUpload"
 }
 
 // truncated reports whether the store received too few bytes. S3 answers 400 to that as to a
@@ -222,26 +222,18 @@ func hideID(body []byte, k request) []byte {
 
 // statusErrors returns the errors that a status stands for. missing is the code of a 404.
 func statusErrors(status int, missing oci.Code) oci.Errors {
-	code := oci.Unknown
-	switch status {
-	case http.StatusUnauthorized:
-		code = oci.Unauthorized
-	case http.StatusForbidden:
-		code = oci.Denied
-	case http.StatusNotFound:
-		if missing != "" {
-			code = missing
-		}
-	case http.StatusMethodNotAllowed, http.StatusNotImplemented:
-		code = oci.Unsupported
-	case http.StatusTooManyRequests:
-		code = oci.TooManyRequests
-	case http.StatusServiceUnavailable, http.StatusBadGateway, http.StatusGatewayTimeout:
-		code = oci.Unavailable
-	case http.StatusRequestedRangeNotSatisfiable:
-		code = oci.RangeInvalid
-	case http.StatusRequestEntityTooLarge:
+	code := map[int]oci.Code{
+		http.StatusUnauthorized: oci.Unauthorized, http.StatusForbidden: oci.Denied, http.StatusNotFound: missing,
+		http.StatusMethodNotAllowed: oci.Unsupported, http.StatusNotImplemented: oci.Unsupported,
+		http.StatusTooManyRequests: oci.TooManyRequests, http.StatusServiceUnavailable: oci.Unavailable,
+		http.StatusBadGateway: oci.Unavailable, http.StatusGatewayTimeout: oci.Unavailable,
+		http.StatusRequestedRangeNotSatisfiable: oci.RangeInvalid,
+	}[status]
+	switch {
+	case status == http.StatusRequestEntityTooLarge:
 		return oci.Errors{oci.TooLarge(-1)} // of a proxy in front of the registry
+	case code == "":
+		code = oci.Unknown
 	}
 	return oci.Errors{{Code: code, Status: status, Message: strings.ToLower(http.StatusText(status))}}
 }
@@ -269,6 +261,6 @@ func is(err error, code oci.Code) bool { return errors.Is(err, &oci.Error{Code: 
 
 // hasStatus reports whether an error is an answer of the registry with one of the statuses.
 func hasStatus(err error, statuses ...int) bool {
-	var e *Error
-	return errors.As(err, &e) && slices.Contains(statuses, e.Status)
+	e, ok := errors.AsType[*Error](err)
+	return ok && slices.Contains(statuses, e.Status)
 }

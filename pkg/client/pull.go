@@ -24,10 +24,7 @@ func (r *Repository) Blob(ctx context.Context, d oci.Digest, size int64) (io.Rea
 		return nil, err
 	}
 	b := &blobReader{ctx: ctx, repo: r, digest: d, size: size, hash: d.Algorithm().New()}
-	if err := b.open(); err != nil {
-		return nil, err
-	}
-	return b, nil
+	return b, b.open()
 }
 
 // BlobFrom is Blob from an offset on, for a known size. It checks the digest only from offset 0.
@@ -41,10 +38,7 @@ func (r *Repository) BlobFrom(ctx context.Context, d oci.Digest, size, offset in
 		return http.NoBody, nil
 	}
 	b := &blobReader{ctx: ctx, repo: r, digest: d, size: size, offset: offset}
-	if err := b.open(); err != nil {
-		return nil, err
-	}
-	return b, nil
+	return b, b.open()
 }
 
 // blobReader reads a blob from one or more answers.

@@ -89,8 +89,7 @@ func (r *Repository) pushPut(ctx context.Context, b Blob, u direct.Upload) error
 			return err
 		}
 		// A broken connection may hide that the store refused the request.
-		var store *StoreError
-		if cut || errors.As(err, &store) && store.expired() || time.Since(signed) > maxAge {
+		if store, ok := errors.AsType[*StoreError](err); cut || ok && store.expired() || time.Since(signed) > maxAge {
 			if k, err = r.signAgain(ctx, b, u.ID); err != nil {
 				return err
 			}

@@ -31,6 +31,7 @@ type request struct {
 	noRetry  bool
 	// presigned requests go to the registry's store. They carry no credentials, on any host.
 	presigned bool
+	token     bool // a request to the token service
 }
 
 // newRequest returns a request for a path of the grammar.
@@ -73,8 +74,7 @@ func (c *Client) do(ctx context.Context, k request) (*http.Response, error) {
 		if err == nil {
 			return resp, nil
 		}
-		var answer *Error
-		if errors.As(err, &answer) {
+		if answer, ok := errors.AsType[*Error](err); ok {
 			answer.attempt = attempt
 		}
 		if k.noRetry {
@@ -110,22 +110,32 @@ func (c *Client) try(ctx context.Context, k request) (*http.Response, error) {
 	case c.isForeign(resp.Request.URL, k):
 		return nil, storeError(resp)
 	}
-	return nil, c.explained(answerError(resp, k))
+	refused := answerError(resp, k)
+	if k.token {
+		refused.fromTokenService, refused.Excerpt = true, ""
+		return nil, refused
+	}
+	return nil, c.explained(refused)
 }
 
-// isForeign reports whether a request goes elsewhere than to the registry's API.
-func (c *Client) isForeign(u *url.URL, k request) bool { return k.presigned || !sameOrigin(u, &c.base) }
+// isForeign reports whether a request leads to the store of the registry.
+func (c *Client) isForeign(u *url.URL, k request) bool {
+	return k.presigned || !k.token && !sameOrigin(u, &c.base)
+}
 
 // send adds credentials and User-Agent, for the registry only.
 func (c *Client) send(req *http.Request, k request) (*http.Response, error) {
-	switch {
-	case c.isForeign(req.URL, k):
+	if c.isForeign(req.URL, k) {
 		req.Header.Set("User-Agent", "") // not even that of net/http
+		return c.http.Do(req)
+	}
+	req.Header.Set("User-Agent", c.opts.UserAgent)
+	switch {
+	case k.token:
+		req.GetBody = nil // no redirect gets the refresh token
 	case c.opts.Authorization != "":
-		req.Header.Set("User-Agent", c.opts.UserAgent)
 		req.Header.Set("Authorization", c.opts.Authorization)
 	default:
-		req.Header.Set("User-Agent", c.opts.UserAgent)
 		return c.sendAuthorized(req, mergeScopes(k.scopes))
 	}
 	return c.http.Do(req)
@@ -159,17 +169,17 @@ func (k request) build(ctx context.Context) (*http.Request, *source, error) {
 
 // requestError turns an error of net/http or of the authorization into one without URLs.
 func (c *Client) requestError(ctx context.Context, k request, err error, sent int64) error {
-	var refused *TargetError
-	var answer *Error
-	var u *url.Error
-	switch {
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		return fmt.Errorf("%s %s: %w", k.method, k.label, ctx.Err())
-	case errors.As(err, &refused):
+	}
+	if refused, ok := errors.AsType[*TargetError](err); ok {
 		return refused
-	case errors.As(err, &answer): // of the token service
+	}
+	if answer, ok := errors.AsType[*Error](err); ok { // of the token service
 		return c.explained(answer)
-	case !errors.As(err, &u):
+	}
+	var u *url.Error
+	if !errors.As(err, &u) {
 		return fmt.Errorf("%s %s: %w", k.method, k.label, err)
 	}
 	where := k.url.Host + k.label
@@ -208,11 +218,17 @@ func (c *Client) remove(ctx context.Context, k request) error { return gone(fini
 
 // gone accepts a 404 to the retry of a DELETE: the first attempt deleted it.
 func gone(err error) error {
-	var answer *Error
-	if errors.As(err, &answer) && answer.Status == http.StatusNotFound && answer.attempt > 1 {
+	if isRepeated404(err) {
 		return nil
 	}
 	return err
+}
+
+// isRepeated404 reports whether an error is a 404 to a retry: the first attempt may have
+// succeeded.
+func isRepeated404(err error) bool {
+	answer, ok := errors.AsType[*Error](err)
+	return ok && answer.Status == http.StatusNotFound && answer.attempt > 1
 }
 
 // finish drains an answer unless there is an error.

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -55,12 +56,9 @@ func backoff(err error, attempt int) time.Duration {
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		wait = max(wait, limit/2) + restartWait
 	}
-	var e *Error
-	var s *StoreError
-	switch {
-	case errors.As(err, &e):
+	if e, ok := errors.AsType[*Error](err); ok {
 		wait += min(e.RetryAfter, maxRetryAfter)
-	case errors.As(err, &s):
+	} else if s, ok := errors.AsType[*StoreError](err); ok {
 		wait += min(s.RetryAfter, maxRetryAfter)
 	}
 	return wait
@@ -68,54 +66,42 @@ func backoff(err error, attempt int) time.Duration {
 
 // temporary reports whether another attempt may succeed.
 func temporary(err error) bool {
-	var e *Error
-	var s *StoreError
-	var n *networkError
-	switch {
-	case errors.Is(err, ErrSource):
+	if errors.Is(err, ErrSource) {
 		return false
-	case errors.As(err, &e):
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
 		return temporaryStatus(e.Status)
-	case errors.As(err, &s):
+	}
+	if s, ok := errors.AsType[*StoreError](err); ok {
 		// 409: another request of this client for the same key is still running.
 		return temporaryStatus(s.Status) || s.truncated() || s.expired() || s.Status == http.StatusConflict
-	case errors.As(err, &n):
-		return !hopeless(n.err)
 	}
-	return false
+	n, ok := errors.AsType[*networkError](err)
+	return ok && !persistent(n.err)
 }
 
 // temporaryStatus reports whether the same request may soon get another status.
 func temporaryStatus(status int) bool {
-	switch status {
-	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
-		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true
-	}
-	return false
+	return slices.Contains([]int{
+		http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
+	}, status)
 }
 
-// hopeless reports whether an error of a connection persists.
-func hopeless(err error) bool {
-	var (
-		dns       *net.DNSError
-		host      x509.HostnameError
-		authority x509.UnknownAuthorityError
-		invalid   x509.CertificateInvalidError
-		verify    *tls.CertificateVerificationError
-		record    tls.RecordHeaderError // no TLS at the other end
-		alert     tls.AlertError
-	)
-	switch {
-	case errors.Is(err, http.ErrSchemeMismatch): // no TLS either
-		return true
-	case errors.As(err, &dns):
+// persistent reports whether an error of a connection persists: TLS or the name of the host is
+// wrong.
+func persistent(err error) bool {
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return dns.IsNotFound
-	case errors.As(err, &host), errors.As(err, &authority), errors.As(err, &invalid), errors.As(err, &verify),
-		errors.As(err, &record), errors.As(err, &alert):
-		return true
 	}
-	return false
+	return errors.Is(err, http.ErrSchemeMismatch) || isType[x509.HostnameError](err) ||
+		isType[x509.UnknownAuthorityError](err) || isType[x509.CertificateInvalidError](err) ||
+		isType[*tls.CertificateVerificationError](err) || isType[tls.RecordHeaderError](err) || isType[tls.AlertError](err)
+}
+
+func isType[T error](err error) bool {
+	_, ok := errors.AsType[T](err)
+	return ok
 }
 
 // retryAfter parses the Retry-After header: seconds or a date (RFC 9110, 10.2.3).

@@ -197,8 +197,7 @@ func (r *Repository) FinishUpload(ctx context.Context, u *Upload, d oci.Digest) 
 // finished interprets the error of a completion. A 404 to a retry is a success if the blob
 // exists: the answer to the first attempt was lost.
 func (r *Repository) finished(ctx context.Context, d oci.Digest, err error) error {
-	var answer *Error
-	if errors.As(err, &answer) && answer.Status == http.StatusNotFound && answer.attempt > 1 {
+	if isRepeated404(err) {
 		if _, headErr := r.blobSize(ctx, d, "pull", "push"); headErr == nil {
 			return nil
 		}

@@ -27,8 +27,7 @@ func wholeImage(ctx context.Context, l layout, t *transfer) (root client.Manifes
 		}
 	}
 	p, err := pick(ctx, l, d, t.opts.Platform)
-	var missing *missingError
-	if errors.As(err, &missing) {
+	if _, missing := errors.AsType[*missingError](err); missing {
 		return root, false, fmt.Errorf("%w: pull it for this platform first", err)
 	}
 	if err != nil {

@@ -80,7 +80,7 @@ func TestHostileLayouts(t *testing.T) {
 		platform *Platform
 		want     string // in the error; empty: none
 	}{
-		"another size":             {larger, nil, "not " + fmt.Sprint(larger.Size)},
+		"another size":             {larger, nil, "says " + fmt.Sprint(larger.Size)},
 		"a path":                   {outside, nil, "DIGEST_INVALID"},
 		"an unknown digest":        {foreign, nil, "DIGEST_INVALID"},
 		"nested":                   {nest(t, dir, image, maxNesting), nil, ""},

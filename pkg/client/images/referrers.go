@@ -48,8 +48,8 @@ func (w walk) referrers(ctx context.Context, d oci.Digest, depth int) error {
 
 // isAbsent reports whether a source lacks a manifest that it names.
 func isAbsent(err error) bool {
-	var missing *missingError
-	return isUnknown(err) || errors.As(err, &missing)
+	_, missing := errors.AsType[*missingError](err)
+	return missing || isUnknown(err)
 }
 
 // signatures hands over the manifests of cosign for d, with their tags.

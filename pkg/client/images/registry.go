@@ -98,8 +98,8 @@ func (r *remote) hasImage(ctx context.Context, d oci.Descriptor) (bool, error) {
 // isUnknown reports whether a registry does not have what was requested. Answers to HEAD have no
 // error code.
 func isUnknown(err error) bool {
-	var answer *client.Error
-	return errors.As(err, &answer) && answer.Status == 404 ||
+	answer, ok := errors.AsType[*client.Error](err)
+	return ok && answer.Status == 404 ||
 		errors.Is(err, &oci.Error{Code: oci.ManifestUnknown}) || errors.Is(err, &oci.Error{Code: oci.NameUnknown})
 }
 

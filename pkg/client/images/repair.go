@@ -85,10 +85,7 @@ func (t *transfer) repair(ctx context.Context, m client.Manifest, blobs []oci.De
 // strings (distribution).
 func missing(err error) map[oci.Digest]bool {
 	named := map[oci.Digest]bool{}
-	var answer oci.Errors
-	if !errors.As(err, &answer) {
-		return named
-	}
+	answer, _ := errors.AsType[oci.Errors](err)
 	for _, one := range answer {
 		text, ok := one.Detail.(string)
 		if !ok {
