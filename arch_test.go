@@ -48,6 +48,7 @@ var arrows = map[string][]string{
 	"internal/loopback":         {},
 	"internal/sources":          {},
 	"internal/template":         {},
+	"internal/tmpfs":            {},
 	"functions/internal/start": {
 		"pkg/server/auth", "internal/awsclient", "pkg/registry/ddbmeta", "internal/env", "pkg/server/lambdahttp", "pkg/oci", "pkg/registry", "pkg/registry/s3blobs", "pkg/server", "pkg/registry/sweep",
 	},

@@ -14,7 +14,7 @@ import (
 func TestDirectStoreForgets(t *testing.T) {
 	address, s := newDirectRegistry(t)
 	kept := &memory{ids: map[oci.Digest]string{}}
-	content := randomBytes(1, 40*mib) // 3 parts
+	content := randomBytes(1, 33*mib) // 3 parts
 	b := fileOf(t, content)
 	b.Parts = true
 	var forgotten atomic.Bool

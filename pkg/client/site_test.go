@@ -140,7 +140,9 @@ func pull(t *testing.T, r *client.Repository, d oci.Digest, size int64) ([]byte,
 		return nil, err
 	}
 	defer body.Close()
-	return io.ReadAll(body)
+	got := bytes.NewBuffer(make([]byte, 0, max(size, 0)+bytes.MinRead)) // growing it copies much
+	_, err = got.ReadFrom(body)
+	return got.Bytes(), err
 }
 
 // wantBlob fails the test unless the repository has the content.

@@ -82,7 +82,7 @@ func (s *store) StartParts(ctx context.Context, key string) (registry.Stored, er
 
 // Presign sends readers to the store for what came straight.
 func (s *store) Presign(ctx context.Context, method, key string) (string, error) {
-	if _, _, err := s.Stat(ctx, key, true); err != nil {
+	if _, _, err := s.Stat(ctx, key, false); err != nil {
 		return s.Blobs.Presign(ctx, method, key)
 	}
 	return s.address + "/get/" + key + "?" + secret, nil
@@ -109,13 +109,18 @@ func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *store) get(w http.ResponseWriter, r *http.Request) {
-	content, err := s.Open(r.Context(), strings.TrimPrefix(r.URL.Path, "/get/"), 0, -1)
+	key := strings.TrimPrefix(r.URL.Path, "/get/")
+	content, err := s.Open(r.Context(), key, 0, -1)
 	if err != nil {
 		refuse(w, http.StatusNotFound, "NoSuchKey")
 		return
 	}
 	defer content.Close()
-	all, _ := io.ReadAll(content) // from memory
+	size, _, err := s.Stat(r.Context(), key, false)
+	all := make([]byte, size)
+	if _, readErr := io.ReadFull(content, all); err != nil || readErr != nil {
+		s.t.Errorf("read %s: %v, %v", key, err, readErr)
+	}
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(all))
 }
 
