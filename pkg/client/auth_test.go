@@ -185,7 +185,7 @@ func TestMountAsksForBoth(t *testing.T) {
 	}
 }
 
-// TestAuthorization: what a proxy's caller sends is passed on, and the challenge back.
+// TestAuthorization: a proxy passes on its caller's header, and returns the challenge.
 func TestAuthorization(t *testing.T) {
 	b := newBearer(t, 1000)
 	n := 0
@@ -290,7 +290,7 @@ func TestUploadsAreNotTurnedIntoGets(t *testing.T) {
 	}
 }
 
-// TestNoLogin: where there is nothing to say to a challenge the client says so at once,
+// TestNoLogin: a challenge that cannot be answered is an error at once,
 // without the address of the request: it may have the id of an upload in it.
 func TestNoLogin(t *testing.T) {
 	const id = "0123456789abcdef0123456789abcdef"

@@ -83,7 +83,7 @@ func TestChunksResume(t *testing.T) {
 	}
 }
 
-// TestChunksResumeFails: what was left behind and is of no use is forgotten, and the blob
+// TestChunksResumeFails: unusable state of an upload is deleted, and the blob
 // is pushed from its start.
 func TestChunksResumeFails(t *testing.T) {
 	content := randomBytes(4, 9*mib)

@@ -140,7 +140,7 @@ func TestReferrers(t *testing.T) {
 	}
 }
 
-// TestDigestsThatAreNone: neither a registry nor a caller brings an algorithm that nobody
+// TestDigestsThatAreNone: neither a registry nor a caller can use an algorithm that no one
 // knows as far as a hash.
 func TestDigestsThatAreNone(t *testing.T) {
 	list := `{"schemaVersion":2,"manifests":[{"mediaType":"m/m","digest":"md5:abc","size":2}]}`
@@ -267,7 +267,7 @@ func TestSHA512(t *testing.T) {
 	}
 }
 
-// TestWrongBytes: what the source does not say right is refused, and said so.
+// TestWrongBytes: content that does not match its size or digest is ErrContent.
 func TestWrongBytes(t *testing.T) {
 	r := newRepository(t, serve(t, newRegistry(t)), "a", client.Options{})
 	for _, size := range []int{10, 9 << 20} {

@@ -225,7 +225,7 @@ func TestDirectParts(t *testing.T) {
 	}
 }
 
-// TestDirectPartsResume: another process sends only what the first one did not.
+// TestDirectPartsResume: another process sends only the missing parts.
 func TestDirectPartsResume(t *testing.T) {
 	address, s := newDirectRegistry(t)
 	kept := &memory{ids: map[oci.Digest]string{}}
@@ -284,7 +284,7 @@ func TestDirectResumeUnknown(t *testing.T) {
 	}
 }
 
-// TestDirectResumeVerifying: a push that ended while the bytes were read back goes on there.
+// TestDirectResumeVerifying: a push that was interrupted during the verification is resumed there.
 func TestDirectResumeVerifying(t *testing.T) {
 	ctx := t.Context()
 	address, s := newDirectRegistry(t)
@@ -337,7 +337,7 @@ func TestDirectNotOffered(t *testing.T) {
 	}
 }
 
-// TestDirectStepByStep is what a proxy does with bytes that come only once.
+// TestDirectStepByStep makes the requests of a proxy, which can read the bytes only once.
 func TestDirectStepByStep(t *testing.T) {
 	ctx := t.Context()
 	address, _ := newDirectRegistry(t)

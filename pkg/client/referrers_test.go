@@ -125,7 +125,7 @@ func TestReferrersTagKeeps(t *testing.T) {
 	}
 }
 
-// TestReferrersTagTaken: what is no list of referrers is not replaced.
+// TestReferrersTagTaken: a manifest that is not a list of referrers is not replaced.
 func TestReferrersTagTaken(t *testing.T) {
 	subject := oci.SHA256.FromBytes([]byte("image"))
 	image := fmt.Sprintf(`{"schemaVersion":2,"config":{"mediaType":"a/b","digest":%q,"size":1}}`, subject)

@@ -52,7 +52,7 @@ func newDirectRegistry(t *testing.T) (string, *store) {
 	return serve(t, server.All(reg, server.Options{Log: quiet})), s
 }
 
-// hide puts an address of this store before what the one behind it signed.
+// hide replaces the address in a presigned request with one of this store.
 func (s *store) hide(what string, req direct.Request) direct.Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,7 +80,7 @@ func (s *store) StartParts(ctx context.Context, key string) (registry.Stored, er
 	return stored, err
 }
 
-// Presign sends readers to the store for what came straight.
+// Presign redirects readers to the store for direct uploads.
 func (s *store) Presign(ctx context.Context, method, key string) (string, error) {
 	if _, _, err := s.Stat(ctx, key, false); err != nil {
 		return s.Blobs.Presign(ctx, method, key)

@@ -56,7 +56,7 @@ func (s slowReader) Read(p []byte) (int, error) {
 	return s.Reader.Read(p[:min(len(p), 1)])
 }
 
-// TestStalledRequests: what stands still is given up, what gets on is not, however slowly.
+// TestStalledRequests: stalled transfers time out, slow ones do not.
 func TestStalledRequests(t *testing.T) {
 	const slow = idleTimeout - time.Second
 	for name, tt := range map[string]struct {

@@ -14,7 +14,7 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// peer is a registry of its own habits: one upload at a time, blobs by digest.
+// peer is a registry with configurable behaviour: one upload at a time, blobs by digest.
 type peer struct {
 	mu      sync.Mutex
 	upload  []byte
@@ -224,7 +224,7 @@ func TestSmallPeers(t *testing.T) {
 	}
 }
 
-// TestRefusals: what a registry does not take is an error at once, with its words.
+// TestRefusals: a rejection is an error at once, with the registry's message.
 func TestRefusals(t *testing.T) {
 	for code, want := range map[int]oci.Code{http.StatusForbidden: oci.Denied, http.StatusUnauthorized: oci.Unauthorized, http.StatusRequestEntityTooLarge: oci.SizeInvalid} {
 		for _, size := range []int{1000, 5 * mib} {
@@ -268,7 +268,7 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// TestYesToEverything: what answers 200 to every request has stored nothing.
+// TestYesToEverything: a server that answers 200 to every request has stored nothing.
 func TestYesToEverything(t *testing.T) {
 	r := newRepository(t, serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
@@ -291,7 +291,7 @@ func TestYesToEverything(t *testing.T) {
 	}
 }
 
-// TestNoIDInAnswers: some servers repeat the path of what they do not like.
+// TestNoIDInAnswers: some servers repeat the path of a request in errors.
 func TestNoIDInAnswers(t *testing.T) {
 	const id = "0123456789abcdef0123456789abcdef"
 	for name, form := range map[string]string{"text": "Cannot %s %s", "spec": `{"errors":[{"code":"DENIED","message":"%s %s","detail":"` + id + `"}]}`} {

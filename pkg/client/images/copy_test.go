@@ -68,7 +68,7 @@ func TestEveryDirection(t *testing.T) {
 	checkLayers(t, second.from(t, "e:1"), layers...)
 }
 
-// checkLayers compares an image's layers with what they were before they were compressed.
+// checkLayers compares an image's layers with the uncompressed ones.
 func checkLayers(t *testing.T, from Source, want ...[]byte) {
 	t.Helper()
 	dir := t.TempDir()

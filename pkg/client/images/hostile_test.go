@@ -19,7 +19,7 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// layoutOf makes a layout with an image, and returns its folder and its root.
+// layoutOf makes a layout with an image, and returns its directory and its root.
 func layoutOf(t *testing.T, spool *Spool) (string, oci.Descriptor) {
 	t.Helper()
 	dir := t.TempDir()
@@ -56,7 +56,7 @@ func nest(t *testing.T, dir string, d oci.Descriptor, depth int) oci.Descriptor 
 	return d
 }
 
-// TestHostileLayouts: what index.json says leads neither out of the layout nor on for ever.
+// TestHostileLayouts: index.json leads neither out of the layout nor into endless recursion.
 func TestHostileLayouts(t *testing.T) {
 	spool := testSpool(t)
 	dir, image := layoutOf(t, spool)
@@ -126,7 +126,7 @@ func TestManifestsAreBounded(t *testing.T) {
 	}
 }
 
-// TestAFailedSourceEndsTheLayers: nobody waits for layers of an image that cannot be whole.
+// TestAFailedSourceEndsTheLayers: a failed source cancels the layers.
 func TestAFailedSourceEndsTheLayers(t *testing.T) {
 	reg := newTestRegistry(t)
 	layer := tarLayer(t, 1, 1000)
@@ -156,7 +156,7 @@ func TestAFailedSourceEndsTheLayers(t *testing.T) {
 	}
 }
 
-// TestSequential: pipes and packed archives hold what the place asks for, or nothing is sent.
+// TestSequential: pipes and compressed archives contain the requested image, or nothing is sent.
 func TestSequential(t *testing.T) {
 	reg := newTestRegistry(t)
 	spool := testSpool(t)
@@ -206,7 +206,7 @@ func TestCancelASilentPipe(t *testing.T) {
 	}
 }
 
-// TestFilesOfOthersStay: beside an archive lies what is none of ours.
+// TestFilesOfOthersStay: other files beside an archive stay.
 func TestFilesOfOthersStay(t *testing.T) {
 	dir := t.TempDir()
 	old := time.Now().Add(-2 * abandonedIn)
@@ -225,7 +225,7 @@ func TestFilesOfOthersStay(t *testing.T) {
 	}
 }
 
-// TestBlobOfARegistryFromAnOffset: parts do not read what is before them.
+// TestBlobOfARegistryFromAnOffset: parts do not read the bytes before them.
 func TestBlobOfARegistryFromAnOffset(t *testing.T) {
 	reg := newTestRegistry(t)
 	path := writeFile(t, oldArchive(t, "app:1", tarLayer(t, 1, 1<<20)))
@@ -249,7 +249,7 @@ func TestBlobOfARegistryFromAnOffset(t *testing.T) {
 	}
 }
 
-// TestNamesWithoutDigests: what Copy says is a name to which its caller adds the digest.
+// TestNamesWithoutDigests: the name in a Result has no digest: the caller adds it.
 func TestNamesWithoutDigests(t *testing.T) {
 	reg := newTestRegistry(t)
 	spool := testSpool(t)

@@ -120,7 +120,7 @@ func TestUploads(t *testing.T) {
 		}
 	}
 	if info := must(os.Stat(dir))(t); info.Mode().Perm() != 0o700 {
-		t.Errorf("the folder has the mode %s", info.Mode())
+		t.Errorf("the directory has the mode %s", info.Mode())
 	}
 	if err := os.WriteFile(u.path("r", "long", d), make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)

@@ -277,7 +277,7 @@ func TestLayoutWithReferrersTag(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, blobPath(s.ofRoot[0]))); err != nil {
 		t.Fatal(err)
 	}
-	// index.json names referrers as well, since the list was copied with what it names.
+	// index.json names referrers as well, since the list was copied with its entries.
 	content := must(os.ReadFile(filepath.Join(dir, indexFile)))(t)
 	in := must(readIndex(content))(t)
 	in.Manifests = slices.DeleteFunc(in.Manifests, func(c child) bool { return c.Annotations[refName] == "" })

@@ -169,7 +169,7 @@ func TestLayoutAfterAKill(t *testing.T) {
 		t.Errorf("a tag that is not there: %v", err)
 	}
 	if _, err := ToLayout(filepath.Dir(path), "1"); err == nil {
-		t.Error("a folder with other files in it is taken for a layout")
+		t.Error("a directory with other files in it is accepted as a layout")
 	}
 }
 
