@@ -330,7 +330,7 @@ func TestCopyPasswords(t *testing.T) {
 	alone(t)
 	for want, flags := range map[string][]string{
 		"needs a password":               {"--username", "me"},
-		"standard input has no password": {"--username", "me", "--password-stdin"},
+		"standard input contains no password": {"--username", "me", "--password-stdin"},
 	} {
 		args := append([]string{"copy", "r.example.com/a", "r.example.com/b"}, flags...)
 		if _, _, err := copyRun(t.Context(), strings.NewReader("\n"), args...); err == nil || !strings.Contains(err.Error(), want) || exitCode(err) != 2 {

@@ -39,8 +39,8 @@ func (c credentials) logins(getenv func(string) string, server string) func(ctx 
 	}
 }
 
-// loginFiles returns the paths of docker's config.json, then those where podman, skopeo and
-// buildah save logins.
+// loginFiles returns the paths of docker's config.json, then of the files of podman, skopeo and
+// buildah.
 func loginFiles(getenv func(string) string) []string {
 	dir := getenv("DOCKER_CONFIG")
 	if home, err := os.UserHomeDir(); err == nil && dir == "" {
