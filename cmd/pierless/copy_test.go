@@ -329,7 +329,7 @@ func TestCopyMisuse(t *testing.T) {
 func TestCopyPasswords(t *testing.T) {
 	alone(t)
 	for want, flags := range map[string][]string{
-		"needs a password":               {"--username", "me"},
+		"needs a password":                    {"--username", "me"},
 		"standard input contains no password": {"--username", "me", "--password-stdin"},
 	} {
 		args := append([]string{"copy", "r.example.com/a", "r.example.com/b"}, flags...)
