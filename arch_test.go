@@ -51,6 +51,7 @@ var arrows = map[string][]string{
 	"internal/loopback":         {},
 	"internal/sources":          {},
 	"internal/template":         {},
+	"internal/tmpfs":            {},
 	"functions/internal/start": {
 		"internal/awsclient", "pkg/registry/ddbmeta", "internal/env", "internal/setup", "pkg/server/lambdahttp", "pkg/oci", "pkg/registry", "pkg/registry/s3blobs", "pkg/server", "pkg/registry/sweep",
 	},

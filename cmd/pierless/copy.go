@@ -14,11 +14,11 @@ func newCopy(getenv func(string) string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "copy [flags] SOURCE DESTINATION", Short: "Copy an image between registries, layouts, archives and the daemon",
 	}
-	return copying(cmd, getenv, 2, func(args []string) (from, to images.Place, err error) {
-		if from, err = images.ParsePlace(args[0], images.InRegistry); err != nil {
+	return copying(cmd, getenv, 2, func(args []string) (from, to images.Reference, err error) {
+		if from, err = images.ParseReference(args[0], images.InRegistry); err != nil {
 			return from, to, err
 		}
-		to, err = images.ParsePlace(args[1], images.InRegistry)
+		to, err = images.ParseReference(args[1], images.InRegistry)
 		return from, named(to, from), err
 	})
 }
@@ -42,7 +42,7 @@ func (e misuse) Unwrap() error { return e.error }
 
 // copying adds the flags and the code of push, pull and copy to cmd. The command takes from
 // least to two arguments, which places parses.
-func copying(cmd *cobra.Command, getenv func(string) string, least int, places func(args []string) (from, to images.Place, err error)) *cobra.Command {
+func copying(cmd *cobra.Command, getenv func(string) string, least int, places func(args []string) (from, to images.Reference, err error)) *cobra.Command {
 	var f copyFlags
 	flags := cmd.Flags()
 	f.addFlags(cmd, getenv)
@@ -84,28 +84,28 @@ func copying(cmd *cobra.Command, getenv func(string) string, least int, places f
 }
 
 // named returns a destination without a name under the name of the source.
-func named(to, from images.Place) images.Place {
+func named(to, from images.Reference) images.Reference {
 	switch {
-	case (to.Kind == images.OCILayout || to.Kind == images.OCIArchive) && to.Reference.Tag == "" && to.Reference.Digest == "":
-		to.Reference.Tag = from.Name.Tag + from.Reference.Tag // one of them is empty
-	case to.Kind == images.DockerArchive && to.Name == (images.Name{}):
+	case (to.Transport == images.OCILayout || to.Transport == images.OCIArchive) && to.Selector.Tag == "" && to.Selector.Digest == "":
+		to.Selector.Tag = from.Name.Tag + from.Selector.Tag // one of them is empty
+	case to.Transport == images.DockerArchive && to.Name == (images.Name{}):
 		to.Name = from.Name
 	}
 	return to
 }
 
 // check returns the error for a combination that cannot work.
-func (f copyFlags) check(from, to images.Place) error {
+func (f copyFlags) check(from, to images.Reference) error {
 	switch {
 	case f.jobs < 1:
 		return errors.New("--jobs must be at least 1")
-	case to.Kind == images.SelfImage:
+	case to.Transport == images.SelfImage:
 		return errors.New("self: cannot be the destination")
 	case to.Path == "-":
 		return errors.New("standard output cannot be the destination: name a file")
-	case to.Kind == images.InRegistry && !to.Name.HasHost:
+	case to.Transport == images.InRegistry && !to.Name.HasHost:
 		return fmt.Errorf("%s has no registry host: use HOST/%s, or docker.io/NAME for Docker Hub", to.Name, to.Name)
-	case to.Reference.Digest != "":
+	case to.Selector.Digest != "":
 		return errors.New("the destination cannot have a digest: use a tag or nothing")
 	case f.user == "" && (f.password != "" || f.fromStdin):
 		return errors.New("a password needs --username: for a token of Pierless use any name")
@@ -129,7 +129,7 @@ func (f copyFlags) options() (images.Options, error) {
 }
 
 // run copies the image and writes the result.
-func (f copyFlags) run(cmd *cobra.Command, getenv func(string) string, from, to images.Place, opts images.Options) (err error) {
+func (f copyFlags) run(cmd *cobra.Command, getenv func(string) string, from, to images.Reference, opts images.Options) (err error) {
 	shown := f.observer(cmd.ErrOrStderr())
 	ends, err := f.open(cmd, getenv, shown, from, to)
 	if err != nil {

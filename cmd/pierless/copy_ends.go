@@ -43,7 +43,7 @@ func (e *copyEnds) Close() error {
 	return errors.Join(append(errs, e.spool.Close())...)
 }
 
-func (f copyFlags) open(cmd *cobra.Command, getenv func(string) string, log io.Writer, from, to images.Place) (*copyEnds, error) {
+func (f copyFlags) open(cmd *cobra.Command, getenv func(string) string, log io.Writer, from, to images.Reference) (*copyEnds, error) {
 	e := &copyEnds{
 		flags: f, stdin: cmd.InOrStdin(), log: slog.New(newNotices(log)), getenv: getenv,
 		clients: map[string]*client.Client{}, spool: images.NewSpool(os.TempDir(), 0),
@@ -64,12 +64,12 @@ func (f copyFlags) open(cmd *cobra.Command, getenv func(string) string, log io.W
 
 // loginServer returns the host for which --username is meant: that of the destination if it
 // is a registry, else that of the source. It is empty if neither is one.
-func loginServer(from, to images.Place) (host string, err error) {
+func loginServer(from, to images.Reference) (host string, err error) {
 	p := from
-	if to.Kind == images.InRegistry {
+	if to.Transport == images.InRegistry {
 		p = to
 	}
-	if p.Kind != images.InRegistry {
+	if p.Transport != images.InRegistry {
 		return "", nil
 	}
 	server, err := client.ParseRegistry(p.Name.Host, false)
@@ -79,8 +79,8 @@ func loginServer(from, to images.Place) (host string, err error) {
 	return server.Host, nil // of the API: Docker Hub's differs from the host in names
 }
 
-func (e *copyEnds) source(p images.Place) (images.Source, error) {
-	switch p.Kind {
+func (e *copyEnds) source(p images.Reference) (images.Source, error) {
+	switch p.Transport {
 	case images.DockerDaemon:
 		d, err := newDaemon(e.getenv)
 		if err != nil {
@@ -88,7 +88,7 @@ func (e *copyEnds) source(p images.Place) (images.Source, error) {
 		}
 		return images.FromDaemon(d, p.Name, e.spool), nil
 	case images.OCILayout:
-		return images.FromLayout(p.Path, p.Reference)
+		return images.FromLayout(p.Path, p.Selector)
 	case images.DockerArchive, images.OCIArchive:
 		return images.FromArchive(p, e.stdin, e.spool)
 	case images.SelfImage:
@@ -109,8 +109,8 @@ func (e *copyEnds) source(p images.Place) (images.Source, error) {
 	return images.FromRegistry(c, p.Name)
 }
 
-func (e *copyEnds) destination(ctx context.Context, p images.Place) (images.Destination, error) {
-	switch p.Kind {
+func (e *copyEnds) destination(ctx context.Context, p images.Reference) (images.Destination, error) {
+	switch p.Transport {
 	case images.DockerDaemon:
 		d, err := newDaemon(e.getenv)
 		if err != nil {
@@ -118,7 +118,7 @@ func (e *copyEnds) destination(ctx context.Context, p images.Place) (images.Dest
 		}
 		return images.ToDaemon(ctx, d, p.Name, e.spool), nil
 	case images.OCILayout:
-		return images.ToLayout(p.Path, p.Reference.Tag)
+		return images.ToLayout(p.Path, p.Selector.Tag)
 	case images.DockerArchive, images.OCIArchive:
 		return images.ToArchive(p, e.spool)
 	default: // a registry
@@ -141,7 +141,7 @@ func (e *copyEnds) client(server string) (*client.Client, error) {
 		InternalHosts: e.flags.internalHosts, Log: e.log,
 	}
 	if e.flags.parts {
-		opts.PartsFrom = 1
+		opts.MultipartThreshold = 1
 	}
 	if uploads, err := openUploads(); err == nil {
 		opts.Resume = uploads

@@ -304,9 +304,9 @@ func TestCopyMisuse(t *testing.T) {
 		"the destination is missing": {"push", "oci:x"},
 		"pierless pull [flags]":      {"pull"},
 		"at least 1":                 {"push", "-j", "0", "oci:x", "r.example.com/a"},
-		"is no platform":             {"push", "--platform", "arm64", "oci:x", "r.example.com/a"},
+		"is not a platform":          {"push", "--platform", "arm64", "oci:x", "r.example.com/a"},
 		"self: cannot be":            {"copy", "r.example.com/a", "self:"},
-		"is no image name":           {"pull", "r.example.com/A b"},
+		"is not an image name":       {"pull", "r.example.com/A b"},
 		"leave out the scheme":       {"pull", "https://r.example.com/a"},
 		"docker.io/NAME":             {"push", "oci:x", "me/app"},
 		"needs --username":           {"push", "--password-stdin", "oci:x", "r.example.com/a"},
@@ -328,8 +328,8 @@ func TestCopyMisuse(t *testing.T) {
 func TestCopyPasswords(t *testing.T) {
 	alone(t)
 	for want, flags := range map[string][]string{
-		"needs a password":               {"--username", "me"},
-		"standard input has no password": {"--username", "me", "--password-stdin"},
+		"needs a password":                    {"--username", "me"},
+		"standard input contains no password": {"--username", "me", "--password-stdin"},
 	} {
 		args := append([]string{"copy", "r.example.com/a", "r.example.com/b"}, flags...)
 		if _, _, err := copyRun(t.Context(), strings.NewReader("\n"), args...); err == nil || !strings.Contains(err.Error(), want) || exitCode(err) != 2 {

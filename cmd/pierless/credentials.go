@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// credentials are a user and a password for a registry that another command runs.
-// The password is no flag: those are seen in the list of processes.
+// credentials are user and password for a registry. There is no flag for the password: other
+// users can see the arguments of a process.
 type credentials struct {
 	user, password string
 	fromStdin      bool
@@ -20,11 +20,11 @@ type credentials struct {
 func (c *credentials) addFlags(cmd *cobra.Command, getenv func(string) string) {
 	f := cmd.Flags()
 	c.password = getenv("PIERLESS_PASSWORD")
-	f.StringVar(&c.user, "username", getenv("PIERLESS_USERNAME"), "user, where the registry wants one (PIERLESS_USERNAME)")
-	f.BoolVar(&c.fromStdin, "password-stdin", false, "read the password from standard input; else it is PIERLESS_PASSWORD")
+	f.StringVar(&c.user, "username", getenv("PIERLESS_USERNAME"), "user name for the registry (PIERLESS_USERNAME)")
+	f.BoolVar(&c.fromStdin, "password-stdin", false, "read the password from standard input instead of PIERLESS_PASSWORD")
 }
 
-// read takes the password from where the flags say.
+// read reads the password from standard input if the flag says so.
 func (c *credentials) read(stdin io.Reader) error {
 	if !c.fromStdin {
 		return nil
@@ -34,14 +34,14 @@ func (c *credentials) read(stdin io.Reader) error {
 		return fmt.Errorf("read the password: %w", err)
 	}
 	if c.password = strings.TrimRight(line, "\r\n"); c.password == "" {
-		return errors.New("standard input has no password")
+		return errors.New("standard input contains no password")
 	}
 	return nil
 }
 
-// addInternalHosts adds the flag that names hosts to which a registry may send its clients.
+// addInternalHosts adds the flag for client.Options.InternalHosts.
 func addInternalHosts(cmd *cobra.Command, hosts *[]string) {
 	cmd.Flags().StringSliceVar(hosts, "internal-host", nil,
-		"host to which the registry may send layers although it is at an internal address and the registry "+
-			"is not: an S3 endpoint in a VPC, for example")
+		"host with an internal address to which a registry with a public one may send the client, for example "+
+			"an S3 endpoint in a VPC")
 }

@@ -57,7 +57,7 @@ func (l *layerLines) Write(p []byte) (int, error) {
 func (l *layerLines) end() {}
 
 func layerLine(l images.Layer) string {
-	line := fmt.Sprintf("%s  %10.1f  %s", l.Digest, decor.SizeB1024(l.Size), l.How)
+	line := fmt.Sprintf("%s  %10.1f  %s", l.Digest, decor.SizeB1024(l.Size), l.Method)
 	if l.Sent > 0 {
 		line += fmt.Sprintf(" in %.1f s", l.Seconds)
 	}

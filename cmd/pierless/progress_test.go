@@ -18,12 +18,12 @@ func TestLayerBarsEnd(t *testing.T) {
 		}
 		end()
 	}
-	b.Done(images.Layer{Digest: "sha256:1", Size: 10, How: images.Written})
+	b.Done(images.Layer{Digest: "sha256:1", Size: 10, Method: images.Written})
 	b.end() // hangs if a bar is not removed
 
 	var lines bytes.Buffer
 	l := &layerLines{w: &lines}
-	l.Done(images.Layer{Digest: "sha256:1", Size: 3 << 20, How: images.Written, Sent: 3 << 20, Seconds: 1.5})
+	l.Done(images.Layer{Digest: "sha256:1", Size: 3 << 20, Method: images.Written, Sent: 3 << 20, Seconds: 1.5})
 	l.Note("something")
 	for _, want := range []string{"sha256:1", "3.0MiB", "written in 1.5 s\n", "note: something\n"} {
 		if !strings.Contains(lines.String(), want) {

@@ -14,13 +14,13 @@ func newPull(getenv func(string) string) *cobra.Command {
 }
 
 // pullPlaces reads the arguments of pull.
-func pullPlaces(args []string) (from, to images.Place, err error) {
-	if from, err = images.ParsePlace(args[0], images.InRegistry); err != nil {
+func pullPlaces(args []string) (from, to images.Reference, err error) {
+	if from, err = images.ParseReference(args[0], images.InRegistry); err != nil {
 		return from, to, err
 	}
-	to = images.Place{Kind: images.DockerDaemon, Name: from.Name}
+	to = images.Reference{Transport: images.DockerDaemon, Name: from.Name}
 	if len(args) == 2 {
-		to, err = images.ParsePlace(args[1], images.DockerDaemon)
+		to, err = images.ParseReference(args[1], images.DockerDaemon)
 	}
 	return from, named(to, from), err
 }

@@ -15,18 +15,18 @@ func newPush(getenv func(string) string) *cobra.Command {
 }
 
 // pushPlaces reads the arguments of push.
-func pushPlaces(args []string) (from, to images.Place, err error) {
-	if from, err = images.ParsePlace(args[0], images.DockerDaemon); err != nil {
+func pushPlaces(args []string) (from, to images.Reference, err error) {
+	if from, err = images.ParseReference(args[0], images.DockerDaemon); err != nil {
 		return from, to, err
 	}
 	if len(args) == 2 {
-		to, err = images.ParsePlace(args[1], images.InRegistry)
+		to, err = images.ParseReference(args[1], images.InRegistry)
 		return from, to, err
 	}
 	if from.Name == (images.Name{}) {
 		return from, to, errors.New("the destination is missing: pierless push " + args[0] + " HOST/NAME:TAG")
 	}
-	to = images.Place{Kind: images.InRegistry, Name: from.Name}
+	to = images.Reference{Transport: images.InRegistry, Name: from.Name}
 	if !from.Name.HasHost {
 		err = fmt.Errorf("%s has no registry host: pierless push %s HOST/%s", from.Name, args[0], from.Name)
 	}

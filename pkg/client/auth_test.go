@@ -185,7 +185,7 @@ func TestMountAsksForBoth(t *testing.T) {
 	}
 }
 
-// TestAuthorization: what a proxy's caller sends is passed on, and the challenge back.
+// TestAuthorization: a proxy passes on its caller's header, and returns the challenge.
 func TestAuthorization(t *testing.T) {
 	b := newBearer(t, 1000)
 	n := 0
@@ -254,7 +254,7 @@ func TestCredentialsStayHome(t *testing.T) {
 			r := newRepository(t, there, "a", opts)
 			wantBlob(t, r, content)
 			b := blobOf(content)
-			if got, err := r.PushBlob(t.Context(), b); err != nil || got.How != client.Chunked {
+			if got, err := r.PushBlob(t.Context(), b); err != nil || got.Method != client.Chunked {
 				t.Errorf("%s, %s: %+v, %v", name, host, got, err)
 			}
 			if seen.Load() < 4 {
@@ -290,7 +290,7 @@ func TestUploadsAreNotTurnedIntoGets(t *testing.T) {
 	}
 }
 
-// TestNoLogin: where there is nothing to say to a challenge the client says so at once,
+// TestNoLogin: a challenge that cannot be answered is an error at once,
 // without the address of the request: it may have the id of an upload in it.
 func TestNoLogin(t *testing.T) {
 	const id = "0123456789abcdef0123456789abcdef"
@@ -325,6 +325,117 @@ func TestNoLogin(t *testing.T) {
 		}
 		if slept := naps.list(); len(slept) > 0 {
 			t.Errorf("%s: tried %d times more", name, len(slept))
+		}
+	}
+}
+
+// TestRefreshToken: a refresh token is exchanged with POST for scopes of the whole request, and
+// a redirect of the token service does not get it.
+func TestRefreshToken(t *testing.T) {
+	inner, redirect := newRegistry(t), ""
+	var forms []url.Values
+	mux := http.NewServeMux()
+	mux.HandleFunc("/token", func(w http.ResponseWriter, r *http.Request) {
+		if redirect != "" {
+			http.Redirect(w, r, redirect, http.StatusTemporaryRedirect)
+			return
+		}
+		if err := r.ParseForm(); err != nil || r.Method != http.MethodPost {
+			t.Errorf("%s: %v", r.Method, err)
+		}
+		forms = append(forms, r.PostForm)
+		_, _ = w.Write([]byte(`{"access_token":"good"}`))
+	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer good" {
+			w.Header().Set("WWW-Authenticate", `Bearer Realm="http://`+r.Host+`/token", service=here ,scope="repository:team/app:pull other:x:y"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		inner.ServeHTTP(w, r)
+	})
+	address := serve(t, mux)
+	cred := func(context.Context, string) (client.Credential, error) {
+		return client.Credential{Username: "ann", RefreshToken: "hush"}, nil
+	}
+	r := newRepository(t, address, "team/app", client.Options{Credentials: cred})
+	for range 2 { // the second time with the same token
+		if _, err := r.PushBlob(t.Context(), blobOf([]byte("x"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := url.Values{
+		"grant_type": {"refresh_token"}, "refresh_token": {"hush"}, "client_id": {"pierless"}, "service": {"here"},
+		"scope": {"other:x:y repository:team/app:pull,push"},
+	}
+	if len(forms) != 1 || forms[0].Encode() != want.Encode() {
+		t.Errorf("%v, want one %v", forms, want)
+	}
+	redirect = serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the refresh token went elsewhere") }))
+	c, _ := newClient(t, address, client.Options{Credentials: cred})
+	if err := c.Ping(t.Context()); err == nil {
+		t.Error("a redirect is a token")
+	}
+}
+
+// TestSharedToken: requests that fail together fetch one token.
+func TestSharedToken(t *testing.T) {
+	b := newBearer(t, 1000)
+	n := 0
+	c, _ := newClient(t, b.base, client.Options{Credentials: asked(&n)})
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			if err := c.Ping(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if len(b.scopes) != 1 || n != 1 {
+		t.Errorf("%d tokens, asked %d times", len(b.scopes), n)
+	}
+}
+
+// TestTokenService: a token service on another host must have a public address, or one that
+// the user allows; over https it must not use http; answers without a token are errors.
+func TestTokenService(t *testing.T) {
+	service := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write([]byte(map[string]string{"/empty": `{}`, "/good": `{"token":"good"}`}[r.URL.Path]))
+	}))
+	other := strings.Replace(service, "127.0.0.1", "localhost", 1)
+	var realm string
+	address := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer good" {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="`+realm+`"`)
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}))
+	for name, tt := range map[string]struct {
+		realm   string
+		opts    client.Options
+		want    string
+		refused bool
+	}{
+		"the same host":            {realm: service + "/good"},
+		"another host":             {realm: other + "/good", want: "token service on another host", refused: true},
+		"another host, by its IP":  {realm: "http://127.0.0.2:1/good", want: "token service on another host", refused: true},
+		"another host, allowed":    {realm: other + "/good", opts: client.Options{InternalHosts: []string{"localhost"}}},
+		"an empty answer":          {realm: service + "/empty", want: "without a token"},
+		"no JSON":                  {realm: service + "/x", want: "without a token"},
+		"no token service":         {realm: "", want: "names no token service"},
+		"another scheme":           {realm: "file:///etc/passwd", want: "names no token service"},
+		"a user in the URL":        {realm: "http://a:b@x/", want: "names no token service"},
+		"a realm that is no URL":   {realm: "http://%zz", want: "names no token service"},
+		"a realm without scheme":   {realm: "//x/token", want: "names no token service"},
+		"a realm without any host": {realm: "http:///token", want: "names no token service"},
+	} {
+		realm = tt.realm
+		c, _ := newClient(t, address, tt.opts)
+		err := c.Ping(t.Context())
+		var refused *client.TargetError
+		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) || errors.As(err, &refused) != tt.refused {
+			t.Errorf("%s: %v, want %q", name, err, tt.want)
 		}
 	}
 }

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// source is the body of a request, which may be opened several times: after a challenge,
-// a redirect, or on a connection that turns out to be dead. It knows how much of the last
-// one was sent, and tells a source that fails from a connection that does.
+// source is the body of a request. It may be opened several times: after a challenge, after a
+// redirect, or if the connection turns out to be dead. It knows how much of the last body was
+// sent, and distinguishes errors of the reader from those of the connection.
 type source struct {
 	progress func(delta int64)
 
@@ -23,9 +23,9 @@ type source struct {
 	err  error
 }
 
-// open returns size bytes of what open opens, or all where size is negative.
+// open opens a body of size bytes; a negative size means to the end.
 func (s *source) open(open func() (io.ReadCloser, error), size int64) (io.ReadCloser, error) {
-	_ = s.discard() // of an earlier try; its error is met again
+	_ = s.discard() // of an earlier attempt; its error occurs again
 	r, err := open()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSource, err)
@@ -44,7 +44,7 @@ func (s *source) open(open func() (io.ReadCloser, error), size int64) (io.ReadCl
 	return b, nil
 }
 
-// close ends a body whose request was answered with success: all of it counts.
+// close ends the body of a successful request: Progress counts all of it.
 func (s *source) close() {
 	if b := s.current(); b != nil {
 		b.settle(b.position())
@@ -52,8 +52,8 @@ func (s *source) close() {
 	}
 }
 
-// discard ends a body whose request failed: nothing of it counts. The error is that of
-// the source, if it is the one to blame.
+// discard ends the body of a failed request: Progress takes back its bytes. It returns the
+// error of the reader, if there was one.
 func (s *source) discard() error {
 	b := s.current()
 	if b == nil {
@@ -66,7 +66,7 @@ func (s *source) discard() error {
 	return s.err
 }
 
-// taken is how much of the body was on its way so far.
+// taken returns how many bytes of the body were read.
 func (s *source) taken() int64 {
 	if b := s.current(); b != nil {
 		return b.position()
@@ -83,9 +83,9 @@ func (s *source) current() *body {
 	return s.body
 }
 
-// body is one reading of a source. Over a file it has SyscallConn, so that the kernel
-// copies the file to the socket (net.TCPConn.ReadFrom); then nobody calls Read, and the
-// file's own position says how far it is.
+// body is one opened body. Over a file it has SyscallConn, so that the kernel copies the file to
+// the socket (net.TCPConn.ReadFrom); then Read is not called, and the position of the file
+// shows the progress.
 type body struct {
 	*source
 	reader io.ReadCloser
@@ -95,16 +95,16 @@ type body struct {
 	file  *os.File
 	start int64 // where in the file the body begins
 
-	// Guarded by the source's mutex. closed: what Read says now is not the source's fault;
-	// ended: nothing counts any more.
+	// Guarded by the source's mutex. closed: later errors of Read are not the reader's; ended:
+	// Progress counts no more bytes.
 	closed, ended bool
 	waiting       bool // for the reader
 	done          chan struct{}
 	once          sync.Once
 }
 
-// findFile looks whether the reader is a file, and long enough. Other systems than Linux
-// move a file's position only once all of it was sent: nobody would see it getting on.
+// findFile checks whether the reader is a file with enough bytes. Other systems than Linux move
+// the position of a file only after all of it was sent, which would look like a stall.
 func (b *body) findFile() error {
 	file, ok := b.reader.(*os.File)
 	if !ok || b.size < 0 || runtime.GOOS != "linux" {
@@ -116,16 +116,16 @@ func (b *body) findFile() error {
 	}
 	start, err := file.Seek(0, io.SeekCurrent)
 	if err != nil || !info.Mode().IsRegular() {
-		return nil // a pipe, for example: read as any other source
+		return nil // a pipe, for example: use Read
 	}
 	if info.Size()-start < b.size {
-		return fmt.Errorf("%w: %s has %d bytes, %d are missing", ErrSource, file.Name(), info.Size(), b.size-(info.Size()-start))
+		return fmt.Errorf("%w: %s has %d bytes, %d too few", ErrSource, file.Name(), info.Size(), b.size-(info.Size()-start))
 	}
 	b.file, b.start = file, start
 	return nil
 }
 
-// SyscallConn gives net access to the file. Over anything else it fails, and Read is used.
+// SyscallConn gives package net access to the file. Without a file it fails: net uses Read.
 func (b *body) SyscallConn() (syscall.RawConn, error) {
 	if b.file == nil {
 		return nil, errors.ErrUnsupported
@@ -174,8 +174,8 @@ func (b *body) state() (taken int64, waiting, all bool) {
 	return taken, b.waiting, b.closed || b.size >= 0 && taken >= b.size
 }
 
-// Close implements io.Closer. The transport may call it while it still reads, and before
-// anybody knows how the request ended.
+// Close implements io.Closer. The transport may call it while it still reads, and before the
+// result of the request is known.
 func (b *body) Close() error {
 	at := b.position()
 	b.mu.Lock()
@@ -188,7 +188,7 @@ func (b *body) Close() error {
 	return nil
 }
 
-// position is how many bytes were taken.
+// position returns how many bytes were read.
 func (b *body) position() int64 {
 	if b.file != nil {
 		if at, err := b.file.Seek(0, io.SeekCurrent); err == nil {
@@ -196,14 +196,14 @@ func (b *body) position() int64 {
 		}
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		return b.sent // the file is closed: what was counted then
+		return b.sent // the file is closed: the last count
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.read
 }
 
-// settle says how much of the reading counts in the end.
+// settle fixes how many bytes Progress counts.
 func (b *body) settle(position int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -220,7 +220,7 @@ func (b *body) close() {
 	})
 }
 
-// count tells the progress. The mutex is held.
+// count reports progress. The caller holds the mutex.
 func (b *body) count(position int64) {
 	delta := position - b.sent
 	b.sent = position
@@ -229,7 +229,7 @@ func (b *body) count(position int64) {
 	}
 }
 
-// watch tells the progress of a file that nobody reads.
+// watch reports the progress of a file that the kernel sends.
 func (b *body) watch() {
 	const often = 200 * time.Millisecond
 	ticker := time.NewTicker(often)
@@ -249,14 +249,13 @@ func (b *body) watch() {
 	}
 }
 
-// bytesBody is the body of a request that is in memory.
+// bytesBody returns a body in memory.
 func bytesBody(content []byte) func() (io.ReadCloser, error) {
 	return func() (io.ReadCloser, error) { return &memoryBody{content: content}, nil }
 }
 
-// memoryBody reads bytes that belong to the caller again once it is closed: the transport
-// may still be reading when an answer comes early, and the next chunk goes into the same
-// buffer.
+// memoryBody reads bytes that the caller may overwrite after Close: the transport may still be
+// reading when an answer arrives early, and the next chunk uses the same buffer.
 type memoryBody struct {
 	mu      sync.Mutex
 	content []byte
@@ -278,7 +277,7 @@ func (m *memoryBody) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Close implements io.Closer. No Read is under way when it returns.
+// Close implements io.Closer. It waits for a running Read.
 func (m *memoryBody) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

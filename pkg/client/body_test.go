@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestBufferIsGivenBack: once a request has ended nobody reads its body any more. The
+// TestBufferIsGivenBack: after a request has ended its body is not read. The
 // transport may still hold it, and the next chunk is in the same buffer.
 func TestBufferIsGivenBack(t *testing.T) {
 	for name, end := range map[string]func(*source){"success": (*source).close, "failure": func(s *source) { _ = s.discard() }} {

@@ -12,16 +12,15 @@ import (
 
 const (
 	chunkSize = 4 << 20
-	// maxChunk bounds what a registry can make this client hold in memory, in bytes: of
-	// each of several blobs that are pushed at once.
+	// maxChunk limits the memory, in bytes per blob, that a registry can make this client use.
 	maxChunk = 16 << 20
-	// maxLost is how often an upload that the registry has lost is started again.
+	// maxLost limits how often an upload is restarted that the registry has lost.
 	maxLost = 3
 )
 
-// pushChunks sends a blob in chunks (spec, "Pushing a blob in chunks"). It goes on with
-// the upload that another process, or an earlier call, left behind.
-func (r *Repository) pushChunks(ctx context.Context, b Blob) (How, error) {
+// pushChunks sends a blob in chunks (spec, "Pushing a blob in chunks"). It resumes the upload
+// that another process, or an earlier call, left.
+func (r *Repository) pushChunks(ctx context.Context, b Blob) (PushMethod, error) {
 	for lost := 0; ; lost++ {
 		u, resumed, err := r.openChunks(ctx, b, lost == 0)
 		if err != nil {
@@ -34,31 +33,31 @@ func (r *Repository) pushChunks(ctx context.Context, b Blob) (How, error) {
 				return Chunked, nil
 			}
 		}
-		if r.mayGoOn(ctx, err) {
+		if r.mayResume(ctx, err) {
 			return "", err
 		}
 		b.Progress(start - min(u.Offset, b.Size))
 		r.forget(ctx, b)
-		if !resumed { // else another process may be at it
+		if !resumed { // else another process may be using it
 			r.abandon(ctx, u)
 		}
-		again := errors.Is(err, ErrUploadLost) || resumed && errors.Is(err, ErrContent) // what was there may be damaged
+		again := errors.Is(err, ErrUploadLost) || resumed && errors.Is(err, ErrContent) // its earlier bytes may be damaged
 		if !again || lost >= maxLost {
 			return "", err
 		}
 	}
 }
 
-// mayGoOn reports whether a later call may go on with an upload in chunks after an error.
-func (r *Repository) mayGoOn(ctx context.Context, err error) bool {
+// mayResume reports whether a later call may resume an upload in chunks after an error.
+func (r *Repository) mayResume(ctx context.Context, err error) bool {
 	if r.client.opts.Resume == nil || errors.Is(err, ErrUploadLost) {
 		return false
 	}
 	return ctx.Err() != nil || temporary(err) || errors.Is(err, ErrSource)
 }
 
-// openChunks returns the upload that was left behind, if resume is set and the registry
-// still has it, or else a new one.
+// openChunks returns the unfinished upload, if resume is set and the registry still has it, or
+// else a new one.
 func (r *Repository) openChunks(ctx context.Context, b Blob, resume bool) (u *Upload, resumed bool, err error) {
 	if resume {
 		if u, err = r.resumeChunks(ctx, b); u != nil || err != nil {
@@ -70,12 +69,12 @@ func (r *Repository) openChunks(ctx context.Context, b Blob, resume bool) (u *Up
 	}
 	if size := u.chunkSize(); size > maxChunk {
 		r.abandon(ctx, u)
-		return nil, false, fmt.Errorf("%w: it wants chunks of %d bytes", ErrNoChunks, size)
+		return nil, false, fmt.Errorf("%w of less than %d bytes", ErrNoChunks, size)
 	}
 	return u, false, nil
 }
 
-// chunkSize is the size of the chunks of an upload, in bytes.
+// chunkSize returns the size of the chunks of an upload, in bytes.
 func (u *Upload) chunkSize() int64 {
 	size := max(chunkSize, u.MinChunk)
 	if u.MaxChunk > 0 {
@@ -84,7 +83,7 @@ func (u *Upload) chunkSize() int64 {
 	return size
 }
 
-// appendAll reads what the upload lacks of the blob and sends it chunk by chunk.
+// appendAll sends the missing bytes of the blob, chunk by chunk.
 func (r *Repository) appendAll(ctx context.Context, u *Upload, b Blob) error {
 	content, err := b.Open(u.Offset)
 	if err != nil {
@@ -105,7 +104,7 @@ func (r *Repository) appendAll(ctx context.Context, u *Upload, b Blob) error {
 		}
 		before := u.Offset
 		if err := r.AppendUpload(ctx, u, chunk); err != nil {
-			u.Offset = before // what was counted as sent
+			u.Offset = before // the bytes that Progress counted
 			return err
 		}
 		b.Progress(int64(len(chunk)))
@@ -113,14 +112,14 @@ func (r *Repository) appendAll(ctx context.Context, u *Upload, b Blob) error {
 	return nil
 }
 
-// chunksState is what Options.Resume keeps of an upload in chunks.
+// chunksState is the state of an upload in chunks that Options.Resume keeps.
 type chunksState struct {
 	Location string // a secret
 	Min, Max int64  // of a chunk, in bytes
 }
 
-// chunksOf reads what Resume kept, if it is of an upload in chunks: ids of direct uploads
-// are no JSON.
+// chunksOf parses the state that Resume kept, if it is of an upload in chunks: ids of direct
+// uploads are not JSON.
 func chunksOf(kept string) (s chunksState, ok bool) {
 	err := json.Unmarshal([]byte(kept), &s)
 	return s, err == nil && s.Location != ""
@@ -133,8 +132,8 @@ func (r *Repository) keepChunks(ctx context.Context, b Blob, u *Upload) {
 	}
 }
 
-// resumeChunks asks for the upload that was left behind; nil: there is none, or it is of
-// no use. The error is that of the context.
+// resumeChunks returns the unfinished upload, or nil if there is none that can be used. The
+// error is that of the context.
 func (r *Repository) resumeChunks(ctx context.Context, b Blob) (*Upload, error) {
 	if r.client.opts.Resume == nil {
 		return nil, nil
@@ -156,7 +155,7 @@ func (r *Repository) resumeChunks(ctx context.Context, b Blob) (*Upload, error) 
 	case err != nil, u.Offset > b.Size:
 		return nil, nil
 	}
-	r.client.opts.Log.LogAttrs(ctx, slog.LevelInfo, "upload goes on",
+	r.client.opts.Log.LogAttrs(ctx, slog.LevelInfo, "upload is resumed",
 		slog.String("digest", string(b.Digest)), slog.Int64("offset", u.Offset))
 	return u, nil
 }

@@ -69,7 +69,7 @@ func TestChunksResume(t *testing.T) {
 			seen := &progress{}
 			b.Progress = seen.add
 			got, err := newRepository(t, address, "a", client.Options{Resume: kept}).PushBlob(t.Context(), b)
-			if err != nil || got.How != client.Chunked {
+			if err != nil || got.Method != client.Chunked {
 				t.Fatalf("%+v, %v", got, err)
 			}
 			if want := int64(size - 2*4*mib); got.Sent != want && !(name == "answer lost" && got.Sent == want-4*mib) || seen.sum != got.Sent || seen.low < 0 {
@@ -83,7 +83,7 @@ func TestChunksResume(t *testing.T) {
 	}
 }
 
-// TestChunksResumeFails: what was left behind and is of no use is forgotten, and the blob
+// TestChunksResumeFails: unusable state of an upload is deleted, and the blob
 // is pushed from its start.
 func TestChunksResumeFails(t *testing.T) {
 	content := randomBytes(4, 9*mib)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -13,67 +12,64 @@ import (
 	"sync/atomic"
 	"time"
 
-	"oras.land/oras-go/v2/registry/remote/auth"
-
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/oci/route"
 )
 
-// Credential is what a registry may be told: a user name and a password, a token that is
-// traded for others, or one that is sent as it is. The zero value is nobody.
-type Credential = auth.Credential
-
-// Options of New. The zero value is ready for use: nobody in particular, over https.
+// Options of New. The zero value is ready for use: anonymous, over https.
 type Options struct {
-	// PlainHTTP speaks http where the registry's address has no scheme. Loopback
-	// addresses need no such word.
+	// PlainHTTP uses http if the registry's address has no scheme. Loopback addresses
+	// always use http.
 	PlainHTTP bool
 
-	// Credentials returns what a host (with its port, if it has one) is told when it asks.
-	// It is asked once per host; nil, or a zero Credential: anonymous.
+	// Credentials returns the credential for a host (with its port, if it has one). It is
+	// called once per client, after the first challenge. If it is nil or returns the zero
+	// Credential, the client is anonymous.
 	Credentials func(ctx context.Context, host string) (Credential, error)
 
-	// Authorization is sent as it is with every request to the registry. Credentials is not
-	// used then, and a 401 comes back as an *Error that has the challenge.
+	// Authorization is sent unchanged with every request to the registry. Credentials is
+	// then ignored, and a 401 is returned as an *Error with the challenge.
 	Authorization string
 
-	// InternalHosts are hosts, without ports, to which the registry may send this client
-	// although they are at internal addresses and the registry is not (docs/client.md).
+	// InternalHosts lists hosts, without ports, to which the registry may send this client
+	// although they have internal addresses and the registry has not (docs/client.md).
 	InternalHosts []string
 
-	// Transport makes the requests; nil: NewTransport(). It must not add compression, as
-	// sizes are compared, and must time out stalled transfers and check the addresses that
-	// it dials: the client does not. One that wraps another has a method Unwrap.
+	// Transport makes the requests; the default is NewTransport(). It must not negotiate
+	// compression (sizes are compared), must time out stalled transfers and must check the
+	// addresses that it dials; the client does not. A transport that wraps another one has
+	// a method Unwrap.
 	Transport http.RoundTripper
 
-	// UserAgent is sent to the registry, never to a store; empty: "pierless".
+	// UserAgent is sent to the registry, never to a store. The default is "pierless".
 	UserAgent string
 
-	// Attempts is how often one request is made at most, the first time included; 0: 6.
+	// Attempts limits how often one request is made, including the first time. The default
+	// is 6.
 	Attempts int
 
-	// PartsFrom is the size in bytes from which blobs are offered in parts, where the
-	// registry takes direct uploads; 0: only what cannot come otherwise, what was cut off
-	// twice, and what Blob.Parts asks for.
-	PartsFrom int64
+	// MultipartThreshold is the size in bytes from which blobs are uploaded in parts, if the
+	// registry offers direct uploads. If it is 0, parts are used only for blobs that do not
+	// fit into one request, after two interrupted attempts, and if Blob.Parts is set.
+	MultipartThreshold int64
 
-	// Log hears of each request that is repeated; nil: nobody does.
+	// Log records each retry; nil disables it.
 	Log *slog.Logger
 
-	// Resume keeps unfinished uploads, in parts and in chunks, between processes; nil: they
-	// are forgotten.
+	// Resume keeps the state of unfinished uploads, in parts and in chunks, between
+	// processes; nil disables that.
 	Resume Resume
 
-	// Sleep waits; tests replace it. The error is that of the context.
+	// Sleep waits for d or until the context ends, and returns the context's error. The
+	// default is Sleep; tests replace it.
 	Sleep func(ctx context.Context, d time.Duration) error
 }
 
-// Resume remembers the upload of a blob that did not end yet, by an id of at most a few
-// KiB. The id is the right to write: it must be kept where others cannot read it. Methods
-// are called from several goroutines.
+// Resume keeps the state of unfinished blob uploads. The state, of at most a few KiB, grants
+// write access: it must be unreadable for others. Methods are called concurrently.
 type Resume interface {
-	Load(registry, repository string, d oci.Digest) (id string, ok bool)
-	Save(registry, repository string, d oci.Digest, id string) error
+	Load(registry, repository string, d oci.Digest) (state string, ok bool)
+	Save(registry, repository string, d oci.Digest, state string) error
 	Drop(registry, repository string, d oci.Digest) error
 }
 
@@ -86,17 +82,15 @@ const (
 type Client struct {
 	base url.URL // scheme and host
 	opts Options
-	auth *auth.Client
+	http *http.Client
+	auth authorizer
 
-	logins *logins
-	plain  *http.Client // for hosts that are told nothing
-
-	noDirect     atomic.Bool // the registry has said that it takes no direct uploads
-	noSinglePost atomic.Bool // it answers POST with a blob by asking for a PUT
+	noDirect     atomic.Bool // the registry offers no direct uploads
+	noSinglePost atomic.Bool // it ignores the body of a POST that starts an upload
 }
 
-// New returns a client of the registry at "host[:port]" or "http(s)://host[:port]". No
-// request is made. docker.io is taken for the host that its API has.
+// New returns a client of the registry at "host[:port]" or "http(s)://host[:port]". It makes
+// no request. docker.io stands for the host of Docker Hub's API.
 func New(registry string, opts Options) (*Client, error) {
 	base, err := ParseRegistry(registry, opts.PlainHTTP)
 	if err != nil {
@@ -117,16 +111,15 @@ func New(registry string, opts Options) (*Client, error) {
 	if opts.Transport == nil {
 		opts.Transport = NewTransport()
 	}
-	c := &Client{base: *base, opts: opts}
-	guard := newTargetGuard(opts.Transport, c.base, opts.InternalHosts)
-	c.plain = &http.Client{Transport: guard, CheckRedirect: checkRedirect}
-	c.logins = &logins{ask: opts.Credentials, known: map[string]Credential{}}
-	c.auth = newAuth(c.plain, c.logins, opts)
-	return c, nil
+	guard := newTargetGuard(opts.Transport, *base, opts.InternalHosts)
+	return &Client{
+		base: *base, opts: opts, http: &http.Client{Transport: guard, CheckRedirect: checkRedirect},
+		auth: authorizer{ask: opts.Credentials, headers: map[string]string{}},
+	}, nil
 }
 
-// ParseRegistry reads the address of a registry as New does: the URL has a scheme and a
-// host, nothing else.
+// ParseRegistry parses the address of a registry as New does. The URL has a scheme and a
+// host only.
 func ParseRegistry(registry string, plainHTTP bool) (*url.URL, error) {
 	raw, bare := registry, !strings.Contains(registry, "://")
 	if bare {
@@ -135,8 +128,8 @@ func ParseRegistry(registry string, plainHTTP bool) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" ||
 		u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
-		// The address is not repeated: somebody may have put a password in it.
-		return nil, errors.New("a registry's address is host[:port] or http(s)://host[:port], with nothing before or behind it")
+		// The error does not repeat the address: it may contain a password.
+		return nil, errors.New("a registry's address must be host[:port] or http(s)://host[:port], without user, path or query")
 	}
 	base := &url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host)}
 	if bare && (plainHTTP || IsLoopback(strings.ToLower(u.Hostname()))) {
@@ -148,8 +141,8 @@ func ParseRegistry(registry string, plainHTTP bool) (*url.URL, error) {
 	return base, nil
 }
 
-// IsLoopback reports whether a host, in lower case and without a port, is always this
-// machine, whatever a name server says.
+// IsLoopback reports whether a host, in lower case and without a port, is this machine
+// independent of DNS.
 func IsLoopback(host string) bool {
 	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
 		return true // RFC 6761, 6.3
@@ -158,7 +151,8 @@ func IsLoopback(host string) bool {
 	return err == nil && ip.IsLoopback()
 }
 
-// Sleep waits for d or until the context ends: what Options.Sleep is where it is not set.
+// Sleep waits for d or until the context ends, and returns the context's error. It is the
+// default of Options.Sleep.
 func Sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -173,19 +167,14 @@ func Sleep(ctx context.Context, d time.Duration) error {
 // Host returns the registry's host, with its port if it has one.
 func (c *Client) Host() string { return c.base.Host }
 
-// Ping asks whether there is a registry that lets the caller in (spec, end-1).
+// Ping checks that the address is a registry and that it accepts the credentials (spec,
+// end-1).
 func (c *Client) Ping(ctx context.Context) error {
-	resp, err := c.do(ctx, c.newCall(http.MethodGet, route.Request{Kind: route.Base}))
+	resp, err := c.do(ctx, c.newRequest(http.MethodGet, route.Request{Kind: route.Base}))
 	return finish(resp, err)
 }
 
-// Catalog lists the repositories, page by page (from Docker's HTTP API V2). Many
-// registries have no such list, or not for everybody.
-func (c *Client) Catalog(ctx context.Context) iter.Seq2[string, error] {
-	return listStrings(ctx, c, c.newCall(http.MethodGet, route.Request{Kind: route.Catalog}), "repositories")
-}
-
-// Repository returns a repository of the registry. No request is made. The error is
+// Repository returns a repository of the registry. It makes no request. The error is
 // NAME_INVALID.
 func (c *Client) Repository(name string) (*Repository, error) {
 	if err := oci.CheckName(name); err != nil {
@@ -203,14 +192,13 @@ type Repository struct {
 // Name returns the repository's name.
 func (r *Repository) Name() string { return r.name }
 
-// newCall is a request for a path of this repository. Actions are those that a token
-// must allow.
-func (r *Repository) newCall(method string, req route.Request, actions ...string) call {
+// newRequest returns a request for a path of this repository, with a token for the actions.
+func (r *Repository) newRequest(method string, req route.Request, actions ...string) request {
 	req.Name = r.name
-	k := r.client.newCall(method, req)
-	k.scopes = []string{auth.ScopeRepository(r.name, actions...)}
+	k := r.client.newRequest(method, req)
+	k.scopes = []string{repositoryScope(r.name, actions...)}
 	return k
 }
 
-// String names registry and repository.
+// String returns registry and repository.
 func (r *Repository) String() string { return fmt.Sprintf("%s/%s", r.client.base.Host, r.name) }

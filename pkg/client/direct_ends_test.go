@@ -14,7 +14,7 @@ import (
 func TestDirectStoreForgets(t *testing.T) {
 	address, s := newDirectRegistry(t)
 	kept := &memory{ids: map[oci.Digest]string{}}
-	content := randomBytes(1, 40*mib) // 3 parts
+	content := randomBytes(1, 33*mib) // 3 parts
 	b := fileOf(t, content)
 	b.Parts = true
 	var forgotten atomic.Bool
@@ -27,7 +27,7 @@ func TestDirectStoreForgets(t *testing.T) {
 		return true
 	}
 	r := newRepository(t, address, "a", client.Options{Resume: kept})
-	if got, err := r.PushBlob(t.Context(), b); err != nil || got.How != client.Direct {
+	if got, err := r.PushBlob(t.Context(), b); err != nil || got.Method != client.Direct {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	wantBlob(t, r, content)

@@ -22,7 +22,7 @@ func pushDirect(t *testing.T, r *client.Repository, b client.Blob) {
 	seen := &progress{}
 	b.Progress = seen.add
 	got, err := r.PushBlob(t.Context(), b)
-	if err != nil || got != (client.Pushed{How: client.Direct, Sent: b.Size}) {
+	if err != nil || got != (client.PushResult{Method: client.Direct, Sent: b.Size}) {
 		t.Fatalf("pushed %+v, %v; want %d bytes direct", got, err, b.Size)
 	}
 	if seen.sum != b.Size || seen.low < 0 {
@@ -37,7 +37,7 @@ func TestDirectPut(t *testing.T) {
 		content := randomBytes(uint64(i), size)
 		pushDirect(t, r, fileOf(t, content))
 		wantBlob(t, r, content)
-		if got, err := r.PushBlob(t.Context(), blobOf(content)); err != nil || got != (client.Pushed{How: client.Existed}) {
+		if got, err := r.PushBlob(t.Context(), blobOf(content)); err != nil || got != (client.PushResult{Method: client.Existed}) {
 			t.Errorf("again: %+v, %v", got, err)
 		}
 	}
@@ -195,7 +195,7 @@ func (m *memory) Drop(_, _ string, d oci.Digest) error {
 func TestDirectParts(t *testing.T) {
 	address, s := newDirectRegistry(t)
 	kept := &memory{ids: map[oci.Digest]string{}}
-	r := newRepository(t, address, "a", client.Options{Resume: kept, PartsFrom: 30 * mib})
+	r := newRepository(t, address, "a", client.Options{Resume: kept, MultipartThreshold: 30 * mib})
 	// Each part fails once, in one of several ways.
 	failed := map[string]bool{}
 	s.before = func(w http.ResponseWriter, r *http.Request, n int) bool {
@@ -217,7 +217,7 @@ func TestDirectParts(t *testing.T) {
 		}
 		return true
 	}
-	content := randomBytes(1, 50*mib)
+	content := randomBytes(1, 49*mib)
 	pushDirect(t, r, fileOf(t, content))
 	wantBlob(t, r, content)
 	if s.putCount() != 8 || len(kept.ids) != 0 || s.left() != 0 {
@@ -225,11 +225,11 @@ func TestDirectParts(t *testing.T) {
 	}
 }
 
-// TestDirectPartsResume: another process sends only what the first one did not.
+// TestDirectPartsResume: another process sends only the missing parts.
 func TestDirectPartsResume(t *testing.T) {
 	address, s := newDirectRegistry(t)
 	kept := &memory{ids: map[oci.Digest]string{}}
-	content := randomBytes(1, 100*mib) // 7 parts
+	content := randomBytes(1, 65*mib) // 5 parts
 	b := fileOf(t, content)
 	b.Parts = true
 	var kept3 sync.WaitGroup
@@ -257,7 +257,7 @@ func TestDirectPartsResume(t *testing.T) {
 	seen := &progress{}
 	b.Progress = seen.add
 	got, err := r.PushBlob(t.Context(), b)
-	if err != nil || got.How != client.Direct {
+	if err != nil || got.Method != client.Direct {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	if want := b.Size - 3*16*mib; got.Sent != want || seen.sum != want {
@@ -284,7 +284,7 @@ func TestDirectResumeUnknown(t *testing.T) {
 	}
 }
 
-// TestDirectResumeVerifying: a push that ended while the bytes were read back goes on there.
+// TestDirectResumeVerifying: a push that was interrupted during the verification is resumed there.
 func TestDirectResumeVerifying(t *testing.T) {
 	ctx := t.Context()
 	address, s := newDirectRegistry(t)
@@ -303,7 +303,7 @@ func TestDirectResumeVerifying(t *testing.T) {
 	}
 	before := s.putCount()
 	r := newRepository(t, address, "a", client.Options{Resume: kept})
-	if got, err := r.PushBlob(ctx, b); err != nil || got != (client.Pushed{How: client.Direct}) || s.putCount() != before {
+	if got, err := r.PushBlob(ctx, b); err != nil || got != (client.PushResult{Method: client.Direct}) || s.putCount() != before {
 		t.Errorf("%+v, %v; %d more requests to the store", got, err, s.putCount()-before)
 	}
 	wantBlob(t, r, content)
@@ -324,7 +324,7 @@ func TestDirectNotOffered(t *testing.T) {
 		c, _ := newClient(t, serve(t, h), client.Options{Transport: f})
 		r := repository(t, c, "a")
 		for i := range 3 {
-			if got, err := r.PushBlob(t.Context(), blobOf(randomBytes(uint64(i), 5*mib))); err != nil || got.How != client.Chunked && got.How != client.Existed {
+			if got, err := r.PushBlob(t.Context(), blobOf(randomBytes(uint64(i), 5*mib))); err != nil || got.Method != client.Chunked && got.Method != client.Existed {
 				t.Fatalf("%s: %+v, %v", name, got, err)
 			}
 		}
@@ -337,7 +337,7 @@ func TestDirectNotOffered(t *testing.T) {
 	}
 }
 
-// TestDirectStepByStep is what a proxy does with bytes that come only once.
+// TestDirectStepByStep makes the requests of a proxy, which can read the bytes only once.
 func TestDirectStepByStep(t *testing.T) {
 	ctx := t.Context()
 	address, _ := newDirectRegistry(t)

@@ -1,7 +1,7 @@
-// Package client is a client of the OCI distribution API: of Pierless, whose direct
-// uploads it uses, and of every other registry. docs/client.md says what it repeats and
-// what it does with which registry.
+// Package client implements the client side of the OCI distribution API, for Pierless with
+// its direct uploads and for every other registry. docs/client.md describes its retries and
+// the differences between registries.
 //
-// It must not know about images on this machine, flags or terminals, nor where
-// credentials are kept.
+// It must not know about images on this machine, flags or terminals, nor about the files
+// that keep credentials.
 package client

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,39 +18,39 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// Errors of this package that are no answers.
+// Errors of this package that are not answers.
 var (
-	// ErrNotOffered: the registry takes no direct uploads.
-	ErrNotOffered = errors.New("the registry takes no direct uploads")
-	// ErrContent: the bytes that were sent or came are not those of the digest or the size.
-	ErrContent = errors.New("the content is not what its digest and size say")
-	// ErrSource: the bytes of a Blob could not be read.
+	// ErrNotOffered means that the registry does not offer direct uploads.
+	ErrNotOffered = errors.New("the registry does not offer direct uploads")
+	// ErrContent means that the bytes do not match the digest or the size.
+	ErrContent = errors.New("the content does not match its digest and size")
+	// ErrSource means that the bytes of a Blob could not be read.
 	ErrSource = errors.New("cannot read the blob's bytes")
 )
 
-// Error is an answer of the registry that is no success. errors.Is finds its codes, as in
+// Error is an error answer of the registry. errors.Is finds its codes, as in
 // errors.Is(err, &oci.Error{Code: oci.BlobUnknown}), errors.As its oci.Errors.
 type Error struct {
 	Method string
-	Path   string // without a query, and without the id of an upload
+	Path   string // without query and upload id
 	Status int
-	// Errors are those of the answer. Where it has none, as to HEAD or from a proxy, there
-	// is one with the code that the status stands for.
+	// Errors are those of the answer. If it has none, as an answer to HEAD or of a proxy,
+	// there is one with the code that corresponds to the status.
 	Errors oci.Errors
 	// Excerpt is the beginning of a body that is not in the spec's form.
 	Excerpt string
-	// RetryAfter is how long the registry wants to be left alone; 0: it does not say.
+	// RetryAfter is the wait that the registry asks for; 0 if it does not.
 	RetryAfter time.Duration
 	// Challenge is the WWW-Authenticate header of a 401, Registry the host[:port] that wants
-	// the login; other answers have none.
+	// the login. Both are empty for other statuses.
 	Challenge, Registry string
 
-	login   string // what is wrong with the login, in words
-	tokens  bool   // whether the token service answered
-	attempt int    // which try it answers, from 1
+	login            string // the cause of a 401, for the user
+	fromTokenService bool
+	attempt          int // which attempt it answers, from 1
 }
 
-// Error returns request, status, and every error of the answer.
+// Error returns request, status and all errors of the answer.
 func (e *Error) Error() string {
 	var b strings.Builder
 	if e.Method != "" {
@@ -68,7 +69,8 @@ func (e *Error) Error() string {
 	return printable(b.String())
 }
 
-// printable takes out of what others wrote what would do something to a terminal.
+// printable strips control characters from untrusted text so that it cannot affect the
+// terminal.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -81,7 +83,7 @@ func printable(text string) string {
 	}, text)
 }
 
-// detail is an error's detail in short.
+// detail returns an error's detail as JSON, if it is short.
 func detail(e *oci.Error) string {
 	const limit = 200
 	if e.Detail == nil {
@@ -102,13 +104,13 @@ func (e *Error) Unwrap() error {
 	return e.Errors
 }
 
-// StoreError is an answer of the store, to which the registry sent the client, that is
-// no success. It says nothing of the URL, which is a secret.
+// StoreError is an error answer of the store to which the registry sent the client. It omits
+// the URL, which is a secret.
 type StoreError struct {
 	Method     string
 	Host       string
 	Status     int
-	Code       string // the store's own, as BadDigest; empty where it has none
+	Code       string // the store's own, as BadDigest; may be empty
 	Message    string
 	RetryAfter time.Duration
 }
@@ -125,9 +127,9 @@ func (e *StoreError) Error() string {
 	return text
 }
 
-// content tells whether the store says that the bytes are others, as S3 and stores like
-// it put that.
-func (e *StoreError) content() bool {
+// isMismatch reports whether the store rejects the bytes because they do not match their
+// checksum or size, with the codes of S3 and compatible stores.
+func (e *StoreError) isMismatch() bool {
 	switch e.Code {
 	case "BadDigest", "InvalidDigest", "InvalidRequest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch":
 		return e.Status == http.StatusBadRequest
@@ -135,48 +137,37 @@ func (e *StoreError) content() bool {
 	return false
 }
 
-// expired tells whether the presigned request is too old, or the credentials that it was
-// signed with: the registry gives another one.
+// expired reports whether the presigned request or the credentials that signed it have
+// expired. The registry signs a new one.
 func (e *StoreError) expired() bool {
 	return e.Status == http.StatusForbidden || e.Code == "ExpiredToken"
 }
 
-// ended tells whether an upload is no more, as the registry says, or the store of one in
-// parts.
+// ended reports whether an upload no longer exists, at the registry or, for one in parts, at
+// the store.
 func ended(err error) bool {
-	var store *StoreError
-	return is(err, oci.BlobUploadUnknown) || errors.As(err, &store) && store.Code == "NoSuchUpload"
+	store, ok := errors.AsType[*StoreError](err)
+	return is(err, oci.BlobUploadUnknown) || ok && store.Code == "NoSuchUpload"
 }
 
-// cut tells whether the store says that the bytes did not all come, rather than others:
-// S3 answers 400 to both.
-func (e *StoreError) cut() bool { return e.Code == "RequestTimeout" || e.Code == "IncompleteBody" }
+// truncated reports whether the store received too few bytes. S3 answers 400 to that as to a
+// mismatch.
+func (e *StoreError) truncated() bool {
+	return e.Code == "RequestTimeout" || e.Code == "IncompleteBody"
+}
 
-// networkError is a request that got no answer, or not all of it.
+// networkError is a request without a complete answer.
 type networkError struct {
 	method, where string
 	err           error
 	sent          int64 // bytes of the body that were on their way
 }
 
-// Error leaves out queries: that of a store's URL is a secret.
+// Error omits queries: that of a store's URL is a secret.
 func (e *networkError) Error() string { return e.method + " " + e.where + ": " + scrub(e.err.Error()) }
 func (e *networkError) Unwrap() error { return e.err }
 
-// loginError is a request that was not made because there is nothing to say to the
-// registry's challenge: no helper, no answer of a token service that makes sense.
-type loginError struct {
-	method, path string
-	err          error
-}
-
-// Error leaves out queries.
-func (e *loginError) Error() string {
-	return e.method + " " + e.path + ": cannot log in: " + scrub(e.err.Error())
-}
-func (e *loginError) Unwrap() error { return e.err }
-
-// scrub drops what stands behind question marks.
+// scrub removes the queries of URLs in a text.
 func scrub(text string) string {
 	var b strings.Builder
 	for {
@@ -197,13 +188,13 @@ func scrub(text string) string {
 const (
 	maxErrorBody = 64 << 10
 	maxExcerpt   = 256
+	hiddenID     = "<id>"
 )
 
-// answerError reads an answer that is no success, and closes it. missing is the code of
-// a 404 that brings none.
-func answerError(resp *http.Response, k call) *Error {
+// answerError reads and closes an error answer.
+func answerError(resp *http.Response, k request) *Error {
 	defer resp.Body.Close()
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // what came is what there is to say
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // an incomplete body is still useful
 	body = hideID(body, k)
 	e := &Error{
 		Method: k.method, Path: k.label, Status: resp.StatusCode,
@@ -217,55 +208,47 @@ func answerError(resp *http.Response, k call) *Error {
 	return e
 }
 
-// hideID takes the id of an upload out of an answer that repeats the path.
-func hideID(body []byte, k call) []byte {
-	if k.label == k.url.Path {
+// hideID removes the id of an upload from an answer that repeats the path.
+func hideID(body []byte, k request) []byte {
+	if !strings.Contains(k.label, hiddenID) {
 		return body
 	}
 	body = bytes.ReplaceAll(body, []byte(k.url.Path), []byte(k.label))
-	if id := path.Base(k.url.Path); len(id) >= 16 { // shorter ones may be anything
-		body = bytes.ReplaceAll(body, []byte(id), []byte("<id>"))
+	if id := path.Base(k.url.Path); len(id) >= 16 { // a shorter one may be any word
+		body = bytes.ReplaceAll(body, []byte(id), []byte(hiddenID))
 	}
 	return body
 }
 
-// statusErrors is what a status says by itself.
+// statusErrors returns the errors that a status stands for. missing is the code of a 404.
 func statusErrors(status int, missing oci.Code) oci.Errors {
-	code := oci.Unknown
-	switch status {
-	case http.StatusUnauthorized:
-		code = oci.Unauthorized
-	case http.StatusForbidden:
-		code = oci.Denied
-	case http.StatusNotFound:
-		if missing != "" {
-			code = missing
-		}
-	case http.StatusMethodNotAllowed, http.StatusNotImplemented:
-		code = oci.Unsupported
-	case http.StatusTooManyRequests:
-		code = oci.TooManyRequests
-	case http.StatusServiceUnavailable, http.StatusBadGateway, http.StatusGatewayTimeout:
-		code = oci.Unavailable
-	case http.StatusRequestedRangeNotSatisfiable:
-		code = oci.RangeInvalid
-	case http.StatusRequestEntityTooLarge:
-		return oci.Errors{oci.TooLarge(-1)} // a front door that does not speak the spec
+	code := map[int]oci.Code{
+		http.StatusUnauthorized: oci.Unauthorized, http.StatusForbidden: oci.Denied, http.StatusNotFound: missing,
+		http.StatusMethodNotAllowed: oci.Unsupported, http.StatusNotImplemented: oci.Unsupported,
+		http.StatusTooManyRequests: oci.TooManyRequests, http.StatusServiceUnavailable: oci.Unavailable,
+		http.StatusBadGateway: oci.Unavailable, http.StatusGatewayTimeout: oci.Unavailable,
+		http.StatusRequestedRangeNotSatisfiable: oci.RangeInvalid,
+	}[status]
+	switch {
+	case status == http.StatusRequestEntityTooLarge:
+		return oci.Errors{oci.TooLarge(-1)} // of a proxy in front of the registry
+	case code == "":
+		code = oci.Unknown
 	}
 	return oci.Errors{{Code: code, Status: status, Message: strings.ToLower(http.StatusText(status))}}
 }
 
-// excerpt is the beginning of a body, fit to be shown.
+// excerpt returns the beginning of a body, in one printable line.
 func excerpt(body []byte) string {
 	return printable(strings.Join(strings.Fields(strings.ToValidUTF8(string(body[:min(len(body), maxExcerpt)]), "")), " "))
 }
 
-// storeError reads a store's answer, and closes it. S3 repeats the signature in some of
-// its answers: only code and message are taken.
+// storeError reads and closes an error answer of a store. It takes only code and message:
+// S3 repeats the signature in some answers.
 func storeError(resp *http.Response) *StoreError {
 	defer resp.Body.Close()
 	e := &StoreError{Method: resp.Request.Method, Host: resp.Request.URL.Host, Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header)}
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // what came is what there is to say
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // an incomplete body is still useful
 	var answer struct{ Code, Message string }
 	if xml.Unmarshal(body, &answer) == nil {
 		e.Code, e.Message = excerpt([]byte(answer.Code)), scrub(excerpt([]byte(answer.Message)))
@@ -273,18 +256,11 @@ func storeError(resp *http.Response) *StoreError {
 	return e
 }
 
-// is tells whether an error has a code of the spec.
+// is reports whether an error has a code of the spec.
 func is(err error, code oci.Code) bool { return errors.Is(err, &oci.Error{Code: code}) }
 
-// hasStatus tells whether an error is an answer of the registry with one of these.
+// hasStatus reports whether an error is an answer of the registry with one of the statuses.
 func hasStatus(err error, statuses ...int) bool {
-	var e *Error
-	if errors.As(err, &e) {
-		for _, s := range statuses {
-			if e.Status == s {
-				return true
-			}
-		}
-	}
-	return false
+	e, ok := errors.AsType[*Error](err)
+	return ok && slices.Contains(statuses, e.Status)
 }

@@ -190,7 +190,7 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// TestUnreachable: what does not pass by waiting is not waited for.
+// TestUnreachable: persistent errors are not retried.
 func TestUnreachable(t *testing.T) {
 	tls := httptest.NewTLSServer(http.NotFoundHandler())
 	tls.Config.ErrorLog = nil

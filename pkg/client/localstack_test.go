@@ -50,7 +50,7 @@ func TestCloudPut(t *testing.T) {
 			content := randomBytes(1, 20*mib)
 			pushDirect(t, r, fileOf(t, content))
 			wantBlob(t, r, content)
-			if got, err := r.PushBlob(t.Context(), blobOf(content)); err != nil || got.How != client.Existed {
+			if got, err := r.PushBlob(t.Context(), blobOf(content)); err != nil || got.Method != client.Existed {
 				t.Errorf("again: %+v, %v", got, err)
 			}
 		})
@@ -96,7 +96,7 @@ func TestCloudPartsResume(t *testing.T) {
 	}
 	r := newRepository(t, address, "a", client.Options{Resume: kept})
 	got, err := r.PushBlob(t.Context(), b)
-	if err != nil || got.How != client.Direct || got.Sent > b.Size-3*16*mib {
+	if err != nil || got.Method != client.Direct || got.Sent > b.Size-3*16*mib {
 		t.Fatalf("%+v, %v; want no more sent than what three parts left", got, err)
 	}
 	wantBlob(t, r, content)

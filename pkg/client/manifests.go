@@ -10,30 +10,30 @@ import (
 	"github.com/pierless/pierless/pkg/oci/route"
 )
 
-// MaxManifest is the largest manifest that is read, in bytes; registries take 4 MiB.
+// MaxManifest is the limit for a manifest that is read, in bytes; registries accept 4 MiB.
 const MaxManifest = 8 << 20
 
-// Manifest is a manifest as it was pulled.
+// Manifest is a manifest with its content.
 type Manifest struct {
 	oci.Descriptor
-	Content []byte // the bytes that have the descriptor's digest
+	Content []byte
 }
 
-// manifestTypes are what a registry may answer with.
+// manifestTypes returns the Accept header for manifests.
 func manifestTypes() http.Header {
 	return http.Header{"Accept": {strings.Join([]string{
 		oci.MediaTypeImageManifest, oci.MediaTypeImageIndex, oci.MediaTypeDockerManifest, oci.MediaTypeDockerList, "*/*",
 	}, ", ")}}
 }
 
-func (r *Repository) manifestCall(method string, ref oci.Reference, actions ...string) call {
-	return r.newCall(method, route.Request{Kind: route.Manifest, Reference: ref}, actions...)
+func (r *Repository) manifestRequest(method string, ref oci.Reference, actions ...string) request {
+	return r.newRequest(method, route.Request{Kind: route.Manifest, Reference: ref}, actions...)
 }
 
-// Resolve says what a tag or a digest stands for (spec, end-3), without its bytes where
-// the registry's HEAD tells enough. The error is MANIFEST_UNKNOWN, among others.
+// Resolve returns the descriptor of a tag or a digest (spec, end-3), with a HEAD if the
+// registry's answer is complete. The error is MANIFEST_UNKNOWN, among others.
 func (r *Repository) Resolve(ctx context.Context, ref oci.Reference) (oci.Descriptor, error) {
-	k := r.manifestCall(http.MethodHead, ref, "pull")
+	k := r.manifestRequest(http.MethodHead, ref, "pull")
 	k.header = manifestTypes()
 	resp, err := r.client.do(ctx, k)
 	switch {
@@ -49,8 +49,8 @@ func (r *Repository) Resolve(ctx context.Context, ref oci.Reference) (oci.Descri
 	return m.Descriptor, err
 }
 
-// describe reads a descriptor from the headers of an answer, if they have all of it. A
-// size of 0 is that of the answer, not of a manifest.
+// describe returns the descriptor that the headers of an answer make up, if they are complete.
+// A size of 0 is that of the answer, not of a manifest.
 func describe(resp *http.Response, ref oci.Reference) (oci.Descriptor, bool) {
 	d, err := oci.ParseDigest(resp.Header.Get("Docker-Content-Digest"))
 	desc := oci.Descriptor{MediaType: mediaType(resp.Header), Digest: d, Size: contentLength(resp.Header)}
@@ -63,15 +63,15 @@ func describe(resp *http.Response, ref oci.Reference) (oci.Descriptor, bool) {
 	return desc, err == nil && desc.Size > 0 && desc.MediaType != ""
 }
 
-// mediaType is the Content-Type without its parameters.
+// mediaType returns the Content-Type without its parameters.
 func mediaType(h http.Header) string {
 	t, _, _ := strings.Cut(h.Get("Content-Type"), ";")
 	return strings.TrimSpace(t)
 }
 
-// Manifest pulls a manifest (spec, end-3) and checks its digest: that of the reference,
-// or the one that the registry says the tag stands for. One of more than 8 MiB is an
-// error. Others are MANIFEST_UNKNOWN and ErrContent, among others.
+// Manifest pulls a manifest of at most MaxManifest bytes (spec, end-3), and checks its digest:
+// that of the reference or, for a tag, the one in the answer. The error is MANIFEST_UNKNOWN
+// or ErrContent, among others.
 func (r *Repository) Manifest(ctx context.Context, ref oci.Reference) (Manifest, error) {
 	m, _, err := r.manifest(ctx, ref)
 	return m, err
@@ -79,7 +79,7 @@ func (r *Repository) Manifest(ctx context.Context, ref oci.Reference) (Manifest,
 
 // manifest is Manifest with the header of the answer.
 func (r *Repository) manifest(ctx context.Context, ref oci.Reference) (Manifest, http.Header, error) {
-	k := r.manifestCall(http.MethodGet, ref, "pull")
+	k := r.manifestRequest(http.MethodGet, ref, "pull")
 	k.header = manifestTypes()
 	page, err := r.client.read(ctx, k, MaxManifest)
 	if err != nil {
@@ -157,7 +157,7 @@ func (r *Repository) putManifest(
 	if _, err := checkDigest(content, ref.Digest); err != nil {
 		return nil, err
 	}
-	k := r.manifestCall(http.MethodPut, ref, "pull", "push")
+	k := r.manifestRequest(http.MethodPut, ref, "pull", "push")
 	k.header.Set("Content-Type", mediaType)
 	if etag != "" {
 		k.header.Set("If-Match", etag)
@@ -181,5 +181,5 @@ func (r *Repository) putManifest(
 // DeleteManifest deletes a tag, or a manifest with all of its tags (spec, end-9). The
 // error is MANIFEST_UNKNOWN, or UNSUPPORTED, among others.
 func (r *Repository) DeleteManifest(ctx context.Context, ref oci.Reference) error {
-	return r.client.remove(ctx, r.manifestCall(http.MethodDelete, ref, "delete"))
+	return r.client.remove(ctx, r.manifestRequest(http.MethodDelete, ref, "delete"))
 }

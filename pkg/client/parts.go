@@ -15,16 +15,16 @@ import (
 )
 
 const (
-	// partSenders is how many parts of a blob are on their way at once.
+	// partSenders is how many parts of a blob are sent concurrently.
 	partSenders = 4
-	// signAhead is how many parts are signed at once: they expire.
+	// signAhead limits how many parts are signed at once: the requests expire.
 	signAhead = 16
-	// copyBuffer is the size of the buffer that a source is hashed through, in bytes.
+	// copyBuffer is the size of the buffer for hashing, in bytes.
 	copyBuffer = 1 << 20
 )
 
-// resumeParts goes on with the upload that another process, or an earlier call, left
-// behind. Without one, done is false.
+// resumeParts continues the upload that another process, or an earlier call, left. It returns
+// false if there is none.
 func (r *Repository) resumeParts(ctx context.Context, b Blob) (done bool, err error) {
 	resume := r.client.opts.Resume
 	if resume == nil {
@@ -44,16 +44,17 @@ func (r *Repository) resumeParts(ctx context.Context, b Blob) (done bool, err er
 	}
 	err = r.pushParts(ctx, b, u)
 	if ended(err) {
-		return false, nil // meanwhile
+		return false, nil
 	}
 	return err == nil, err
 }
 
-// remember keeps an upload for the next process. Without it, that starts again.
+// remember saves the state of an upload for the next process. A failure is only logged: that
+// process restarts the upload.
 func (r *Repository) remember(ctx context.Context, b Blob, id string) {
 	if resume := r.client.opts.Resume; resume != nil {
 		if err := resume.Save(r.client.Host(), r.name, b.Digest, id); err != nil {
-			r.client.opts.Log.LogAttrs(ctx, slog.LevelWarn, "upload cannot be remembered", slog.String("error", err.Error()))
+			r.client.opts.Log.LogAttrs(ctx, slog.LevelWarn, "saving the state of an upload failed", slog.String("error", err.Error()))
 		}
 	}
 }
@@ -61,17 +62,22 @@ func (r *Repository) remember(ctx context.Context, b Blob, id string) {
 func (r *Repository) forget(ctx context.Context, b Blob) {
 	if resume := r.client.opts.Resume; resume != nil {
 		if err := resume.Drop(r.client.Host(), r.name, b.Digest); err != nil {
-			r.client.opts.Log.LogAttrs(ctx, slog.LevelWarn, "upload cannot be forgotten", slog.String("error", err.Error()))
+			r.client.opts.Log.LogAttrs(ctx, slog.LevelWarn, "deleting the state of an upload failed", slog.String("error", err.Error()))
 		}
 	}
 }
 
-// pushParts sends the parts that the store does not have, completes, and has the whole
-// verified. After an error the upload stays, for a later call to go on with, unless it
-// can come to nothing.
+// pushParts sends the parts that the store does not have, completes the upload and waits for
+// its verification. After an error the upload stays, for a later call to resume, unless its
+// content is wrong.
 func (r *Repository) pushParts(ctx context.Context, b Blob, u direct.Upload) error {
 	r.remember(ctx, b, u.ID)
 	err := r.sendAndComplete(ctx, b, u)
+	if is(err, oci.BlobUploadInvalid) { // a part is missing after all: compare with the store once more
+		if u, err = r.statusOf(ctx, b, u.ID); err == nil {
+			err = r.sendAndComplete(ctx, b, u)
+		}
+	}
 	switch {
 	case err == nil, ended(err):
 		r.forget(ctx, b)
@@ -89,26 +95,12 @@ func (r *Repository) sendAndComplete(ctx context.Context, b Blob, u direct.Uploa
 	if err := r.sendParts(ctx, b, u); err != nil {
 		return err
 	}
-	err := r.FinishDirect(ctx, u.ID)
-	if !is(err, oci.BlobUploadInvalid) {
-		return err
-	}
-	// Something is missing after all: what the store has decides, once.
-	if u, err = r.statusOf(ctx, b, u.ID); err != nil {
-		return err
-	}
-	if u.State == direct.Verifying {
-		return r.verify(ctx, u)
-	}
-	if err := r.sendParts(ctx, b, u); err != nil {
-		return err
-	}
 	return r.FinishDirect(ctx, u.ID)
 }
 
-// sendParts hashes the blob from its beginning to its end, and has each part that the
-// store lacks signed and sent, several at once. The bytes are opened once more to be sent:
-// what is held in memory does not depend on the size of a part.
+// sendParts hashes the blob from its beginning, and signs and sends each part that the store
+// lacks, several concurrently. A part is opened again to be sent: the memory in use does not
+// depend on the size of a part.
 func (r *Repository) sendParts(ctx context.Context, b Blob, u direct.Upload) error {
 	stored := map[int]oci.Digest{}
 	for _, p := range u.Stored {
@@ -137,7 +129,7 @@ func (r *Repository) sendParts(ctx context.Context, b Blob, u direct.Upload) err
 	return group.Wait()
 }
 
-// hashParts reads the blob and hands on the parts that are to be sent.
+// hashParts reads the blob and passes on the parts that must be sent.
 func (r *Repository) hashParts(ctx context.Context, b Blob, u direct.Upload, stored map[int]oci.Digest, out chan<- direct.Part) error {
 	content, err := b.Open(0)
 	if err != nil {
@@ -148,7 +140,7 @@ func (r *Repository) hashParts(ctx context.Context, b Blob, u direct.Upload, sto
 	for number := 1; number <= direct.PartCount(u.Size, u.PartSize); number++ {
 		size := direct.SizeOf(number, u.Size, u.PartSize)
 		h := oci.SHA256.New()
-		// Only Read: a file would copy itself, in smaller pieces.
+		// Hide WriteTo: a file would copy itself in smaller pieces.
 		n, err := io.CopyBuffer(h, io.LimitReader(struct{ io.Reader }{contextReader{ctx, content}}, size), buffer)
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -172,9 +164,9 @@ func (r *Repository) hashParts(ctx context.Context, b Blob, u direct.Upload, sto
 	return nil
 }
 
-// contextReader ends with its context, which a large part would outlive by far.
+// contextReader fails once its context ends: hashing a large part takes long.
 type contextReader struct {
-	ctx context.Context // a reader has no other way to get one
+	ctx context.Context // Read has no parameter for it
 	io.Reader
 }
 
@@ -185,14 +177,14 @@ func (r contextReader) Read(p []byte) (int, error) {
 	return r.Reader.Read(p)
 }
 
-// readyPart is a part that may be sent.
+// readyPart is a part with its presigned request.
 type readyPart struct {
 	direct.Part
 	request direct.Request
 	signed  time.Time
 }
 
-// signParts has parts signed in batches.
+// signParts lets the registry sign parts in batches.
 func (r *Repository) signParts(ctx context.Context, id string, in <-chan direct.Part, out chan<- readyPart) error {
 	for {
 		batch := nextBatch(in)
@@ -213,7 +205,7 @@ func (r *Repository) signParts(ctx context.Context, id string, in <-chan direct.
 	}
 }
 
-// nextBatch waits for a part for each sender, and takes what else was hashed meanwhile.
+// nextBatch waits for one part per sender, and adds others that are hashed already.
 func nextBatch(in <-chan direct.Part) []direct.Part {
 	var batch []direct.Part
 	for p := range in {
@@ -225,21 +217,21 @@ func nextBatch(in <-chan direct.Part) []direct.Part {
 	return batch
 }
 
-// sendPart sends one part, again where that failed.
+// sendPart sends one part, with retries.
 func (r *Repository) sendPart(ctx context.Context, b Blob, u direct.Upload, p readyPart) error {
 	for attempt := 1; ; attempt++ {
 		err := r.trySendPart(ctx, b, u, p)
 		if err == nil {
 			return nil
 		}
-		if err := r.client.repeat(ctx, "part", err, attempt, slog.String("digest", string(b.Digest)), slog.Int("part", p.Number)); err != nil {
+		if err := r.client.retry(ctx, "part", err, attempt, slog.String("digest", string(b.Digest)), slog.Int("part", p.Number)); err != nil {
 			return err
 		}
-		p.signed = time.Time{} // a connection that breaks may hide that the store has refused
+		p.signed = time.Time{} // a broken connection may hide that the store refused the request
 	}
 }
 
-// trySendPart sends a part once, with a fresh request if the one at hand is old.
+// trySendPart sends a part once. It has the part signed again if the request is too old.
 func (r *Repository) trySendPart(ctx context.Context, b Blob, u direct.Upload, p readyPart) error {
 	if time.Since(p.signed) > maxAge {
 		fresh, err := r.SignParts(ctx, u.ID, []direct.Part{p.Part})
@@ -248,7 +240,7 @@ func (r *Repository) trySendPart(ctx context.Context, b Blob, u direct.Upload, p
 		}
 		p.request = fresh[0].Request
 	}
-	k, err := storeCall(p.request)
+	k, err := presignedRequest(p.request)
 	if err != nil {
 		return err
 	}
@@ -256,5 +248,5 @@ func (r *Repository) trySendPart(ctx context.Context, b Blob, u direct.Upload, p
 		return errors.New("the registry signed a part of another size")
 	}
 	k.body, k.progress = b.body(int64(p.Number-1)*u.PartSize), b.Progress
-	return r.sendStore(ctx, k)
+	return r.sendPresigned(ctx, k)
 }

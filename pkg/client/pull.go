@@ -14,51 +14,44 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// Blob reads a blob (spec, end-2), wherever the registry sends the client for it. A
-// negative size: as large as the registry says. What is cut off is asked for again from
-// there on, as often as it goes forward. The last Read fails with ErrContent where size or
-// digest are others: nothing that was read may be believed before io.EOF. The context
-// must live until the reader is closed. The error is BLOB_UNKNOWN, among others.
+// Blob reads a blob (spec, end-2), from the registry or the store to which it redirects. If size
+// is negative, it is the one that the registry reports. An interrupted answer is requested
+// again from the offset reached; attempts are counted anew after each byte. The last Read fails
+// with ErrContent if size or digest do not match: do not trust any byte before io.EOF. The
+// context must live until the reader is closed. The error is BLOB_UNKNOWN, among others.
 func (r *Repository) Blob(ctx context.Context, d oci.Digest, size int64) (io.ReadCloser, error) {
 	if _, err := oci.ParseDigest(string(d)); err != nil {
 		return nil, err
 	}
 	b := &blobReader{ctx: ctx, repo: r, digest: d, size: size, hash: d.Algorithm().New()}
-	if err := b.open(); err != nil {
-		return nil, err
-	}
-	return b, nil
+	return b, b.open()
 }
 
-// BlobFrom is Blob from an offset on, of a blob whose size is known. From 0 it is Blob;
-// else nobody checks the digest of what is read.
+// BlobFrom is Blob from an offset on, for a known size. It checks the digest only from offset 0.
 func (r *Repository) BlobFrom(ctx context.Context, d oci.Digest, size, offset int64) (io.ReadCloser, error) {
 	switch {
 	case offset == 0:
 		return r.Blob(ctx, d, size)
 	case offset < 0 || offset > size:
-		return nil, fmt.Errorf("%s has no byte %d", d, offset)
+		return nil, fmt.Errorf("offset %[2]d is outside of %[1]s", d, offset)
 	case offset == size:
 		return http.NoBody, nil
 	}
 	b := &blobReader{ctx: ctx, repo: r, digest: d, size: size, offset: offset}
-	if err := b.open(); err != nil {
-		return nil, err
-	}
-	return b, nil
+	return b, b.open()
 }
 
-// blobReader reads a blob from one answer after the other.
+// blobReader reads a blob from one or more answers.
 type blobReader struct {
-	ctx    context.Context // a reader has no other way to get one
+	ctx    context.Context // Read has no parameter for it
 	repo   *Repository
 	digest oci.Digest
 	size   int64     // negative: not known yet
-	hash   hash.Hash // nil: what is read is not all
+	hash   hash.Hash // nil: only a part of the blob is read
 	offset int64
 	body   io.ReadCloser
-	fails  int   // in a row without a byte
-	err    error // the end
+	fails  int   // in a row, without a byte
+	err    error // of all further reads
 }
 
 // Read implements io.Reader.
@@ -90,7 +83,7 @@ func (b *blobReader) Read(p []byte) (int, error) {
 	return 0, b.err
 }
 
-// stop looks at an answer that ended: nil where there is more to ask for.
+// stop handles the end of an answer. It returns nil after the wait before the next request.
 func (b *blobReader) stop(err error) error {
 	b.body.Close()
 	b.body = nil
@@ -113,18 +106,12 @@ func (b *blobReader) stop(err error) error {
 		err = io.ErrUnexpectedEOF
 	}
 	cut := &networkError{method: http.MethodGet, where: b.repo.String() + "@" + string(b.digest), err: err}
-	wait, again := b.repo.client.again(b.ctx, cut, b.fails)
-	if !again {
-		return cut
-	}
-	b.repo.client.opts.Log.LogAttrs(b.ctx, slog.LevelWarn, "blob was cut off", slog.String("digest", string(b.digest)),
-		slog.Int64("offset", b.offset), slog.Duration("wait", wait), slog.Any("error", cut))
-	return b.repo.client.opts.Sleep(b.ctx, wait)
+	return b.repo.client.retry(b.ctx, "blob", cut, b.fails, slog.String("digest", string(b.digest)), slog.Int64("offset", b.offset))
 }
 
-// open asks for what is missing.
+// open requests the missing bytes.
 func (b *blobReader) open() error {
-	k := b.repo.blobCall(http.MethodGet, b.digest, "pull")
+	k := b.repo.blobRequest(http.MethodGet, b.digest, "pull")
 	if b.offset > 0 {
 		k.header.Set("Range", fmt.Sprintf("bytes=%d-", b.offset))
 	}
@@ -138,7 +125,7 @@ func (b *blobReader) open() error {
 	}
 	if at < 0 || at > b.offset {
 		resp.Body.Close()
-		return fmt.Errorf("%w: asked for the bytes from %d, the registry sends others", ErrContent, b.offset)
+		return fmt.Errorf("%w: the registry does not send the requested bytes from %d on", ErrContent, b.offset)
 	}
 	if at == 0 && resp.ContentLength >= 0 {
 		if b.size < 0 {
@@ -150,14 +137,14 @@ func (b *blobReader) open() error {
 		}
 	}
 	b.body = resp.Body
-	// A registry that knows no ranges sends all of it again.
+	// A registry without support for ranges sends all bytes again.
 	if _, err := io.CopyN(io.Discard, resp.Body, b.offset-at); err != nil {
 		return b.stop(err)
 	}
 	return nil
 }
 
-// rangeStart is the first byte of an answer 206; negative where it does not say.
+// rangeStart returns the offset of a 206 answer, or -1 if it is missing.
 func rangeStart(h http.Header) int64 {
 	spec, found := strings.CutPrefix(h.Get("Content-Range"), "bytes ")
 	first, _, _ := strings.Cut(spec, "-")

@@ -22,7 +22,7 @@ func blobServer(t *testing.T, h http.HandlerFunc) *client.Repository {
 	return newRepository(t, serve(t, h), "a", client.Options{})
 }
 
-// cutAfter sends a part of what follows start, and closes the connection.
+// cutAfter sends some of the bytes from start on, and closes the connection.
 func cutAfter(w http.ResponseWriter, content []byte, start, n int) {
 	end := min(start+n, len(content))
 	w.Header().Set("Content-Length", strconv.Itoa(len(content)-start))
@@ -112,7 +112,7 @@ func TestPullResumes(t *testing.T) {
 	}
 }
 
-// TestPullWithoutSize: the digest decides, also where a stream ends too early.
+// TestPullWithoutSize: the digest decides, also if a stream ends too early.
 func TestPullWithoutSize(t *testing.T) {
 	content := randomBytes(1, 100_000)
 	d := oci.SHA256.FromBytes(content)
@@ -172,7 +172,7 @@ func TestSizeWithoutHead(t *testing.T) {
 	}
 }
 
-// TestResolveFallsBack: where HEAD does not tell all, GET does; and no digest is believed.
+// TestResolveFallsBack: if the answer to HEAD is incomplete, GET is used; digests are checked.
 func TestResolveFallsBack(t *testing.T) {
 	content := []byte(`{"schemaVersion":2,"mediaType":"` + oci.MediaTypeImageIndex + `","manifests":[]}`)
 	d := oci.SHA256.FromBytes(content)

@@ -14,63 +14,63 @@ import (
 )
 
 const (
-	// smallBlob is the size in bytes up to which a blob goes in one request: it fits
+	// smallBlob is the size in bytes up to which a blob is sent in one request: it fits
 	// through a Lambda function.
 	smallBlob = 4 << 20
-	// askFirst is the size in bytes from which a small blob is asked for before it is
-	// sent: below, asking costs as much as sending.
-	askFirst = 64 << 10
+	// headThreshold is the size in bytes from which a small blob is looked up before it is
+	// sent: below, the lookup costs as much as the upload.
+	headThreshold = 64 << 10
 )
 
 // Blob is content to push.
 type Blob struct {
 	Digest oci.Digest
 	Size   int64 // in bytes
-	// Open returns the bytes from offset to the end. It is called for each try, and by
-	// several goroutines where the blob goes in parts. An *os.File is sent by the kernel.
+	// Open returns the bytes from offset to the end. It is called for each attempt, and
+	// concurrently if the blob is sent in parts. The kernel sends an *os.File itself.
 	Open func(offset int64) (io.ReadCloser, error)
-	// MountFrom are repositories of the registry that may have the blob.
+	// MountFrom lists repositories of the registry that may have the blob.
 	MountFrom []string
-	// Parts asks for a direct upload in parts, which goes on where it stopped.
+	// Parts requests a direct upload in parts, which can be resumed.
 	Parts bool
-	// Progress hears of bytes on their way; delta is negative when a try failed and its
-	// bytes are sent again. It is called by several goroutines. May be nil.
+	// Progress, if non-nil, is called with the bytes sent, with a negative delta if an
+	// attempt failed and its bytes are sent again. It is called concurrently.
 	Progress func(delta int64)
 }
 
-// body opens the bytes from offset on.
+// body returns a function that opens the bytes from offset to the end.
 func (b Blob) body(offset int64) func() (io.ReadCloser, error) {
 	return func() (io.ReadCloser, error) { return b.Open(offset) }
 }
 
-// How says in which way a blob came to be in its repository.
-type How string
+// PushMethod is how a blob was put into its repository.
+type PushMethod string
 
-// The ways of a blob.
+// The methods of PushBlob.
 const (
-	Existed How = "existed" // it was there
-	Mounted How = "mounted" // taken over from another repository of the registry
-	Direct  How = "direct"  // sent to the registry's store
-	Chunked How = "chunked" // sent in chunks
-	Whole   How = "whole"   // sent in one request
+	Existed PushMethod = "existed" // the repository had it
+	Mounted PushMethod = "mounted" // from another repository of the registry
+	Direct  PushMethod = "direct"  // sent to the registry's store
+	Chunked PushMethod = "chunked" // sent in chunks
+	Whole   PushMethod = "whole"   // sent in one request
 )
 
-// Pushed is what PushBlob did.
-type Pushed struct {
-	How  How
-	Sent int64 // bytes of content that were sent and kept
+// PushResult is the result of PushBlob.
+type PushResult struct {
+	Method PushMethod
+	Sent   int64 // bytes of content that were sent and kept
 }
 
-// PushBlob sees to it that the repository has a blob, by the cheapest way that the
-// registry knows: mounted from MountFrom; else a small one in one request, others straight
-// to the store, in chunks, or as a whole, in this order. ErrContent: the bytes are not what the digest
-// says; ErrSource: they could not be read.
-func (r *Repository) PushBlob(ctx context.Context, b Blob) (Pushed, error) {
+// PushBlob puts a blob into the repository with the cheapest method that the registry
+// supports: a mount from MountFrom; for a small blob one request; for others a direct upload
+// to the store, chunks, or one request, in this order. The error is ErrContent if the bytes
+// do not match the digest, ErrSource if they could not be read, among others.
+func (r *Repository) PushBlob(ctx context.Context, b Blob) (PushResult, error) {
 	if _, err := oci.ParseDigest(string(b.Digest)); err != nil {
-		return Pushed{}, err
+		return PushResult{}, err
 	}
 	if b.Size < 0 || b.Open == nil {
-		return Pushed{}, errors.New("a blob to push has a size and a way to open it")
+		return PushResult{}, errors.New("Blob needs a Size and Open")
 	}
 	var sent atomic.Int64
 	report := b.Progress
@@ -82,12 +82,12 @@ func (r *Repository) PushBlob(ctx context.Context, b Blob) (Pushed, error) {
 	}
 	how, err := r.push(ctx, b)
 	if err != nil {
-		return Pushed{}, fmt.Errorf("push to %s: %w", r, err)
+		return PushResult{}, fmt.Errorf("push to %s: %w", r, err)
 	}
-	return Pushed{How: how, Sent: sent.Load()}, nil
+	return PushResult{Method: how, Sent: sent.Load()}, nil
 }
 
-func (r *Repository) push(ctx context.Context, b Blob) (How, error) {
+func (r *Repository) push(ctx context.Context, b Blob) (PushMethod, error) {
 	if mounted, err := r.mountAny(ctx, b); mounted || err != nil {
 		return Mounted, err
 	}
@@ -105,14 +105,14 @@ func (r *Repository) push(ctx context.Context, b Blob) (How, error) {
 	}
 	how, err := r.pushChunks(ctx, b)
 	if errors.Is(err, ErrNoChunks) {
-		r.client.opts.Log.LogAttrs(ctx, slog.LevelInfo, "chunks failed, the whole is sent", slog.String("error", err.Error()))
+		r.client.opts.Log.LogAttrs(ctx, slog.LevelInfo, "chunked upload failed, trying one request", slog.String("error", err.Error()))
 		return Whole, r.pushWhole(ctx, b)
 	}
 	return how, err
 }
 
-// mountAny mounts a blob from the first repository that has it. A mount that fails is no
-// error: the bytes are sent then.
+// mountAny mounts a blob from the first repository that has it. A failed mount is not an
+// error: the bytes are sent instead.
 func (r *Repository) mountAny(ctx context.Context, b Blob) (mounted bool, err error) {
 	for _, from := range b.MountFrom {
 		mounted, err := r.Mount(ctx, b.Digest, from)
@@ -130,7 +130,8 @@ func (r *Repository) mountAny(ctx context.Context, b Blob) (mounted bool, err er
 	return false, nil
 }
 
-// exists asks whether the blob is there. A blob of another size is not that blob.
+// exists reports whether the repository has the blob. The error is ErrContent if its size
+// differs.
 func (r *Repository) exists(ctx context.Context, b Blob) (bool, error) {
 	size, err := r.blobSize(ctx, b.Digest, "pull", "push")
 	switch {
@@ -138,19 +139,16 @@ func (r *Repository) exists(ctx context.Context, b Blob) (bool, error) {
 		return false, fmt.Errorf("%w: the registry has it with %d bytes, not %d", ErrContent, size, b.Size)
 	case err == nil:
 		return true, nil
-	case is(err, oci.BlobUnknown), is(err, oci.NameUnknown), hasStatus(err, http.StatusNotFound):
-		return false, nil
 	case ctx.Err() != nil:
 		return false, err
 	}
-	// Whether the blob may be pushed is for the upload to find out.
-	return false, nil
+	return false, nil // after any other error too, the upload shows whether the blob can be pushed
 }
 
-// pushSmall sends a blob with the request that starts the upload (spec, end-4b), or, to
-// registries that do not know that, with the one that ends it.
-func (r *Repository) pushSmall(ctx context.Context, b Blob) (How, error) {
-	if b.Size >= askFirst {
+// pushSmall sends a blob with the request that starts the upload (spec, end-4b) or, if the
+// registry does not support that, with the request that completes it.
+func (r *Repository) pushSmall(ctx context.Context, b Blob) (PushMethod, error) {
+	if b.Size >= headThreshold {
 		if exists, err := r.exists(ctx, b); exists || err != nil {
 			return Existed, err
 		}
@@ -158,9 +156,9 @@ func (r *Repository) pushSmall(ctx context.Context, b Blob) (How, error) {
 	if r.client.noSinglePost.Load() {
 		return Whole, r.pushWhole(ctx, b)
 	}
-	k := r.newCall(http.MethodPost, route.Request{Kind: route.UploadStart}, "pull", "push").withQuery("digest", string(b.Digest))
+	k := r.newRequest(http.MethodPost, route.Request{Kind: route.UploadStart}, "pull", "push").withQuery("digest", string(b.Digest))
 	k.header.Set("Content-Type", "application/octet-stream")
-	var taken atomic.Int64 // of the body
+	var taken atomic.Int64
 	k.body, k.size, k.progress = b.body(0), b.Size, func(delta int64) {
 		taken.Add(delta)
 		b.Progress(delta)
@@ -180,7 +178,7 @@ func (r *Repository) pushSmall(ctx context.Context, b Blob) (How, error) {
 		return Whole, stored(resp, k)
 	}
 	r.client.noSinglePost.Store(true)
-	b.Progress(-taken.Load()) // the registry threw the body away, perhaps before it had all
+	b.Progress(-taken.Load()) // the registry ignored the body, perhaps before it had all of it
 	u, err := r.newUpload(resp)
 	if err != nil {
 		return "", err
@@ -191,17 +189,17 @@ func (r *Repository) pushSmall(ctx context.Context, b Blob) (How, error) {
 	return Whole, r.pushWhole(ctx, b)
 }
 
-// putWhole ends an upload with all of its bytes, once: what a second request would find
-// is not known.
+// putWhole completes an upload with all of its bytes. It does not retry: after a failure the
+// state of the upload is unknown.
 func (r *Repository) putWhole(ctx context.Context, u *Upload, b Blob) error {
-	k := r.uploadCall(http.MethodPut, u).withQuery("digest", string(b.Digest))
-	k.once = true
+	k := r.uploadRequest(http.MethodPut, u).withQuery("digest", string(b.Digest))
+	k.noRetry = true
 	k.header.Set("Content-Type", "application/octet-stream")
 	k.body, k.size, k.progress = b.body(0), b.Size, b.Progress
 	return contentError(r.client.store(ctx, k))
 }
 
-// pushWhole sends a blob in one request, with an upload of its own for each try.
+// pushWhole sends a blob in one request, with a new upload for each attempt.
 func (r *Repository) pushWhole(ctx context.Context, b Blob) error {
 	for attempt := 1; ; attempt++ {
 		u, err := r.StartUpload(ctx, b.Digest.Algorithm())
@@ -212,11 +210,7 @@ func (r *Repository) pushWhole(ctx context.Context, b Blob) error {
 			return nil
 		}
 		r.abandon(ctx, u)
-		wait, again := r.client.again(ctx, err, attempt)
-		if !again {
-			return err
-		}
-		if err := r.client.opts.Sleep(ctx, wait); err != nil {
+		if err := r.client.retry(ctx, "upload", err, attempt, slog.String("digest", string(b.Digest))); err != nil {
 			return err
 		}
 		if there, _ := r.exists(ctx, b); there { // the answer was lost

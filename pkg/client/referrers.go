@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/pierless/pierless/pkg/oci"
@@ -15,13 +16,13 @@ import (
 // maxListWrites is how often AddReferrers writes a list that other clients replace.
 const maxListWrites = 6
 
-// Referrers lists the manifests that refer to d, page by page (spec, end-12): those of an
-// artifact type, or all where it is empty. A registry without this list keeps it as an
-// index under a tag made of the digest (spec, "Unavailable Referrers API"), which is read.
+// Referrers lists the manifests that refer to d, page by page (spec, end-12), optionally only
+// those of one artifact type. In a registry without the referrers API it reads the index under
+// the referrers tag (spec, "Unavailable Referrers API").
 func (r *Repository) Referrers(
 	ctx context.Context, d oci.Digest, artifactType string,
 ) iter.Seq2[oci.Descriptor, error] {
-	k := r.newCall(http.MethodGet, route.Request{Kind: route.Referrers, Digest: d}, "pull")
+	k := r.newRequest(http.MethodGet, route.Request{Kind: route.Referrers, Digest: d}, "pull")
 	k.header.Set("Accept", oci.MediaTypeImageIndex)
 	if artifactType != "" {
 		k = k.withQuery("artifactType", artifactType)
@@ -63,13 +64,13 @@ func ReferrersTag(d oci.Digest) string {
 	return a[:min(len(a), longestAlgorithm)] + "-" + e[:min(len(e), longestEncoded)]
 }
 
-// yieldIndex hands on the descriptors of an index that are of the type. A registry need
-// not filter.
+// yieldIndex yields the descriptors of an index that have the type: a registry need not filter.
+// It returns false if there are to be no more.
 func yieldIndex(content []byte, artifactType string, err error, yield func(oci.Descriptor, error) bool) bool {
 	var index oci.Index
 	if err == nil {
 		if err = json.Unmarshal(content, &index); err != nil {
-			err = fmt.Errorf("the list of referrers is no index: %w", err)
+			err = fmt.Errorf("the list of referrers is not an index: %w", err)
 		}
 	}
 	if err != nil {
@@ -108,8 +109,16 @@ func (r *Repository) addToList(ctx context.Context, ref oci.Reference, referrers
 		if err != nil {
 			return err
 		}
-		content, missing, err := list.with(referrers)
-		if err != nil || !missing {
+		complete := true
+		content, err := EditIndex(list, func(entries []IndexEntry) []IndexEntry {
+			for _, d := range referrers {
+				if !slices.ContainsFunc(entries, func(e IndexEntry) bool { return e.Digest == d.Digest }) {
+					entries, complete = append(entries, IndexEntry{Descriptor: d}), false
+				}
+			}
+			return entries
+		})
+		if err != nil || complete {
 			return err
 		}
 		if writes == maxListWrites {
@@ -122,67 +131,21 @@ func (r *Repository) addToList(ctx context.Context, ref oci.Reference, referrers
 	}
 }
 
-// referrersList is the index under a referrers tag. Fields and entries that other clients
-// wrote are kept byte for byte.
-type referrersList map[string]json.RawMessage
-
-// referrersList reads the list, and the ETag to write it with, if there is a strong one.
-func (r *Repository) referrersList(
-	ctx context.Context, ref oci.Reference,
-) (list referrersList, etag string, err error) {
+// referrersList reads the list under a referrers tag, and the ETag to replace it with, if there
+// is a strong one.
+func (r *Repository) referrersList(ctx context.Context, ref oci.Reference) (list []byte, etag string, err error) {
 	m, header, err := r.manifest(ctx, ref)
 	switch {
 	case is(err, oci.ManifestUnknown) || is(err, oci.NameUnknown):
-		return referrersList{}, "", nil
+		return []byte("{}"), "", nil
 	case err != nil:
 		return nil, "", err
 	case m.MediaType != oci.MediaTypeImageIndex:
-		return nil, "", fmt.Errorf("the tag names a manifest of type %s, which is no list of referrers: "+
+		return nil, "", fmt.Errorf("the tag names a manifest of type %s, which is not a list of referrers: "+
 			"delete it, or push to another repository", printable(m.MediaType))
-	}
-	if err := json.Unmarshal(m.Content, &list); err != nil {
-		return nil, "", err
-	}
-	if list == nil { // null
-		list = referrersList{}
 	}
 	if etag = header.Get("ETag"); strings.HasPrefix(etag, "W/") {
 		etag = "" // a weak one never matches (RFC 9110, 13.1.1)
 	}
-	return list, etag, nil
-}
-
-// with is the list with referrers in it. missing is whether one of them was not.
-func (l referrersList) with(referrers []oci.Descriptor) (content []byte, missing bool, err error) {
-	entries := []json.RawMessage{}
-	listed := map[oci.Digest]bool{}
-	if have := l["manifests"]; have != nil {
-		if err := json.Unmarshal(have, &entries); err != nil {
-			return nil, false, fmt.Errorf("read the list: %w", err)
-		}
-	}
-	for _, raw := range entries {
-		var d oci.Descriptor
-		if json.Unmarshal(raw, &d) == nil { // others' malformed entries stay as well
-			listed[d.Digest] = true
-		}
-	}
-	for _, d := range referrers {
-		if listed[d.Digest] {
-			continue
-		}
-		listed[d.Digest], missing = true, true
-		raw, err := json.Marshal(d)
-		if err != nil {
-			return nil, false, err
-		}
-		entries = append(entries, raw)
-	}
-	if l["manifests"], err = json.Marshal(entries); err != nil {
-		return nil, false, err
-	}
-	l["schemaVersion"] = json.RawMessage("2")
-	l["mediaType"] = json.RawMessage(`"` + oci.MediaTypeImageIndex + `"`)
-	content, err = json.Marshal(l)
-	return content, missing, err
+	return m.Content, etag, nil
 }

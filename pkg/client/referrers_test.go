@@ -125,14 +125,14 @@ func TestReferrersTagKeeps(t *testing.T) {
 	}
 }
 
-// TestReferrersTagTaken: what is no list of referrers is not replaced.
+// TestReferrersTagTaken: a manifest that is not a list of referrers is not replaced.
 func TestReferrersTagTaken(t *testing.T) {
 	subject := oci.SHA256.FromBytes([]byte("image"))
 	image := fmt.Sprintf(`{"schemaVersion":2,"config":{"mediaType":"a/b","digest":%q,"size":1}}`, subject)
 	referrer := oci.Descriptor{MediaType: "a/b", Digest: subject, Size: 1}
 	for name, tt := range map[string]struct{ mediaType, content, want string }{
-		"image":    {oci.MediaTypeImageManifest, image, "no list of referrers"},
-		"no list":  {oci.MediaTypeImageIndex, `{"manifests":5}`, "read the list"},
+		"image":    {oci.MediaTypeImageManifest, image, "not a list of referrers"},
+		"no list":  {oci.MediaTypeImageIndex, `{"manifests":5}`, "read the index"},
 		"no JSON":  {oci.MediaTypeImageIndex, `{`, "unexpected end"},
 		"null":     {oci.MediaTypeImageIndex, `null`, ""},
 		"no field": {oci.MediaTypeImageIndex, `{"manifests":null}`, ""},

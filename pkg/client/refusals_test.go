@@ -12,7 +12,7 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// TestDirectExpiredCredentials: S3 answers 400 where the credentials that signed have
+// TestDirectExpiredCredentials: S3 answers 400 if the credentials that signed have
 // ended, which says nothing about the bytes.
 func TestDirectExpiredCredentials(t *testing.T) {
 	for _, parts := range []bool{false, true} {
@@ -131,7 +131,7 @@ func TestDirectStoredPartIsAnother(t *testing.T) {
 	wantBlob(t, r, content)
 }
 
-// TestDirectLostAnswer: where all bytes were on their way the client asks before it sends
+// TestDirectLostAnswer: if all bytes were on their way the client asks before it sends
 // them again.
 func TestDirectLostAnswer(t *testing.T) {
 	address, s := newDirectRegistry(t)

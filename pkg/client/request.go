@@ -6,50 +6,48 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 
-	"oras.land/oras-go/v2/registry/remote/auth"
-
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/oci/route"
 )
 
-// call is a request that can be made again.
-type call struct {
+// request is a request that can be repeated.
+type request struct {
 	method string
 	url    *url.URL
-	label  string // what messages show of the path
+	label  string // the path for messages: without the id of an upload
 	header http.Header
-	body   func() (io.ReadCloser, error) // opens the body, for each try; nil: none
-	size   int64                         // of the body, in bytes; negative: not known
-	// progress hears how many bytes of the body were sent, and of those of a try that
-	// failed once more, with a minus. nil: nobody does.
+	body   func() (io.ReadCloser, error) // opens the body for each attempt; nil: none
+	size   int64                         // of the body, in bytes; negative: unknown
+	// progress, if non-nil, is called with the bytes sent; the bytes of a failed attempt
+	// are reported again as a negative delta.
 	progress func(delta int64)
 	scopes   []string
-	// missing is the code of a 404 that brings none.
-	missing oci.Code
-	// once: the request must not be repeated by itself.
-	once bool
-	// store: a presigned request, which is told nothing of ours, whatever its host.
-	store bool
+	missing  oci.Code // of a 404 without an error code
+	noRetry  bool
+	// presigned requests go to the registry's store. They carry no credentials, on any host.
+	presigned bool
+	token     bool // a request to the token service
 }
 
-// newCall returns a request for a path of the API.
-func (c *Client) newCall(method string, req route.Request) call {
+// newRequest returns a request for a path of the API.
+func (c *Client) newRequest(method string, req route.Request) request {
 	u := c.base
 	u.Path = req.Path()
 	endpoint := route.API().Endpoint(req.Kind)
 	if strings.HasSuffix(endpoint.Path, "{id}") {
-		req.Upload = "<id>" // the id is a secret
+		req.Upload = hiddenID // it grants write access
 	}
-	return call{method: method, url: &u, header: http.Header{}, label: req.Path(), missing: endpoint.Unknown}
+	return request{method: method, url: &u, header: http.Header{}, label: req.Path(), missing: endpoint.Unknown}
 }
 
-// withQuery adds a query, given as names and values.
-func (k call) withQuery(pairs ...string) call {
+// withQuery returns the request with query parameters, given as names and values.
+func (k request) withQuery(pairs ...string) request {
 	u := *k.url
 	q := u.Query()
 	for i := 0; i+1 < len(pairs); i += 2 {
@@ -60,30 +58,29 @@ func (k call) withQuery(pairs ...string) call {
 	return k
 }
 
-// do makes a request, again where that may help, and returns an answer 2xx with its
-// body open. The error is an *Error, a *StoreError after a redirect, or says that no
-// answer came.
-func (c *Client) do(ctx context.Context, k call) (*http.Response, error) {
+// do sends a request, with retries, and returns a 2xx answer with its body open. The error
+// is an *Error, a *StoreError (also after a redirect), a *TargetError, or a failure to get
+// an answer.
+func (c *Client) do(ctx context.Context, k request) (*http.Response, error) {
 	for attempt := 1; ; attempt++ {
-		resp, err := c.once(ctx, k)
+		resp, err := c.try(ctx, k)
 		if err == nil {
 			return resp, nil
 		}
-		var answer *Error
-		if errors.As(err, &answer) {
+		if answer, ok := errors.AsType[*Error](err); ok {
 			answer.attempt = attempt
 		}
-		if k.once {
+		if k.noRetry {
 			return nil, err
 		}
-		if err := c.repeat(ctx, "request", err, attempt, slog.String("method", k.method), slog.String("path", k.label)); err != nil {
+		if err := c.retry(ctx, "request", err, attempt, slog.String("method", k.method), slog.String("path", k.label)); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// once makes a request one time.
-func (c *Client) once(ctx context.Context, k call) (*http.Response, error) {
+// try sends a request once.
+func (c *Client) try(ctx context.Context, k request) (*http.Response, error) {
 	req, src, err := k.build(ctx)
 	if err != nil {
 		return nil, err
@@ -102,37 +99,49 @@ func (c *Client) once(ctx context.Context, k call) (*http.Response, error) {
 		}
 		return nil, broken
 	case err != nil:
-		return nil, c.cleanError(ctx, k, err, sent)
-	}
-	if k.store || !sameOrigin(resp.Request.URL, &c.base) {
+		return nil, c.requestError(ctx, k, err, sent)
+	case c.isForeign(resp.Request.URL, k):
 		return nil, storeError(resp)
 	}
-	return nil, c.explained(answerError(resp, k))
+	refused := answerError(resp, k)
+	if k.token {
+		refused.fromTokenService, refused.Excerpt = true, ""
+		return nil, refused
+	}
+	return nil, c.explained(refused)
 }
 
-// send adds what this client says of itself, to the registry alone.
-func (c *Client) send(req *http.Request, k call) (*http.Response, error) {
-	if k.store || !sameOrigin(req.URL, &c.base) {
+// isForeign reports whether a request leads to the store of the registry.
+func (c *Client) isForeign(u *url.URL, k request) bool {
+	return k.presigned || !k.token && !sameOrigin(u, &c.base)
+}
+
+// send adds credentials and User-Agent, for the registry only.
+func (c *Client) send(req *http.Request, k request) (*http.Response, error) {
+	if c.isForeign(req.URL, k) {
 		req.Header.Set("User-Agent", "") // not even that of net/http
-		return c.plain.Do(req)
+		return c.http.Do(req)
 	}
-	if c.opts.Authorization != "" {
+	req.Header.Set("User-Agent", c.opts.UserAgent)
+	switch {
+	case k.token:
+		req.GetBody = nil // no redirect gets the refresh token
+	case c.opts.Authorization != "":
 		req.Header.Set("Authorization", c.opts.Authorization)
+	default:
+		return c.sendAuthorized(req, mergeScopes(k.scopes))
 	}
-	scoped := auth.WithScopesForHost(req.Context(), req.URL.Host, k.scopes...)
-	return c.auth.Do(req.WithContext(scoped))
+	return c.http.Do(req)
 }
 
-// build makes the request of one try. The source tells whether the body could be read.
-func (k call) build(ctx context.Context) (*http.Request, *source, error) {
+// build returns the request of one attempt, and the source of its body.
+func (k request) build(ctx context.Context) (*http.Request, *source, error) {
 	req, err := http.NewRequestWithContext(ctx, k.method, k.url.String(), nil)
 	if err != nil {
 		return nil, nil, errors.New("the address of the next request is malformed")
 	}
-	for name, values := range k.header {
-		req.Header[name] = values
-	}
-	if !k.store {
+	maps.Copy(req.Header, k.header)
+	if !k.presigned {
 		req.Header.Set("Accept-Encoding", "identity") // sizes and digests are those of the content
 	}
 	src := &source{progress: k.progress}
@@ -151,40 +160,33 @@ func (k call) build(ctx context.Context) (*http.Request, *source, error) {
 	return req, src, nil
 }
 
-// cleanError makes what net/http and the authorization return an error without URLs.
-func (c *Client) cleanError(ctx context.Context, k call, err error, sent int64) error {
+// requestError turns an error of net/http or of the authorization into one without URLs.
+func (c *Client) requestError(ctx context.Context, k request, err error, sent int64) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s %s: %w", k.method, k.label, ctx.Err())
 	}
-	var refused *TargetError
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*TargetError](err); ok {
 		return refused
 	}
-	if denied := authError(err); denied != nil {
-		return c.explained(denied)
+	if answer, ok := errors.AsType[*Error](err); ok { // of the token service
+		return c.explained(answer)
 	}
 	var u *url.Error
 	if !errors.As(err, &u) {
-		// Not the connection: the authorization, which puts the address before its cause.
-		if cause := errors.Unwrap(err); cause != nil {
-			err = cause
-		}
-		return &loginError{method: k.method, path: k.label, err: err}
+		return fmt.Errorf("%s %s: %w", k.method, k.label, err)
 	}
 	where := k.url.Host + k.label
-	for {
-		if !errors.As(err, &u) {
-			return &networkError{method: k.method, where: where, err: err, sent: sent}
-		}
+	for errors.As(err, &u) {
 		if at, parseErr := url.Parse(u.URL); parseErr == nil && at.Host != k.url.Host {
 			where = at.Host
 		}
 		err = u.Err
 	}
+	return &networkError{method: k.method, where: where, err: err, sent: sent}
 }
 
-// store makes a request that ends with a blob in the registry: exactly 201 says so.
-func (c *Client) store(ctx context.Context, k call) error {
+// store sends a request that completes a blob.
+func (c *Client) store(ctx context.Context, k request) error {
 	resp, err := c.do(ctx, k)
 	if err != nil {
 		return err
@@ -193,52 +195,60 @@ func (c *Client) store(ctx context.Context, k call) error {
 	return stored(resp, k)
 }
 
-// stored is an error unless the answer is that of a registry which has stored something:
-// a front door may say 200 to everything.
-func stored(resp *http.Response, k call) error {
+// stored returns an error unless the status is 201: a proxy in front of the registry may
+// answer 200 to everything.
+func stored(resp *http.Response, k request) error {
 	if resp.StatusCode == http.StatusCreated {
 		return nil
 	}
 	return &Error{Method: k.method, Path: k.label, Status: resp.StatusCode, Errors: oci.Errors{
-		oci.NewError(oci.Unknown, "the registry does not say that it has stored the content: that would be 201"),
+		oci.NewError(oci.Unknown, "the registry does not confirm with 201 that it stored the content"),
 	}}
 }
 
-// remove makes a DELETE. What a repeated one does not find any more, the first one has
-// deleted.
-func (c *Client) remove(ctx context.Context, k call) error {
-	err := finish(c.do(ctx, k))
-	var answer *Error
-	if errors.As(err, &answer) && answer.Status == http.StatusNotFound && answer.attempt > 1 {
+// remove sends a DELETE.
+func (c *Client) remove(ctx context.Context, k request) error { return gone(finish(c.do(ctx, k))) }
+
+// gone accepts a 404 to the retry of a DELETE: the first attempt deleted it.
+func gone(err error) error {
+	if isRepeated404(err) {
 		return nil
 	}
 	return err
 }
 
-// finish reads an answer to its end, so that the connection can be used again.
-func finish(resp *http.Response, err error) error {
-	if err != nil {
-		return err
-	}
-	drain(resp)
-	return nil
+// isRepeated404 reports whether an error is a 404 to a retry: the first attempt may have
+// succeeded.
+func isRepeated404(err error) bool {
+	answer, ok := errors.AsType[*Error](err)
+	return ok && answer.Status == http.StatusNotFound && answer.attempt > 1
 }
 
+// finish drains an answer unless there is an error.
+func finish(resp *http.Response, err error) error {
+	if err == nil {
+		drain(resp)
+	}
+	return err
+}
+
+// drain reads an answer to its end so that the connection can be reused; a longer one is not
+// worth it.
 func drain(resp *http.Response) {
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxErrorBody)) // a longer one is not worth the connection
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxErrorBody))
 	resp.Body.Close()
 }
 
-// answer is an answer that was read to its end.
+// answer is an answer that was read completely.
 type answer struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// read makes a request and reads the answer, of at most limit bytes; again where it
-// breaks off.
-func (c *Client) read(ctx context.Context, k call, limit int64) (answer, error) {
+// read sends a request and reads the answer, of at most limit bytes. It repeats the request
+// if the answer is interrupted.
+func (c *Client) read(ctx context.Context, k request, limit int64) (answer, error) {
 	for attempt := 1; ; attempt++ {
 		resp, err := c.do(ctx, k)
 		if err != nil {
@@ -246,37 +256,28 @@ func (c *Client) read(ctx context.Context, k call, limit int64) (answer, error) 
 		}
 		body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 		resp.Body.Close()
-		if int64(len(body)) > limit {
+		switch {
+		case int64(len(body)) > limit:
 			return answer{}, fmt.Errorf("%s %s: the answer has more than %d bytes", k.method, k.label, limit)
-		}
-		if err == nil {
+		case err == nil:
 			return answer{resp.StatusCode, resp.Header, body}, nil
-		}
-		if ctx.Err() != nil {
+		case ctx.Err() != nil:
 			return answer{}, fmt.Errorf("%s %s: %w", k.method, k.label, ctx.Err())
 		}
 		err = &networkError{method: k.method, where: k.url.Host + k.label, err: err}
-		wait, again := c.again(ctx, err, attempt)
-		if !again {
-			return answer{}, err
-		}
-		if err := c.opts.Sleep(ctx, wait); err != nil {
+		if err := c.retry(ctx, "request", err, attempt); err != nil {
 			return answer{}, err
 		}
 	}
 }
 
-// location is where an answer sends the next request of an upload. A registry behind a
-// front door that ends TLS may think that it is spoken to over http: that is not followed
-// down.
+// location returns the URL for the next request of an upload. A registry behind a proxy that
+// terminates TLS may answer with its own host and http: the client stays on https.
 func (c *Client) location(resp *http.Response) (*url.URL, error) {
 	header := resp.Header.Get("Location")
-	if header == "" {
-		return nil, errors.New("the registry does not say where the upload goes on: no Location")
-	}
 	u, err := resp.Request.URL.Parse(header)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, errors.New("the registry does not say where the upload goes on: its Location is no URL")
+	if header == "" || err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, errors.New("the registry sent no valid Location to continue the upload at")
 	}
 	ours := c.base.Scheme == "https" && u.Scheme == "http" && u.Hostname() == c.base.Hostname()
 	if ours && (u.Port() == "" || u.Port() == "80" || u.Port() == c.base.Port()) {
@@ -285,7 +286,7 @@ func (c *Client) location(resp *http.Response) (*url.URL, error) {
 	return u, nil
 }
 
-// contentLength is the length that an answer announces; -1 where it does not.
+// contentLength returns the Content-Length of an answer, or -1 if it has none.
 func contentLength(h http.Header) int64 {
 	n, err := strconv.ParseInt(h.Get("Content-Length"), 10, 64)
 	if err != nil || n < 0 {

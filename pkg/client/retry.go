@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -23,19 +24,18 @@ const (
 	restartWait = time.Second
 )
 
-// again tells whether a request may be made once more after an error, and how long to
-// wait before.
-func (c *Client) again(ctx context.Context, err error, attempt int) (time.Duration, bool) {
+// retryWait reports whether to repeat a request after an error, and after which wait.
+func (c *Client) retryWait(ctx context.Context, err error, attempt int) (time.Duration, bool) {
 	if attempt >= c.opts.Attempts || ctx.Err() != nil || !temporary(err) {
 		return 0, false
 	}
 	return backoff(err, attempt), true
 }
 
-// repeat waits before a request is made once more, which what names in the log. It returns
-// the error where that is not to be.
-func (c *Client) repeat(ctx context.Context, what string, err error, attempt int, attrs ...slog.Attr) error {
-	wait, again := c.again(ctx, err, attempt)
+// retry waits before the next attempt and logs it. what is the subject of the log message.
+// It returns the error if there is to be no further attempt.
+func (c *Client) retry(ctx context.Context, what string, err error, attempt int, attrs ...slog.Attr) error {
+	wait, again := c.retryWait(ctx, err, attempt)
 	if !again {
 		return err
 	}
@@ -47,80 +47,64 @@ func (c *Client) repeat(ctx context.Context, what string, err error, attempt int
 	return nil
 }
 
-// backoff is a random time up to a limit that doubles with each attempt, so that clients
-// which failed together do not come back together; longer if the answer asks for it, or if
-// nothing listens at the address: a registry that restarts cannot ask.
+// backoff returns a random wait below a limit that doubles with each attempt, so that clients
+// which failed together do not return together. It adds Retry-After, and restartWait if the
+// connection was refused: a registry that restarts cannot ask for a wait.
 func backoff(err error, attempt int) time.Duration {
 	limit := min(maxWait, firstWait<<min(attempt-1, 10))
-	wait := rand.N(limit) // it need not be hard to guess
+	wait := rand.N(limit)
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		wait = max(wait, limit/2) + restartWait
 	}
-	var e *Error
-	var s *StoreError
-	switch {
-	case errors.As(err, &e):
+	if e, ok := errors.AsType[*Error](err); ok {
 		wait += min(e.RetryAfter, maxRetryAfter)
-	case errors.As(err, &s):
+	} else if s, ok := errors.AsType[*StoreError](err); ok {
 		wait += min(s.RetryAfter, maxRetryAfter)
 	}
 	return wait
 }
 
-// temporary tells whether another try may end otherwise.
+// temporary reports whether another attempt may succeed.
 func temporary(err error) bool {
-	var e *Error
-	var s *StoreError
-	var n *networkError
-	switch {
-	case errors.Is(err, ErrSource):
+	if errors.Is(err, ErrSource) {
 		return false
-	case errors.As(err, &e):
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
 		return temporaryStatus(e.Status)
-	case errors.As(err, &s):
-		// 409: another request of ours to the same key is not over yet.
-		return temporaryStatus(s.Status) || s.cut() || s.expired() || s.Status == http.StatusConflict
-	case errors.As(err, &n):
-		return !hopeless(n.err)
 	}
-	return false
+	if s, ok := errors.AsType[*StoreError](err); ok {
+		// 409: another request of this client for the same key is still running.
+		return temporaryStatus(s.Status) || s.truncated() || s.expired() || s.Status == http.StatusConflict
+	}
+	n, ok := errors.AsType[*networkError](err)
+	return ok && !persistent(n.err)
 }
 
-// temporaryStatus reports whether the same request may be answered with another status
-// soon.
+// temporaryStatus reports whether the same request may soon get another status.
 func temporaryStatus(status int) bool {
-	switch status {
-	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
-		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true
-	}
-	return false
+	return slices.Contains([]int{
+		http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
+	}, status)
 }
 
-// hopeless are the errors of a connection that do not pass by waiting.
-func hopeless(err error) bool {
-	var (
-		dns       *net.DNSError
-		host      x509.HostnameError
-		authority x509.UnknownAuthorityError
-		invalid   x509.CertificateInvalidError
-		verify    *tls.CertificateVerificationError
-		record    tls.RecordHeaderError // no TLS at the other end
-		alert     tls.AlertError
-	)
-	switch {
-	case errors.Is(err, http.ErrSchemeMismatch): // no TLS either
-		return true
-	case errors.As(err, &dns):
+// persistent reports whether an error of a connection persists: TLS or the name of the host is
+// wrong.
+func persistent(err error) bool {
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return dns.IsNotFound
-	case errors.As(err, &host), errors.As(err, &authority), errors.As(err, &invalid), errors.As(err, &verify),
-		errors.As(err, &record), errors.As(err, &alert):
-		return true
 	}
-	return false
+	return errors.Is(err, http.ErrSchemeMismatch) || isType[x509.HostnameError](err) ||
+		isType[x509.UnknownAuthorityError](err) || isType[x509.CertificateInvalidError](err) ||
+		isType[*tls.CertificateVerificationError](err) || isType[tls.RecordHeaderError](err) || isType[tls.AlertError](err)
 }
 
-// retryAfter reads the header of this name: seconds, or a date (RFC 9110, 10.2.3).
+func isType[T error](err error) bool {
+	_, ok := errors.AsType[T](err)
+	return ok
+}
+
+// retryAfter parses the Retry-After header: seconds or a date (RFC 9110, 10.2.3).
 func retryAfter(h http.Header) time.Duration {
 	value := h.Get("Retry-After")
 	if value == "" {

@@ -48,7 +48,7 @@ func serve(t *testing.T, h http.Handler) string {
 	return s.URL
 }
 
-// naps counts what a client would have slept.
+// naps records the waits of a client.
 type naps struct {
 	mu    sync.Mutex
 	slept []time.Duration
@@ -140,7 +140,9 @@ func pull(t *testing.T, r *client.Repository, d oci.Digest, size int64) ([]byte,
 		return nil, err
 	}
 	defer body.Close()
-	return io.ReadAll(body)
+	got := bytes.NewBuffer(make([]byte, 0, max(size, 0)+bytes.MinRead)) // growing it copies much
+	_, err = got.ReadFrom(body)
+	return got.Bytes(), err
 }
 
 // wantBlob fails the test unless the repository has the content.
@@ -152,7 +154,7 @@ func wantBlob(t *testing.T, r *client.Repository, content []byte) {
 	}
 }
 
-// progress adds up what is reported.
+// progress adds up the reported bytes.
 type progress struct {
 	mu       sync.Mutex
 	sum, low int64
@@ -165,7 +167,7 @@ func (p *progress) add(delta int64) {
 	p.low = min(p.low, p.sum)
 }
 
-// faults is a transport that fails where told to. Requests are counted from 1 by key,
+// faults is a transport that fails on demand. Requests are counted from 1 by key,
 // "METHOD path" with the fault's own idea of the path.
 type faults struct {
 	next http.RoundTripper

@@ -29,7 +29,7 @@ func TestSmallBlobThrownAway(t *testing.T) {
 	b := blobOf(randomBytes(1, 2*mib))
 	b.Progress = seen.add
 	got, err := newRepository(t, "registry.example", "a", client.Options{Transport: answers}).PushBlob(t.Context(), b)
-	if err != nil || got != (client.Pushed{How: client.Whole, Sent: b.Size}) || seen.sum != b.Size || seen.low < 0 {
+	if err != nil || got != (client.PushResult{Method: client.Whole, Sent: b.Size}) || seen.sum != b.Size || seen.low < 0 {
 		t.Errorf("%+v, %v; progress %d, %d at least", got, err, seen.sum, seen.low)
 	}
 }

@@ -52,7 +52,7 @@ func newDirectRegistry(t *testing.T) (string, *store) {
 	return serve(t, server.All(reg, server.Options{Log: quiet})), s
 }
 
-// hide puts an address of this store before what the one behind it signed.
+// hide replaces the address in a presigned request with one of this store.
 func (s *store) hide(what string, req direct.Request) direct.Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,9 +80,9 @@ func (s *store) StartParts(ctx context.Context, key string) (registry.Stored, er
 	return stored, err
 }
 
-// Presign sends readers to the store for what came straight.
+// Presign redirects readers to the store for direct uploads.
 func (s *store) Presign(ctx context.Context, method, key string) (string, error) {
-	if _, _, err := s.Stat(ctx, key, true); err != nil {
+	if _, _, err := s.Stat(ctx, key, false); err != nil {
 		return s.Blobs.Presign(ctx, method, key)
 	}
 	return s.address + "/get/" + key + "?" + secret, nil
@@ -109,13 +109,18 @@ func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *store) get(w http.ResponseWriter, r *http.Request) {
-	content, err := s.Open(r.Context(), strings.TrimPrefix(r.URL.Path, "/get/"), 0, -1)
+	key := strings.TrimPrefix(r.URL.Path, "/get/")
+	content, err := s.Open(r.Context(), key, 0, -1)
 	if err != nil {
 		refuse(w, http.StatusNotFound, "NoSuchKey")
 		return
 	}
 	defer content.Close()
-	all, _ := io.ReadAll(content) // from memory
+	size, _, err := s.Stat(r.Context(), key, false)
+	all := make([]byte, size)
+	if _, readErr := io.ReadFull(content, all); err != nil || readErr != nil {
+		s.t.Errorf("read %s: %v, %v", key, err, readErr)
+	}
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(all))
 }
 

@@ -15,9 +15,9 @@ import (
 	"syscall"
 )
 
-// TargetError is a request that was not made: the registry dictated it (a presigned
-// request, a redirect, the Location of an upload, a token service), and it leads to a place
-// to which no registry may send this client.
+// TargetError is a request that was refused: the registry chose its URL (a presigned request,
+// a redirect, the Location of an upload, a token service), and no registry may send this
+// client there.
 type TargetError struct {
 	Registry string // host[:port]
 	Host     string // host[:port] of the request
@@ -26,37 +26,41 @@ type TargetError struct {
 	Internal bool
 }
 
-// Error names both hosts and the reason.
+// Error returns both hosts and the reason.
 func (e *TargetError) Error() string {
 	return fmt.Sprintf("the registry %s sends this client to %s: refused, because %s", e.Registry, e.Host, e.Reason)
 }
 
-// Hostname is the host without its port, as Options.InternalHosts takes it.
+// Hostname returns the host without its port, as Options.InternalHosts takes it.
 func (e *TargetError) Hostname() string { return (&url.URL{Host: e.Host}).Hostname() }
 
-// targetGuard is the transport of one client. Requests to the registry's own origin pass.
-// All others are made because the registry says so: they keep to its scheme, and to
-// networks that are not nearer to this machine than the registry is.
+// targetGuard is the transport of one client. It passes requests to the registry's own origin.
+// All others were chosen by the registry: it limits them to the registry's scheme, and to
+// networks that are not nearer to this machine than the registry. Token services, which see
+// passwords, must be on the registry's own host or at a public address.
 //
-// The address is checked when it is dialled, after the name was resolved: NewTransport does
-// that, another transport must do it by itself. An HTTP proxy resolves names by itself; only
-// addresses in URLs are checked then.
+// Addresses are checked when they are dialled, after the name was resolved: NewTransport does
+// that, another transport must do it itself. An HTTP proxy resolves names itself; then only
+// addresses in URLs are checked.
 type targetGuard struct {
 	next     http.RoundTripper
 	registry url.URL
-	internal []string // hosts, in lower case, which may be at any address
+	internal []string // hosts, in lower case, that may have any address
 
 	mu   sync.Mutex
 	seen bool
-	at   network // of the registry; the farthest of all its addresses that were seen
+	at   network // of the registry: the farthest of all its addresses seen
 }
+
+// tokenRequestKey marks the context of a request to a token service.
+type tokenRequestKey struct{}
 
 func newTargetGuard(next http.RoundTripper, registry url.URL, internal []string) *targetGuard {
 	g := &targetGuard{next: next, registry: registry}
 	for _, host := range internal {
 		g.internal = append(g.internal, strings.ToLower(host))
 	}
-	g.at, _ = networkOf(registry.Hostname()) // until an address is seen; a name tells nothing
+	g.at, _ = networkOf(registry.Hostname()) // until an address is seen; public for a name
 	return g
 }
 
@@ -69,7 +73,7 @@ func (g *targetGuard) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return g.next.RoundTrip(req)
 	}
-	if err := g.check(req.URL); err != nil {
+	if err := g.check(req); err != nil {
 		if req.Body != nil {
 			req.Body.Close()
 		}
@@ -77,50 +81,54 @@ func (g *targetGuard) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	if !proxied && !g.isInternal(req.URL) {
 		req = req.WithContext(context.WithValue(req.Context(), dialCheckKey{}, dialCheck(func(address netip.Addr) error {
-			return g.checkNetwork(req.URL, address.String(), classify(address))
+			return g.checkNetwork(req, address.String(), classify(address))
 		})))
 	}
 	return g.next.RoundTrip(req)
 }
 
-// check looks at what the URL itself says.
-func (g *targetGuard) check(u *url.URL) error {
+// check checks the URL itself.
+func (g *targetGuard) check(req *http.Request) error {
+	u := req.URL
 	if g.registry.Scheme == "https" && u.Scheme != "https" {
 		return &TargetError{
 			Registry: g.registry.Host, Host: u.Host,
-			Reason: "that is " + u.Scheme + ", and the registry itself is reached over https",
+			Reason: "its scheme is " + u.Scheme + ", and the registry's is https",
 		}
 	}
 	if n, known := networkOf(u.Hostname()); known && !g.isInternal(u) {
-		return g.checkNetwork(u, u.Hostname(), n)
+		return g.checkNetwork(req, u.Hostname(), n)
 	}
 	return nil
 }
 
-func (g *targetGuard) checkNetwork(u *url.URL, address string, to network) error {
+// checkNetwork checks the network of an address that a request leads to.
+func (g *targetGuard) checkNetwork(req *http.Request, address string, to network) error {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.at.mayLeadTo(to) {
+	at := g.at
+	g.mu.Unlock()
+	reason := fmt.Sprintf("%s is a %s address, and the registry has a %s one", address, to, at)
+	if req.Context().Value(tokenRequestKey{}) != nil && !strings.EqualFold(req.URL.Hostname(), g.registry.Hostname()) {
+		at, reason = public, fmt.Sprintf("%s is a %s address, which a token service on another host must not have", address, to)
+	}
+	if at.mayLeadTo(to) {
 		return nil
 	}
-	return &TargetError{
-		Registry: g.registry.Host, Host: u.Host, Internal: true,
-		Reason: fmt.Sprintf("%s is a %s address, and the registry is at a %s one", address, to, g.at),
-	}
+	return &TargetError{Registry: g.registry.Host, Host: req.URL.Host, Internal: true, Reason: reason}
 }
 
-// isInternal reports whether the user named the host of a URL.
+// isInternal reports whether the host of a URL is one of Options.InternalHosts.
 func (g *targetGuard) isInternal(u *url.URL) bool {
 	return slices.Contains(g.internal, strings.ToLower(u.Hostname()))
 }
 
-// gotConn notes where the registry is. A name may have several addresses, or other ones
-// from time to time: the farthest counts, so that a name that leads to this machine for
-// once gains nothing.
+// gotConn records the registry's network. A name may have several addresses, or others from
+// time to time: the farthest counts, so that a name which once resolves to this machine gains
+// nothing.
 func (g *targetGuard) gotConn(info httptrace.GotConnInfo) {
 	at, err := netip.ParseAddrPort(info.Conn.RemoteAddr().String())
 	if err != nil {
-		return // no TCP
+		return // not TCP
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -130,7 +138,7 @@ func (g *targetGuard) gotConn(info httptrace.GotConnInfo) {
 	}
 }
 
-// network is a class of addresses, ordered by how near they are.
+// network is a class of addresses, ordered from far to near.
 type network int
 
 const (
@@ -144,13 +152,13 @@ func (n network) String() string {
 	return [...]string{"public", "private", "loopback", "link-local"}[n]
 }
 
-// mayLeadTo reports whether a registry here may send clients to an address there. What is
-// on this machine reaches its private networks anyway.
+// mayLeadTo reports whether a registry in network n may send clients to an address in network
+// to. A registry on this machine reaches its private networks anyway.
 func (n network) mayLeadTo(to network) bool {
 	return to == public || to == n || to == private && n == loopback
 }
 
-// networkOf is the network of a host that is an address or names this machine.
+// networkOf returns the network of a host that is an address or a name of this machine.
 func networkOf(host string) (n network, known bool) {
 	host = strings.ToLower(host)
 	if IsLoopback(host) {
@@ -163,7 +171,7 @@ func networkOf(host string) (n network, known bool) {
 	return classify(address), true
 }
 
-// classify is the network of an address.
+// classify returns the network of an address.
 func classify(address netip.Addr) network {
 	address = address.Unmap().WithZone("")
 	if nat64 := netip.MustParsePrefix("64:ff9b::/96"); nat64.Contains(address) { // RFC 6052: an IPv4 address
@@ -183,14 +191,14 @@ func classify(address netip.Addr) network {
 	return public
 }
 
-// dialCheck refuses an address that is about to be dialled.
+// dialCheck returns an error for an address that must not be dialled.
 type dialCheck func(netip.Addr) error
 
 // dialCheckKey is the key of the dialCheck in the context of a request.
 type dialCheckKey struct{}
 
-// checkedDial dials what the dialCheck of the request allows. Connections are kept by host,
-// and all requests of a client to a host have the same check.
+// checkedDial dials addresses that the dialCheck of the request allows. Kept connections are
+// safe: they are kept by host, and all requests of a client to a host have the same check.
 func checkedDial(d *net.Dialer) func(ctx context.Context, network, address string) (net.Conn, error) {
 	checked := *d
 	checked.ControlContext = func(ctx context.Context, _, address string, _ syscall.RawConn) error {
@@ -200,7 +208,7 @@ func checkedDial(d *net.Dialer) func(ctx context.Context, network, address strin
 		}
 		at, err := netip.ParseAddrPort(address)
 		if err != nil {
-			return errors.New("the address to connect to is none of TCP")
+			return errors.New("the address to connect to is not a TCP address")
 		}
 		return check(at.Addr())
 	}

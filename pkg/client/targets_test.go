@@ -327,7 +327,7 @@ func TestSecondAddress(t *testing.T) {
 func TestUnseenRegistry(t *testing.T) {
 	for registry, want := range map[string]bool{"10.0.0.5": true, "localhost": true, "registry.example": false, "198.51.100.7": false} {
 		g := newTargetGuard(nil, url.URL{Scheme: "http", Host: registry}, nil)
-		if err := g.check(&url.URL{Scheme: "http", Host: "10.0.0.6"}); (err == nil) != want {
+		if err := g.check(&http.Request{URL: &url.URL{Scheme: "http", Host: "10.0.0.6"}}); (err == nil) != want {
 			t.Errorf("%s: %v", registry, err)
 		}
 	}

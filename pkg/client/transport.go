@@ -11,21 +11,21 @@ import (
 )
 
 const (
-	// idleTimeout is how long a transfer may stand still, in either direction, before its
-	// connection is given up: one that is alive and moves nothing would wait for ever.
+	// idleTimeout is how long a transfer may stall, in either direction, before its connection
+	// is closed: one that is alive would wait for ever.
 	idleTimeout = 2 * time.Minute
-	// answerTimeout is how long an answer may take to begin once the request is on its way:
-	// some registries copy what they got before they answer.
+	// answerTimeout is how long an answer may take to begin once the request is sent: some
+	// registries copy the blob before they answer.
 	answerTimeout = 10 * time.Minute
 )
 
-// errStalled is a connection that was alive, and on which nothing moved for too long.
-var errStalled = errors.New("the transfer stood still for too long")
+// errStalled means that nothing moved on a connection that was alive.
+var errStalled = errors.New("the transfer stalled")
 
-// NewTransport returns a transport made for large bodies: buffers that make few system
-// calls, many connections to keep, and no compression, as sizes are compared. What stands
-// still for two minutes is given up, and so is an answer that does not begin within ten
-// minutes of the request's end. It refuses addresses to which no registry may send a client.
+// NewTransport returns a transport for large bodies: large buffers, many kept connections, and
+// no compression, as sizes are compared. It times out transfers that stall for two minutes,
+// and answers that do not begin within ten minutes of the request's end. It refuses to dial
+// addresses to which the registry must not send the client.
 func NewTransport() http.RoundTripper {
 	return &stallGuard{idle: idleTimeout, answer: answerTimeout, next: &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
@@ -43,16 +43,16 @@ func NewTransport() http.RoundTripper {
 	}}
 }
 
-// stallGuard is a transport that calls off requests which stand still.
+// stallGuard is a transport that cancels stalled requests.
 type stallGuard struct {
 	next         http.RoundTripper
 	idle, answer time.Duration
 }
 
-// transfer is a request's body on its way.
+// transfer is the body of a request that is being sent.
 type transfer interface {
-	// state says how many bytes were taken, whether more are being waited for, which is
-	// not the connection's fault, and whether all were taken.
+	// state returns how many bytes were read, whether the source is to blame for a stall, and
+	// whether the body was read to its end.
 	state() (taken int64, waiting, all bool)
 }
 
@@ -84,7 +84,7 @@ func (g *stallGuard) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// stalled is the error of a request: why it was called off, if it was.
+// stalled returns errStalled if that is why the request was cancelled, else its error.
 func stalled(ctx context.Context, err error) error {
 	if errors.Is(context.Cause(ctx), errStalled) {
 		return errStalled
@@ -92,9 +92,9 @@ func stalled(ctx context.Context, err error) error {
 	return err
 }
 
-// watch calls a request off whose body does not get on, or that is not answered.
+// watch cancels a request whose body stalls or that is not answered in time.
 func (g *stallGuard) watch(t transfer, cancel context.CancelCauseFunc) (stop func()) {
-	const looks = 8 // in the time that nothing may move
+	const looks = 8 // per idle timeout
 	done := make(chan struct{})
 	go func() {
 		tick := time.NewTicker(g.idle / looks)
@@ -123,7 +123,7 @@ func (g *stallGuard) watch(t transfer, cancel context.CancelCauseFunc) (stop fun
 	return func() { close(done) }
 }
 
-// countedBody is a body that says how far it is.
+// countedBody is a body that counts the bytes read.
 type countedBody struct {
 	io.ReadCloser
 	taken           atomic.Int64
@@ -139,7 +139,7 @@ func (b *countedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close implements io.Closer: the transport closes what it has read to its end.
+// Close implements io.Closer. The transport closes a body that it has read to its end.
 func (b *countedBody) Close() error {
 	b.closed.Store(true)
 	return b.ReadCloser.Close()
@@ -149,7 +149,7 @@ func (b *countedBody) state() (taken int64, waiting, all bool) {
 	return b.taken.Load(), b.waiting.Load(), b.closed.Load()
 }
 
-// guardedBody is the body of an answer, whose reads end in time.
+// guardedBody is the body of an answer. Its reads time out.
 type guardedBody struct {
 	io.ReadCloser
 	ctx    context.Context // that of the request

@@ -56,7 +56,7 @@ func (s slowReader) Read(p []byte) (int, error) {
 	return s.Reader.Read(p[:min(len(p), 1)])
 }
 
-// TestStalledRequests: what stands still is given up, what gets on is not, however slowly.
+// TestStalledRequests: stalled transfers time out, slow ones do not.
 func TestStalledRequests(t *testing.T) {
 	const slow = idleTimeout - time.Second
 	for name, tt := range map[string]struct {
@@ -212,11 +212,11 @@ func TestStallIsRepeated(t *testing.T) {
 	}
 	u := c.base
 	u.Path = "/v2/a"
-	put := call{method: http.MethodPut, url: &u, label: "/v2/a", header: http.Header{}, body: bytesBody(make([]byte, size)), size: size}
+	put := request{method: http.MethodPut, url: &u, label: "/v2/a", header: http.Header{}, body: bytesBody(make([]byte, size)), size: size}
 	if err := c.store(t.Context(), put); err != nil || sent.Load() < 2 {
 		t.Errorf("PUT: %v, %d requests", err, sent.Load())
 	}
-	got, err := c.read(t.Context(), call{method: http.MethodGet, url: &u, label: "/v2/a", header: http.Header{}}, 100)
+	got, err := c.read(t.Context(), request{method: http.MethodGet, url: &u, label: "/v2/a", header: http.Header{}}, 100)
 	if err != nil || string(got.body) != "abcdefghij" || asked.Load() < 2 {
 		t.Errorf("GET: %q, %v, %d requests", got.body, err, asked.Load())
 	}

@@ -14,29 +14,27 @@ import (
 	"github.com/pierless/pierless/pkg/oci/route"
 )
 
-// Upload is an upload of the spec that is under way ("Pushing blobs"). It is for one
-// goroutine.
+// Upload is an open upload of the spec ("Pushing blobs"), for one goroutine.
 type Upload struct {
 	Offset int64 // bytes that the registry has
-	// MinChunk and MaxChunk are the sizes in bytes that the registry wants chunks to have,
-	// the last one apart; 0: it does not say.
+	// MinChunk and MaxChunk are the limits of the registry for the size of a chunk in bytes,
+	// except the last one; 0: no limit.
 	MinChunk, MaxChunk int64
 
-	next *url.URL // where the next request goes; a secret
+	next *url.URL // of the next request; a secret
 }
 
-// Errors of chunks that are no answers of the registry.
+// Errors of chunked uploads.
 var (
-	// ErrNoChunks: the registry answers a chunk with what makes no sense for one.
-	ErrNoChunks = errors.New("the registry takes no chunks")
-	// ErrUploadLost: the registry does not know (any more) what it has of an upload.
+	// ErrNoChunks means that the registry does not support chunks.
+	ErrNoChunks = errors.New("the registry does not support chunks")
+	// ErrUploadLost means that the registry no longer knows the state of an upload.
 	ErrUploadLost = errors.New("the registry has lost the upload")
 )
 
-// StartUpload opens an upload (spec, end-4a). The algorithm is that of the digest that
-// it will be finished with.
+// StartUpload opens an upload (spec, end-4a) of a blob whose digest has the algorithm.
 func (r *Repository) StartUpload(ctx context.Context, a oci.Algorithm) (*Upload, error) {
-	k := r.newCall(http.MethodPost, route.Request{Kind: route.UploadStart}, "pull", "push")
+	k := r.newRequest(http.MethodPost, route.Request{Kind: route.UploadStart}, "pull", "push")
 	if a != oci.SHA256 {
 		k = k.withQuery("digest-algorithm", string(a))
 	}
@@ -48,28 +46,28 @@ func (r *Repository) StartUpload(ctx context.Context, a oci.Algorithm) (*Upload,
 	return r.newUpload(resp)
 }
 
-// newUpload reads the answer to the start of an upload.
+// newUpload returns the upload that an answer opens.
 func (r *Repository) newUpload(resp *http.Response) (*Upload, error) {
 	next, err := r.client.location(resp)
 	if err != nil {
 		return nil, err
 	}
 	u := &Upload{next: next}
-	u.MinChunk, _ = strconv.ParseInt(resp.Header.Get("OCI-Chunk-Min-Length"), 10, 64) // 0: as if it were not there
+	u.MinChunk, _ = strconv.ParseInt(resp.Header.Get("OCI-Chunk-Min-Length"), 10, 64) // 0 without the header
 	u.MaxChunk, _ = strconv.ParseInt(resp.Header.Get("OCI-Chunk-Max-Length"), 10, 64)
 	return u, nil
 }
 
-// uploadCall is a request to where an upload goes on.
-func (r *Repository) uploadCall(method string, u *Upload) call {
-	k := r.newCall(method, route.Request{Kind: route.Upload}, "pull", "push")
+// uploadRequest returns the next request of an upload.
+func (r *Repository) uploadRequest(method string, u *Upload) request {
+	k := r.newRequest(method, route.Request{Kind: route.Upload}, "pull", "push")
 	k.url = u.next
 	return k
 }
 
-// AppendUpload sends the bytes from u.Offset on (spec, end-5). After an error that may
-// pass it asks how many of them arrived and sends the others. The error is ErrNoChunks or
-// ErrUploadLost where the upload cannot go on that way.
+// AppendUpload sends a chunk at u.Offset (spec, end-5). After a temporary error it asks how
+// many of the bytes arrived, and sends the others. The error is ErrNoChunks or ErrUploadLost,
+// among others.
 func (r *Repository) AppendUpload(ctx context.Context, u *Upload, chunk []byte) error {
 	start := u.Offset
 	for attempt := 1; u.Offset < start+int64(len(chunk)); attempt++ {
@@ -81,12 +79,12 @@ func (r *Repository) AppendUpload(ctx context.Context, u *Upload, chunk []byte) 
 			}
 		}
 		if u.Offset < start || u.Offset > start+int64(len(chunk)) {
-			return fmt.Errorf("%w: it has %d bytes, %d to %d were sent", ErrUploadLost, u.Offset, start, start+int64(len(chunk)))
+			return fmt.Errorf("%w: it reports %d bytes, although %d to %d were sent", ErrUploadLost, u.Offset, start, start+int64(len(chunk)))
 		}
 		if u.Offset > before {
 			attempt = 0
 		} else if err == nil && attempt >= r.client.opts.Attempts {
-			return fmt.Errorf("%w: it says yes to chunks, and stores none", ErrNoChunks)
+			return fmt.Errorf("%w: it accepts chunks without storing them", ErrNoChunks)
 		}
 	}
 	return nil
@@ -94,8 +92,8 @@ func (r *Repository) AppendUpload(ctx context.Context, u *Upload, chunk []byte) 
 
 // patch sends a chunk once.
 func (r *Repository) patch(ctx context.Context, u *Upload, chunk []byte) error {
-	k := r.uploadCall(http.MethodPatch, u)
-	k.once = true
+	k := r.uploadRequest(http.MethodPatch, u)
+	k.noRetry = true
 	k.header.Set("Content-Type", "application/octet-stream")
 	k.header.Set("Content-Range", fmt.Sprintf("%d-%d", u.Offset, u.Offset+int64(len(chunk))-1))
 	k.body, k.size = bytesBody(chunk), int64(len(chunk))
@@ -105,14 +103,15 @@ func (r *Repository) patch(ctx context.Context, u *Upload, chunk []byte) error {
 	}
 	drain(resp)
 	if resp.StatusCode != http.StatusAccepted && resp.StatusCode != http.StatusNoContent {
-		return fmt.Errorf("%w: it answers %d, which says that the upload is complete", ErrNoChunks, resp.StatusCode)
+		return fmt.Errorf("%w: it answers a chunk with %d, as if the upload were complete", ErrNoChunks, resp.StatusCode)
 	}
 	u.Offset += int64(len(chunk))
-	return r.moved(u, resp)
+	return r.update(u, resp)
 }
 
-// moved reads where an upload stands. 0-0 is an upload without bytes: chunks are larger.
-func (r *Repository) moved(u *Upload, resp *http.Response) error {
+// update reads location and offset of an upload from an answer. The range 0-0 means 0 bytes:
+// chunks are larger than one.
+func (r *Repository) update(u *Upload, resp *http.Response) error {
 	if resp.Header.Get("Location") != "" {
 		next, err := r.client.location(resp)
 		if err != nil {
@@ -127,7 +126,7 @@ func (r *Repository) moved(u *Upload, resp *http.Response) error {
 	first, last, found := strings.Cut(spec, "-")
 	end, err := strconv.ParseInt(last, 10, 64)
 	if !found || first != "0" || err != nil {
-		return fmt.Errorf("%w: it says that it has the bytes %.40q", ErrNoChunks, spec)
+		return fmt.Errorf("%w: it reports the range %.40q", ErrNoChunks, spec)
 	}
 	if u.Offset = end + 1; end <= 0 {
 		u.Offset = 0
@@ -135,15 +134,15 @@ func (r *Repository) moved(u *Upload, resp *http.Response) error {
 	return nil
 }
 
-// recoverChunk asks where the upload stands after a chunk that failed, and returns the
-// error where asking does not help.
+// recoverChunk synchronizes the offset of an upload after a chunk that failed. It returns an
+// error if the upload cannot continue.
 func (r *Repository) recoverChunk(ctx context.Context, u *Upload, err error, attempt int) error {
-	wait, again := r.client.again(ctx, err, attempt)
+	wait, again := r.client.retryWait(ctx, err, attempt)
 	switch {
 	case errors.Is(err, ErrNoChunks), ctx.Err() != nil:
 		return err
 	case attempt < r.client.opts.Attempts && (hasStatus(err, http.StatusRequestedRangeNotSatisfiable) || is(err, oci.BlobUploadInvalid)):
-		// The answer to an earlier try was lost, or that try is still being worked on.
+		// The answer to an earlier attempt was lost, or the registry still works on it.
 		wait = backoff(err, attempt)
 	case is(err, oci.BlobUploadUnknown):
 		return fmt.Errorf("%w: %w", ErrUploadLost, err)
@@ -165,27 +164,27 @@ func (r *Repository) recoverChunk(ctx context.Context, u *Upload, err error, att
 	return nil
 }
 
-// UploadStatus asks how many bytes the registry has (spec, end-13), and sets u.Offset.
+// UploadStatus sets u.Offset to the bytes that the registry has (spec, end-13).
 func (r *Repository) UploadStatus(ctx context.Context, u *Upload) error {
-	resp, err := r.client.do(ctx, r.uploadCall(http.MethodGet, u))
+	resp, err := r.client.do(ctx, r.uploadRequest(http.MethodGet, u))
 	if err != nil {
 		return err
 	}
 	drain(resp)
 	if resp.Header.Get("Range") == "" {
-		return errors.New("the registry does not say how much it has of the upload: no Range")
+		return errors.New("the registry reports the state of the upload without a Range")
 	}
-	return r.moved(u, resp)
+	return r.update(u, resp)
 }
 
-// FinishUpload makes a blob of what was sent (spec, end-6). The error is ErrContent where
-// the registry finds that it is not what the digest says.
+// FinishUpload completes an upload as a blob (spec, end-6). The error is ErrContent if the
+// registry finds that the bytes do not match the digest.
 func (r *Repository) FinishUpload(ctx context.Context, u *Upload, d oci.Digest) error {
-	k := r.uploadCall(http.MethodPut, u).withQuery("digest", string(d))
+	k := r.uploadRequest(http.MethodPut, u).withQuery("digest", string(d))
 	k.header.Set("Content-Type", "application/octet-stream")
 	for attempt := 1; ; attempt++ {
 		err := r.finished(ctx, d, r.client.store(ctx, k))
-		// A chunk whose answer was lost may still be worked on.
+		// The registry may still work on a chunk whose answer was lost.
 		if !is(err, oci.BlobUploadInvalid) || attempt >= r.client.opts.Attempts {
 			return err
 		}
@@ -195,11 +194,10 @@ func (r *Repository) FinishUpload(ctx context.Context, u *Upload, d oci.Digest) 
 	}
 }
 
-// finished looks at the end of an upload. Its session may be gone because a first answer
-// was lost: then the blob is there.
+// finished interprets the error of a completion. A 404 to a retry is a success if the blob
+// exists: the answer to the first attempt was lost.
 func (r *Repository) finished(ctx context.Context, d oci.Digest, err error) error {
-	var answer *Error
-	if errors.As(err, &answer) && answer.Status == http.StatusNotFound && answer.attempt > 1 {
+	if isRepeated404(err) {
 		if _, headErr := r.blobSize(ctx, d, "pull", "push"); headErr == nil {
 			return nil
 		}
@@ -207,7 +205,7 @@ func (r *Repository) finished(ctx context.Context, d oci.Digest, err error) erro
 	return contentError(err)
 }
 
-// contentError marks a refusal of what the bytes are.
+// contentError adds ErrContent to an error of the registry about digest or size.
 func contentError(err error) error {
 	if is(err, oci.DigestInvalid) || is(err, oci.SizeInvalid) && !hasStatus(err, http.StatusRequestEntityTooLarge) {
 		return fmt.Errorf("%w: %w", ErrContent, err)
@@ -215,22 +213,17 @@ func contentError(err error) error {
 	return err
 }
 
-// CancelUpload ends an upload without a blob (spec, end-14).
-func (r *Repository) CancelUpload(ctx context.Context, u *Upload) error {
-	return r.client.remove(ctx, r.uploadCall(http.MethodDelete, u))
-}
-
-// abandon cancels an upload that nobody needs, also where the caller was cancelled. What
-// stays behind expires.
+// abandon cancels an upload (spec, end-14), also if the context was cancelled. If that fails,
+// as in registries without this request, the upload expires.
 func (r *Repository) abandon(ctx context.Context, u *Upload) {
 	ctx, stop := tidyContext(ctx)
 	defer stop()
-	k := r.uploadCall(http.MethodDelete, u)
-	k.once = true
-	_ = finish(r.client.do(ctx, k)) // many registries know no such request
+	k := r.uploadRequest(http.MethodDelete, u)
+	k.noRetry = true
+	_ = finish(r.client.do(ctx, k))
 }
 
-// tidyContext gives what is left to do a short time of its own.
+// tidyContext returns a context for cleaning up after ctx, with a short timeout.
 func tidyContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	const limit = 10 * time.Second
 	return context.WithTimeout(context.WithoutCancel(ctx), limit)

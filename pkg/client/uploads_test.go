@@ -14,7 +14,7 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// peer is a registry of its own habits: one upload at a time, blobs by digest.
+// peer is a registry with configurable behaviour: one upload at a time, blobs by digest.
 type peer struct {
 	mu      sync.Mutex
 	upload  []byte
@@ -114,7 +114,7 @@ func TestPeers(t *testing.T) {
 	}
 	for name, tt := range map[string]struct {
 		peer *peer
-		how  client.How
+		how  client.PushMethod
 	}{
 		"as the spec has it": {&peer{}, client.Chunked},
 		"ECR: a chunk ends the upload": {&peer{patch: func(_ *peer, w http.ResponseWriter, r *http.Request) bool {
@@ -189,7 +189,7 @@ func TestPeers(t *testing.T) {
 			b := blobOf(content)
 			b.Progress = seen.add
 			got, err := r.PushBlob(t.Context(), b)
-			if err != nil || got != (client.Pushed{How: tt.how, Sent: size}) || seen.sum != size || seen.low < 0 {
+			if err != nil || got != (client.PushResult{Method: tt.how, Sent: size}) || seen.sum != size || seen.low < 0 {
 				t.Fatalf("%+v, %v; progress %d", got, err, seen.sum)
 			}
 			if p.blobs[b.Digest] != size {
@@ -214,7 +214,7 @@ func TestSmallPeers(t *testing.T) {
 		for i := range 3 {
 			b, seen := blobOf(randomBytes(uint64(i), 1000)), &progress{}
 			b.Progress = seen.add
-			if got, err := r.PushBlob(t.Context(), b); err != nil || got != (client.Pushed{How: client.Whole, Sent: 1000}) || seen.sum != 1000 {
+			if got, err := r.PushBlob(t.Context(), b); err != nil || got != (client.PushResult{Method: client.Whole, Sent: 1000}) || seen.sum != 1000 {
 				t.Errorf("%s: %+v, %v; progress %d", name, got, err, seen.sum)
 			}
 		}
@@ -224,7 +224,7 @@ func TestSmallPeers(t *testing.T) {
 	}
 }
 
-// TestRefusals: what a registry does not take is an error at once, with its words.
+// TestRefusals: a rejection is an error at once, with the registry's message.
 func TestRefusals(t *testing.T) {
 	for code, want := range map[int]oci.Code{http.StatusForbidden: oci.Denied, http.StatusUnauthorized: oci.Unauthorized, http.StatusRequestEntityTooLarge: oci.SizeInvalid} {
 		for _, size := range []int{1000, 5 * mib} {
@@ -268,7 +268,7 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// TestYesToEverything: what answers 200 to every request has stored nothing.
+// TestYesToEverything: a server that answers 200 to every request has stored nothing.
 func TestYesToEverything(t *testing.T) {
 	r := newRepository(t, serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
@@ -291,7 +291,7 @@ func TestYesToEverything(t *testing.T) {
 	}
 }
 
-// TestNoIDInAnswers: some servers repeat the path of what they do not like.
+// TestNoIDInAnswers: some servers repeat the path of a request in errors.
 func TestNoIDInAnswers(t *testing.T) {
 	const id = "0123456789abcdef0123456789abcdef"
 	for name, form := range map[string]string{"text": "Cannot %s %s", "spec": `{"errors":[{"code":"DENIED","message":"%s %s","detail":"` + id + `"}]}`} {

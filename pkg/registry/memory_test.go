@@ -120,7 +120,7 @@ func (w *world) query(q Query) Page {
 type turn func(what string, call func() error) error
 
 type simMetadata struct {
-	w    *world
+	w *world
 	// turn waits for the turn of an actor's call, runs it, and returns the result that the
 	// actor sees.
 	turn turn

@@ -13,108 +13,103 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// manifestFile is the list of images of docker save.
+// manifestFile lists the images of an archive of docker save.
 const manifestFile = "manifest.json"
 
-// maxNames bounds what is remembered of the files of an archive, in bytes: a small one
-// that is compressed can name any number of them.
+// maxNames limits the memory for the names of files in an archive, in bytes: a small compressed
+// archive can contain any number of them.
 const maxNames = 32 << 20
 
-// nameCount is what the names in an archive take so far, in bytes.
+// contents is what an archive contains, however it is read.
+type contents interface {
+	// find returns a blob by its digest, if the archive is a layout that has it.
+	find(d oci.Descriptor) (Blob, bool)
+	// document reads a small file; found is false if there is none of this name.
+	document(name string) (content []byte, found bool, err error)
+	// layer hands over a layer of manifest.json. It is nil if there is none of this name.
+	layer(ctx context.Context, name string) (*layer, error)
+}
+
+// sendArchive hands over an image of an archive. Docker writes archives that are both a layout
+// and the form of docker save: a complete layout is sent unchanged.
+func sendArchive(ctx context.Context, r Reference, what string, c contents, t *transfer) (client.Manifest, error) {
+	index, isLayout, err := c.document(indexFile)
+	if err != nil {
+		return client.Manifest{}, err
+	}
+	list, isSaved, err := c.document(manifestFile)
+	if err != nil {
+		return client.Manifest{}, err
+	}
+	if isLayout {
+		l := layout{what: what, index: index, reference: r.Selector, name: r.Name, find: c.find}
+		if r.Transport == OCIArchive || !isSaved {
+			return sendTree(ctx, l, t)
+		}
+		if root, found, err := wholeImage(ctx, l, t); err != nil || found {
+			return root, err
+		}
+	}
+	if !isSaved {
+		return client.Manifest{}, fmt.Errorf("%s is not an archive of images: it has neither index.json nor manifest.json", what)
+	}
+	name := r.Name
+	if _, err := chooseSaved(list, Name{}); err == nil && r.Transport == DockerDaemon {
+		name = Name{} // the daemon was asked for one image, and may save it under another spelling
+	}
+	chosen, err := chooseSaved(list, name)
+	if err != nil {
+		return client.Manifest{}, err
+	}
+	config, found, err := c.document(chosen.Config)
+	if err == nil && !found {
+		err = fmt.Errorf("%s has no config %s", what, chosen.Config)
+	}
+	if err != nil {
+		return client.Manifest{}, err
+	}
+	var layers []layer
+	for _, name := range chosen.Layers {
+		l, err := c.layer(ctx, name)
+		if err == nil && l == nil {
+			err = fmt.Errorf("%s has no layer %s", what, name)
+		}
+		if err != nil {
+			return client.Manifest{}, err
+		}
+		layers = append(layers, *l)
+	}
+	return assemble(ctx, config, layers, t)
+}
+
+// nameCount counts the memory for the names in an archive, in bytes.
 type nameCount struct{ held int }
 
-func (n *nameCount) take(h *tar.Header) error {
-	const each = 256 // in maps, beside the names themselves
-	if n.held += each + len(h.Name) + len(h.Linkname); n.held > maxNames {
+func (n *nameCount) add(h *tar.Header) error {
+	const overhead = 256 // of the entry in a map
+	if n.held += overhead + len(h.Name) + len(h.Linkname); n.held > maxNames {
 		return errors.New("it has too many files for an archive of images")
 	}
 	return nil
 }
 
-// entry is a file in an archive.
-type entry struct {
-	offset, size int64
-	link         string // the path that it stands for, instead of bytes
+// linkTarget returns the path that a link in an archive points to; "" for other entries.
+func linkTarget(h *tar.Header) string {
+	switch h.Typeflag {
+	case tar.TypeSymlink:
+		return path.Join(path.Dir(path.Clean(h.Name)), h.Linkname)
+	case tar.TypeLink:
+		return path.Clean(h.Linkname)
+	}
+	return ""
 }
 
-// archive is an archive that can be read at any place, as a source.
-type archive struct {
-	place Place
-	spool *Spool
-	f     *os.File
-	at    map[string]entry
-}
-
-// FromArchive reads an image from an archive of docker save, or of a layout. One that is
-// compressed, a pipe, or standard input (path "-"), is read from front to end.
-func FromArchive(p Place, stdin io.Reader, spool *Spool) (Source, error) {
-	if p.Path == "-" {
-		return streamOf(p, spool, io.NopCloser(stdin)), nil
-	}
-	f, err := os.Open(p.Path)
-	if err != nil {
-		return nil, err
-	}
-	front, err := fromFront(f)
-	if err == nil && front {
-		return streamOf(p, spool, f), nil
-	}
-	var at map[string]entry
-	if err == nil {
-		at, err = readEntries(f)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("read the archive %s: %w", p.Path, err), f.Close())
-	}
-	return &archive{place: p, spool: spool, f: f, at: at}, nil
-}
-
-// streamOf reads the archive of a place from front to end.
-func streamOf(p Place, spool *Spool, r io.ReadCloser) *stream {
-	return &stream{place: p, what: p.String(), spool: spool, close: r.Close, open: func(ctx context.Context, _ *Platform) (io.ReadCloser, error) {
-		return unpacked(interruptible(ctx, r))
-	}}
-}
-
-// readEntries notes where each file is. Bytes are skipped.
-func readEntries(f *os.File) (map[string]entry, error) {
-	at := map[string]entry{}
-	var names nameCount
-	for r := tar.NewReader(f); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return at, nil
-		}
-		if err == nil {
-			err = names.take(h)
-		}
-		if err != nil {
-			return nil, err
-		}
-		name := path.Clean(h.Name)
-		switch h.Typeflag {
-		case tar.TypeReg:
-			offset, err := f.Seek(0, io.SeekCurrent)
-			if err != nil {
-				return nil, err
-			}
-			at[name] = entry{offset: offset, size: h.Size}
-		case tar.TypeSymlink:
-			at[name] = entry{link: path.Join(path.Dir(name), h.Linkname)}
-		case tar.TypeLink:
-			at[name] = entry{link: path.Clean(h.Linkname)}
-		case tar.TypeGNUSparse:
-			return nil, fmt.Errorf("%s is stored as a sparse file, which no tool for images does", name)
-		}
-	}
-}
-
-// follow finds what a name stands for at the end of its links.
-func follow(name string, link func(name string) string) string {
+// follow returns the path at the end of the links that start at name.
+func follow(name string, links map[string]string) string {
 	const longest = 8 // more is a circle
 	name = path.Clean(name)
 	for range longest {
-		next := link(name)
+		next := links[name]
 		if next == "" {
 			break
 		}
@@ -123,94 +118,126 @@ func follow(name string, link func(name string) string) string {
 	return name
 }
 
-func (a *archive) entry(name string) (entry, bool) {
-	e, there := a.at[follow(name, func(n string) string { return a.at[n].link })]
-	return e, there && e.link == ""
+// archive is an archive with random access, as a source.
+type archive struct {
+	reference Reference
+	spool     *Spool
+	f         *os.File
+	files     map[string]*io.SectionReader
+	links     map[string]string
+}
+
+// FromArchive reads an image from an archive of docker save or of a layout. Compressed archives,
+// pipes, and standard input (path "-") are read sequentially.
+func FromArchive(r Reference, stdin io.Reader, spool *Spool) (Source, error) {
+	if r.Path == "-" {
+		return streamOf(r, spool, io.NopCloser(stdin)), nil
+	}
+	f, err := os.Open(r.Path)
+	if err != nil {
+		return nil, err
+	}
+	sequential, err := isSequential(f)
+	if err == nil && sequential {
+		return streamOf(r, spool, f), nil
+	}
+	a := &archive{reference: r, spool: spool, f: f, files: map[string]*io.SectionReader{}, links: map[string]string{}}
+	if err == nil {
+		err = a.scan()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read the archive %s: %w", r.Path, err), f.Close())
+	}
+	return a, nil
+}
+
+// streamOf reads an archive sequentially.
+func streamOf(r Reference, spool *Spool, from io.ReadCloser) *stream {
+	return &stream{reference: r, what: r.String(), spool: spool, close: from.Close, open: func(ctx context.Context, _ *Platform) (io.ReadCloser, error) {
+		return unpacked(interruptible(ctx, from))
+	}}
+}
+
+// scan records the position of each file, without reading it.
+func (a *archive) scan() error {
+	var names nameCount
+	for r := tar.NewReader(a.f); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil {
+			err = names.add(h)
+		}
+		if err != nil {
+			return err
+		}
+		name := path.Clean(h.Name)
+		switch h.Typeflag {
+		case tar.TypeReg:
+			offset, err := a.f.Seek(0, io.SeekCurrent)
+			if err != nil {
+				return err
+			}
+			delete(a.links, name)
+			a.files[name] = io.NewSectionReader(a.f, offset, h.Size)
+		case tar.TypeSymlink, tar.TypeLink:
+			delete(a.files, name)
+			a.links[name] = linkTarget(h)
+		case tar.TypeGNUSparse:
+			return fmt.Errorf("%s is a sparse file, which no tool for images writes", name)
+		}
+	}
 }
 
 // Close closes the file.
 func (a *archive) Close() error { return a.f.Close() }
 
-// find is the content of a digest as a blob.
 func (a *archive) find(d oci.Descriptor) (Blob, bool) {
-	e, there := a.entry(blobPath(d.Digest))
-	if !there {
+	f := a.files[follow(blobPath(d.Digest), a.links)]
+	if f == nil {
 		return Blob{}, false
 	}
 	if d.Size < 0 {
-		d.Size = e.size
+		d.Size = f.Size()
 	}
-	return Blob{Descriptor: d, near: true, open: func(_ context.Context, offset int64) (io.ReadCloser, error) {
-		return io.NopCloser(io.NewSectionReader(a.f, e.offset+offset, e.size-offset)), nil
+	return Blob{Descriptor: d, local: true, open: func(_ context.Context, offset int64) (io.ReadCloser, error) {
+		return io.NopCloser(io.NewSectionReader(f, offset, f.Size()-offset)), nil
 	}}, true
 }
 
-// read reads a small file whole.
-func (a *archive) read(name string) ([]byte, error) {
-	e, there := a.entry(name)
+func (a *archive) document(name string) (content []byte, found bool, err error) {
+	f := a.files[follow(name, a.links)]
 	switch {
-	case !there:
-		return nil, fmt.Errorf("the archive %s has no %s", a.place.Path, name)
-	case e.size > maxManifest:
-		return nil, fmt.Errorf("%s of the archive %s has %d bytes, which is too much", name, a.place.Path, e.size)
+	case f == nil:
+		return nil, false, nil
+	case f.Size() > maxManifest:
+		return nil, true, fmt.Errorf("%s in the archive %s has %d bytes, the limit is %d", name, a.reference.Path, f.Size(), maxManifest)
 	}
-	return io.ReadAll(io.NewSectionReader(a.f, e.offset, e.size))
+	content, err = io.ReadAll(io.NewSectionReader(f, 0, f.Size()))
+	return content, true, err
 }
 
 func (a *archive) send(ctx context.Context, t *transfer) (client.Manifest, error) {
-	_, isLayout := a.at[indexFile]
-	_, isSaved := a.at[manifestFile]
-	if isLayout {
-		index, err := a.read(indexFile)
-		if err != nil {
-			return client.Manifest{}, err
-		}
-		l := layout{what: a.place.String(), index: index, reference: a.place.Reference, name: a.place.Name, find: a.find}
-		if a.place.Kind == OCIArchive || !isSaved {
-			return sendTree(ctx, l, t)
-		}
-		if root, found, err := wholeImage(ctx, l, t); err != nil || found {
-			return root, err
-		}
-	}
-	if !isSaved {
-		return client.Manifest{}, fmt.Errorf("%s is no archive of images: it has neither index.json nor manifest.json", a.place.Path)
-	}
-	return a.sendSaved(ctx, t)
+	return sendArchive(ctx, a.reference, a.reference.String(), &archiveLayers{a, t, map[*io.SectionReader]*layer{}}, t)
 }
 
-// sendSaved hands over an image whose layers are uncompressed.
-func (a *archive) sendSaved(ctx context.Context, t *transfer) (client.Manifest, error) {
-	list, err := a.read(manifestFile)
+// archiveLayers compresses layers of an archive when manifest.json names them, each one once.
+type archiveLayers struct {
+	*archive
+	t    *transfer
+	sent map[*io.SectionReader]*layer
+}
+
+func (a *archiveLayers) layer(ctx context.Context, name string) (*layer, error) {
+	f := a.files[follow(name, a.links)]
+	if f == nil || a.sent[f] != nil {
+		return a.sent[f], nil
+	}
+	l, err := a.spool.take(ctx, io.NewSectionReader(f, 0, f.Size()), name, "", f.Size(), a.t.opts.Observer)
 	if err != nil {
-		return client.Manifest{}, err
+		return nil, fmt.Errorf("layer %s: %w", name, err)
 	}
-	chosen, err := chooseSaved(list, a.place.Name)
-	if err != nil {
-		return client.Manifest{}, err
-	}
-	config, err := a.read(chosen.Config)
-	if err != nil {
-		return client.Manifest{}, err
-	}
-	taken := map[entry]layer{}
-	var layers []layer
-	for _, name := range chosen.Layers {
-		e, there := a.entry(name)
-		if !there {
-			return client.Manifest{}, fmt.Errorf("the archive %s has no layer %s", a.place.Path, name)
-		}
-		l, done := taken[e]
-		if !done {
-			if l, err = a.spool.take(ctx, io.NewSectionReader(a.f, e.offset, e.size), name, "", e.size, t.opts.Observer); err != nil {
-				return client.Manifest{}, fmt.Errorf("layer %s: %w", name, err)
-			}
-			if err := t.blob(ctx, l.Blob); err != nil {
-				return client.Manifest{}, err
-			}
-			taken[e] = l
-		}
-		layers = append(layers, l)
-	}
-	return assemble(ctx, config, layers, t)
+	a.sent[f] = &l
+	return &l, a.t.blob(ctx, l.Blob)
 }

@@ -17,30 +17,28 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// archiveWriter writes an image as an archive that is an OCI layout, and, for Docker, one
-// of docker save as well: old daemons read manifest.json, new ones index.json.
+// archiveWriter writes an image as an archive that is an OCI layout and, for Docker, one of docker
+// save as well: old daemons read manifest.json, new ones index.json.
 type archiveWriter struct {
-	name  string // of the place
-	tag   string // for index.json
-	saved *Name  // for manifest.json; nil: none. The zero Name: no tag
-	takes limits
-	spool *Spool
-	done  func(ctx context.Context) error // after the last byte
-	drop  func() error                    // instead of done; after it, nothing
+	name   string // of the destination
+	tag    string // for index.json
+	saved  *Name  // for manifest.json; nil: none. The zero Name: no tag
+	takes  limits
+	spool  *Spool
+	done   func(ctx context.Context) error // after the last byte
+	drop   func() error                    // instead of done; no-op after it
+	extras extras
 
 	mu  sync.Mutex // of w: an archive has one end
 	w   *tar.Writer
 	has map[oci.Digest]bool // manifests and blobs
-	// extra are referrers and signatures, which index.json has to name too.
-	extra []oci.Descriptor
 }
 
-// ToArchive writes an image into a file of p's kind. The file gets its name when it is
-// whole.
-func ToArchive(p Place, spool *Spool) (Destination, error) {
-	// The new file takes the place of what is there: not of a device, nor of a pipe.
+// ToArchive writes an image into an archive. The file gets its name when it is complete.
+func ToArchive(p Reference, spool *Spool) (Destination, error) {
+	// The new file replaces the old one, but no device or pipe.
 	if info, err := os.Stat(p.Path); err == nil && !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no file: name one that is to be the archive", p.Path)
+		return nil, fmt.Errorf("%s is not a regular file", p.Path)
 	}
 	if err := dropAbandoned(filepath.Dir(p.Path)); err != nil {
 		return nil, err
@@ -51,8 +49,8 @@ func ToArchive(p Place, spool *Spool) (Destination, error) {
 	}
 	gone := false
 	p.Name.Digest = ""
-	w := &archiveWriter{name: p.String(), tag: p.Reference.Tag, spool: spool, w: tar.NewWriter(f), has: map[oci.Digest]bool{}}
-	if p.Kind == DockerArchive {
+	w := &archiveWriter{name: p.String(), tag: p.Selector.Tag, spool: spool, w: tar.NewWriter(f), has: map[oci.Digest]bool{}}
+	if p.Transport == DockerArchive {
 		w.saved, w.tag = &p.Name, p.Name.Tag
 		w.takes.platform = &Platform{OS: "linux", Architecture: runtime.GOARCH}
 	}
@@ -76,11 +74,11 @@ func (w *archiveWriter) limits(context.Context) (limits, error) { return w.takes
 
 func (w *archiveWriter) hasImage(context.Context, oci.Descriptor) (bool, error) { return false, nil }
 
-// putBlob writes the blob when it is its turn. Until then it is fetched, if it is far.
-func (w *archiveWriter) putBlob(ctx context.Context, b Blob, progress func(delta int64)) (client.Pushed, error) {
-	pushed := client.Pushed{How: Written, Sent: b.Size}
+// putBlob writes one blob after the other. A remote blob that must wait is fetched meanwhile.
+func (w *archiveWriter) putBlob(ctx context.Context, b Blob, progress func(delta int64)) (client.PushResult, error) {
+	pushed := client.PushResult{Method: Written, Sent: b.Size}
 	if !w.mu.TryLock() {
-		if !b.near {
+		if !b.local {
 			fetched, err := w.spool.fetch(ctx, b, progress)
 			if err != nil {
 				return pushed, err
@@ -117,20 +115,16 @@ func (w *archiveWriter) putManifest(_ context.Context, m client.Manifest) error 
 		return nil
 	}
 	w.has[m.Digest] = true
-	if refersTo(m) != "" {
-		w.extra = append(w.extra, m.Descriptor)
-	}
+	w.extras.addReferrer(m)
 	return w.file(blobPath(m.Digest), m.Content)
 }
 
 func (w *archiveWriter) putTag(_ context.Context, tag string, m client.Manifest) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.extra = append(w.extra, withTag(m.Descriptor, tag))
+	w.extras.add(withTag(m.Descriptor, tag))
 	return nil
 }
 
-// finish writes the documents that name the image: last, as they make an archive one.
+// finish writes the documents that name the image.
 func (w *archiveWriter) finish(ctx context.Context, root client.Manifest) (named, error) {
 	if err := w.putManifest(ctx, root); err != nil {
 		return named{}, err
@@ -144,7 +138,7 @@ func (w *archiveWriter) finish(ctx context.Context, root client.Manifest) (named
 			d.Annotations = addName(d.Annotations, *w.saved)
 		}
 	}
-	if err := w.writeIndex(entries(d, w.extra)); err != nil {
+	if err := w.writeIndex(w.extras.entries(d)); err != nil {
 		return named{}, err
 	}
 	return named{name: w.name}, w.end(ctx)
@@ -158,7 +152,7 @@ func (w *archiveWriter) writeIndex(entries []oci.Descriptor) error {
 	return w.file(indexFile, index)
 }
 
-// end closes an archive that is complete.
+// end closes a complete archive.
 func (w *archiveWriter) end(ctx context.Context) error {
 	if err := w.w.Close(); err != nil {
 		return err
@@ -190,20 +184,20 @@ func (w *archiveWriter) writeSaved(root client.Manifest) error {
 	return w.file(manifestFile, content)
 }
 
-// runnable parses the manifest of an image that Docker can run.
+// runnable parses a manifest, which must be that of an image that Docker can run.
 func runnable(m client.Manifest) (oci.Manifest, error) {
 	parsed, err := oci.ParseManifest(m.MediaType, m.Content)
 	if err != nil {
 		return parsed, err
 	}
 	if len(parsed.Blobs) == 0 || !isConfig(parsed.Blobs[0].MediaType) {
-		return parsed, fmt.Errorf("%s is no image that Docker can run, but %s: write it to oci:DIR",
+		return parsed, fmt.Errorf("%s is not an image that Docker can run, but %s: write it to oci:DIR",
 			m.Digest, parsed.ArtifactType)
 	}
 	return parsed, nil
 }
 
-// addName adds the name that containerd, and so Docker, reads from index.json.
+// addName adds the annotation for the name that containerd, and so Docker, reads.
 func addName(annotations map[string]string, n Name) map[string]string {
 	name := n.Host + "/" + n.Repository
 	switch {
@@ -219,7 +213,7 @@ func addName(annotations map[string]string, n Name) map[string]string {
 	return annotations
 }
 
-// Close drops an archive that was not finished.
+// Close deletes an archive that was not finished.
 func (w *archiveWriter) Close() error {
 	if w.drop == nil {
 		return nil

@@ -12,21 +12,20 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// maxManifest bounds manifests and configs, which are held in memory: in bytes. Those of
-// archives may have as much as those of registries.
+// maxManifest limits manifests and configs, which are held in memory, in bytes.
 const maxManifest = client.MaxManifest
 
-// Blob is content that a source has.
+// Blob is a blob of a source.
 type Blob struct {
 	oci.Descriptor
-	// open returns the bytes from offset on. It may be called again, and concurrently.
+	// open returns the bytes from offset on. It may be called repeatedly and concurrently.
 	open func(ctx context.Context, offset int64) (io.ReadCloser, error)
-	// near is whether the bytes are on this machine: worth no copy of their own.
-	near bool
-	// from are repositories of registry which have the blob.
+	// local is set if the bytes are on this machine and need not be copied into the spool.
+	local bool
+	// from lists repositories of registry that have the blob.
 	registry string
 	from     []string
-	// drop frees what the blob takes, when it was sent; nil: nothing.
+	// drop, if non-nil, frees the disk space of the blob after it was sent.
 	drop func()
 }
 
@@ -36,16 +35,16 @@ func (b Blob) release() {
 	}
 }
 
-// bytesBlob is a blob in memory.
+// bytesBlob returns a blob in memory.
 func bytesBlob(d oci.Descriptor, content []byte) Blob {
-	return Blob{Descriptor: d, near: true, open: func(_ context.Context, offset int64) (io.ReadCloser, error) {
+	return Blob{Descriptor: d, local: true, open: func(_ context.Context, offset int64) (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(content[min(offset, int64(len(content))):])), nil
 	}}
 }
 
-// fileBlob is a blob that is a whole file.
+// fileBlob returns a blob that is a file.
 func fileBlob(d oci.Descriptor, path string) Blob {
-	return Blob{Descriptor: d, near: true, open: func(_ context.Context, offset int64) (io.ReadCloser, error) {
+	return Blob{Descriptor: d, local: true, open: func(_ context.Context, offset int64) (io.ReadCloser, error) {
 		f, err := os.Open(path)
 		if err != nil {
 			return nil, err
@@ -57,10 +56,10 @@ func fileBlob(d oci.Descriptor, path string) Blob {
 	}}
 }
 
-// readAll reads a small blob, and checks it.
+// readAll reads a small blob and checks its digest.
 func readAll(ctx context.Context, b Blob) ([]byte, error) {
 	if b.Size > maxManifest {
-		return nil, fmt.Errorf("%s has %d bytes: more than the %d that a manifest or a config may have", b.Digest, b.Size, maxManifest)
+		return nil, fmt.Errorf("%s has %d bytes, the limit for a manifest or a config is %d", b.Digest, b.Size, maxManifest)
 	}
 	r, err := b.open(ctx, 0)
 	if err != nil {
@@ -77,7 +76,7 @@ func readAll(ctx context.Context, b Blob) ([]byte, error) {
 	return content, nil
 }
 
-// checked copies a blob to w and fails if its bytes are not those of its digest.
+// checked copies a blob to w. It fails if size or digest do not match.
 func checked(ctx context.Context, w io.Writer, b Blob, progress func(delta int64)) error {
 	r, err := b.open(ctx, 0)
 	if err != nil {
@@ -90,12 +89,12 @@ func checked(ctx context.Context, w io.Writer, b Blob, progress func(delta int64
 		return err
 	}
 	if got := b.Digest.Algorithm().Digest(h); n != b.Size || got != b.Digest {
-		return fmt.Errorf("%s is damaged: %d bytes instead of %d, or others", b.Digest, n, b.Size)
+		return fmt.Errorf("%s is damaged: %d bytes (expected %d) with the digest %s", b.Digest, n, b.Size, got)
 	}
 	return nil
 }
 
-// counter is a writer that tells how much was written.
+// counter is a writer that reports how much was written.
 type counter func(delta int64)
 
 func (c counter) Write(p []byte) (int, error) {
@@ -103,7 +102,7 @@ func (c counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// ending is a reader that ends with a context, as files do not.
+// ending is a reader that fails once a context ends.
 type ending struct {
 	ctx context.Context
 	r   io.Reader
@@ -130,15 +129,15 @@ func readSmall(path string, limit int64) ([]byte, error) {
 	return content, err
 }
 
-// sized refuses a manifest that has another size than what names it says: others would.
+// sized rejects a manifest whose size differs from its descriptor, as other clients do.
 func sized(d oci.Descriptor, m client.Manifest) (client.Manifest, error) {
 	if m.Size != d.Size {
-		return m, fmt.Errorf("manifest %s has %d bytes, not %d, as what names it says", d.Digest, m.Size, d.Size)
+		return m, fmt.Errorf("manifest %s has %d bytes, its descriptor says %d", d.Digest, m.Size, d.Size)
 	}
 	return m, nil
 }
 
-// manifestOf names content that was read.
+// manifestOf returns a manifest with the size of its content.
 func manifestOf(d oci.Descriptor, content []byte) client.Manifest {
 	d.Size = int64(len(content))
 	return client.Manifest{Descriptor: d, Content: content}

@@ -14,17 +14,17 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// layer is a layer on its way: in the spool, with all that a manifest says of it.
+// layer is a layer in the spool, with its descriptor.
 type layer struct {
 	Blob
-	// diffID is the digest of the tar; empty where the layer came compressed.
+	// diffID is the digest of the tar; empty if the source had the layer compressed.
 	diffID oci.Digest
 	zstd   bool
 }
 
-// compressBlock is how much one goroutine compresses at once. The bytes of a compressed
-// layer depend on it and on compressLevel, on nothing else of this machine: the same
-// layer has the same digest on the next run, and is found at the registry.
+// compressBlock is how many bytes one goroutine compresses at once. The bytes of a compressed
+// layer depend only on it and on compressLevel, not on this machine: the same layer has the same
+// digest in the next run, and the registry has it already.
 const (
 	compressBlock = 1 << 20
 	compressLevel = pgzip.DefaultCompression
@@ -33,8 +33,8 @@ const (
 	peeked        = 512
 )
 
-// take reads a layer of about size bytes into the spool: compressed, if it is not yet.
-// want, if it is known, is the digest of what stays as it is.
+// take reads a layer of about size bytes into the spool, and compresses it if necessary. want, if
+// not empty, is the expected digest of a layer that is compressed already.
 func (s *Spool) take(ctx context.Context, r io.Reader, name string, want oci.Digest, size int64, o Observer) (l layer, err error) {
 	buffered := bufio.NewReaderSize(ending{ctx, r}, 256<<10)
 	head, err := buffered.Peek(peeked)
@@ -51,7 +51,7 @@ func (s *Spool) take(ctx context.Context, r io.Reader, name string, want oci.Dig
 		}
 	}()
 	stage := Fetching
-	plain := !isPacked(head)
+	plain := !isCompressed(head)
 	if plain {
 		stage = Compressing
 	}
@@ -70,12 +70,12 @@ func (s *Spool) take(ctx context.Context, r io.Reader, name string, want oci.Dig
 	return l, nil
 }
 
-// isPacked reports whether content is to stay as it is: compressed, or a document.
-func isPacked(head []byte) bool {
+// isCompressed reports whether content stays unchanged: it is compressed, or a document.
+func isCompressed(head []byte) bool {
 	return bytes.HasPrefix(head, []byte(gzipMagic)) || bytes.HasPrefix(head, []byte(zstdMagic)) || isJSON(head)
 }
 
-// isJSON tells documents from archives, whose first bytes are a name.
+// isJSON reports whether content is a document, and not an archive whose first bytes are a name.
 func isJSON(head []byte) bool {
 	const magicAt, magic = 257, "ustar"
 	if len(head) >= magicAt+len(magic) && string(head[magicAt:magicAt+len(magic)]) == magic {
@@ -84,14 +84,14 @@ func isJSON(head []byte) bool {
 	return len(head) > 0 && (head[0] == '{' || head[0] == '[')
 }
 
-// blob is the file as a blob, which is deleted when it was sent.
+// blob returns the file as a blob that is deleted after it was sent.
 func (f *file) blob(d oci.Descriptor) Blob {
 	b := fileBlob(d, f.path)
-	b.drop = func() { _ = f.remove() } // bytes that were sent: no loss, whatever closing says
+	b.drop = func() { _ = f.remove() } // the bytes were sent
 	return b
 }
 
-// compress writes r to w as gzip. Hashes and compression run beside each other.
+// compress writes r to w as gzip, and returns the digests of both.
 func compress(w io.Writer, r io.Reader, advance func(int64)) (digest, diffID oci.Digest, err error) {
 	packed, raw := oci.SHA256.New(), oci.SHA256.New()
 	z, err := pgzip.NewWriterLevel(io.MultiWriter(w, packed), compressLevel)
@@ -108,7 +108,7 @@ func compress(w io.Writer, r io.Reader, advance func(int64)) (digest, diffID oci
 	return oci.SHA256.Digest(packed), oci.SHA256.Digest(raw), nil
 }
 
-// keep writes r to w as it is.
+// keep writes r to w unchanged, and checks the digest unless want is empty.
 func keep(w io.Writer, r io.Reader, want oci.Digest, advance func(int64)) (oci.Digest, error) {
 	algorithm := oci.SHA256
 	if want != "" {

@@ -9,128 +9,128 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// defaultJobs is how many layers are under way at once.
+// defaultJobs is the default of Options.Jobs.
 const defaultJobs = 4
 
 // Options of Copy. The zero value is ready for use.
 type Options struct {
-	// Jobs is how many layers are sent at once; 0: 4.
+	// Jobs limits how many layers are copied concurrently; 0: 4.
 	Jobs int
-	// Platform picks one image of an index; nil: all of them, where the destination
-	// holds more than one.
+	// Platform selects one image of an index; nil: all of them, if the destination can hold
+	// more than one.
 	Platform *Platform
-	// Referrers copies what refers to the image as well: signatures, SBOMs. Sources
-	// are registries and layouts.
+	// Referrers also copies referrers of the image: signatures, SBOMs. Only registries and
+	// layouts can be the source.
 	Referrers bool
-	// Observer is told how it goes; nil: nobody.
+	// Observer, if non-nil, observes the copy.
 	Observer Observer
 }
 
-// Observer is told how a copy goes. Its methods are called concurrently.
+// Observer observes a copy. Its methods are called concurrently.
 type Observer interface {
-	// Begin tells that a stage of size bytes begins; of 0, if the size is not known
-	// yet. advance is told the bytes, negative ones when a try is thrown away; end
-	// comes last.
+	// Begin is called at the beginning of a stage of size bytes; 0 if the size is unknown.
+	// advance is called with the bytes, negative ones if an attempt failed; end is called last.
 	Begin(stage Stage, what string, size int64) (advance func(delta int64), end func())
-	// Done tells that a blob is at the destination.
+	// Done is called when a blob is at the destination.
 	Done(l Layer)
-	// Note tells what the user should know.
+	// Note is called with information for the user.
 	Note(text string)
 }
 
-// Stage is what is being done to a layer.
+// Stage is a step in the copy of a layer.
 type Stage string
 
-// The stages of a layer. Most have one.
+// The stages of a layer. Most layers have one.
 const (
 	Compressing Stage = "compressing"
-	Fetching    Stage = "fetching" // into a file, to send it from there
+	Fetching    Stage = "fetching" // into a file, before it is sent
 	Sending     Stage = "sending"
 )
 
-// Source is a place to read an image from.
+// Source is an image to copy.
 type Source interface {
-	// send hands over every blob and every manifest of the image, children before
-	// parents, and returns the one that names all.
+	// send hands over every blob and every manifest of the image, children before parents,
+	// and returns the root manifest.
 	send(ctx context.Context, t *transfer) (client.Manifest, error)
-	// Close lets go of files and connections.
+	// Close releases files and connections.
 	Close() error
 }
 
-// Destination is a place to write an image to. Nothing of it shows before finish.
+// Destination receives an image. It is not visible before finish.
 type Destination interface {
-	// limits is what the place takes of an image. It is called once, before all others.
+	// limits returns which parts of an image the destination accepts. It is called once, first.
 	limits(ctx context.Context) (limits, error)
-	// hasImage reports whether an image manifest is there. Its blobs are not asked for then.
+	// hasImage reports whether the destination has an image manifest. Its blobs are then
+	// assumed to be there.
 	hasImage(ctx context.Context, d oci.Descriptor) (bool, error)
 	// putBlob is called concurrently, once per digest.
-	putBlob(ctx context.Context, b Blob, progress func(delta int64)) (client.Pushed, error)
-	// putManifest is called when everything that the manifest names is there.
+	putBlob(ctx context.Context, b Blob, progress func(delta int64)) (client.PushResult, error)
+	// putManifest is called after everything that the manifest names was put.
 	putManifest(ctx context.Context, m client.Manifest) error
-	// putTag gives a tag to a manifest that putManifest has put.
+	// putTag adds a tag to a manifest that was put.
 	putTag(ctx context.Context, tag string, m client.Manifest) error
-	// finish gives the image its name, and returns it. Like putManifest it may be called
-	// again after MANIFEST_BLOB_UNKNOWN.
+	// finish names the image and returns its name. Like putManifest it may be called again
+	// after MANIFEST_BLOB_UNKNOWN.
 	finish(ctx context.Context, root client.Manifest) (named, error)
-	// Close drops what was not finished.
+	// Close drops everything that was not finished.
 	Close() error
 }
 
-// limits is what a destination takes of an image. The zero value is all of it.
+// limits are the parts of an image that a destination accepts. The zero value is all of it.
 type limits struct {
-	// platform is the one that Docker's places take, which keep no referrers either;
-	// nil: all of an index.
+	// platform is the only one that Docker accepts, which stores no referrers either; nil:
+	// all images of an index.
 	platform *Platform
-	// sparse is whether the index of that image is kept too, without its other images.
+	// sparse is set if the index of that image is kept too, without its other images.
 	sparse bool
 }
 
-// named is how an image is known at a destination.
+// named is the name of an image at a destination.
 type named struct {
 	name string
 	// imageID is set if the destination keeps no manifests, and so no digests.
 	imageID oci.Digest
 }
 
-// Result is what Copy has done.
+// Result is the result of Copy.
 type Result struct {
 	Name      string     `json:"name"` // of the image at the destination, without its digest
 	Digest    oci.Digest `json:"digest"`
 	MediaType string     `json:"mediaType"`
 	// ImageID is set if the destination is Docker's classic store, which keeps no
-	// manifest: Digest is then that of the source alone.
+	// manifest: Digest is then that of the source only.
 	ImageID oci.Digest `json:"imageId,omitempty"`
 	Size    int64      `json:"size"` // of all blobs, in bytes
-	Sent    int64      `json:"sent"` // bytes, tries that failed included
+	Sent    int64      `json:"sent"` // in bytes, including failed attempts
 	Seconds float64    `json:"seconds"`
-	Layers  []Layer    `json:"layers"` // and configs, in the order they were done
+	Layers  []Layer    `json:"layers"` // and configs, in the order of completion
 }
 
-// Layer is what became of a blob.
+// Layer is the result for one blob.
 type Layer struct {
-	Digest    oci.Digest `json:"digest"`
-	MediaType string     `json:"mediaType"`
-	Size      int64      `json:"size"` // in bytes
-	How       client.How `json:"how"`
-	Sent      int64      `json:"sent"` // bytes
-	Seconds   float64    `json:"seconds"`
+	Digest    oci.Digest        `json:"digest"`
+	MediaType string            `json:"mediaType"`
+	Size      int64             `json:"size"` // in bytes
+	Method    client.PushMethod `json:"how"`
+	Sent      int64             `json:"sent"` // bytes
+	Seconds   float64           `json:"seconds"`
 }
 
-// LayerError is the failure of one blob; nothing of the image shows at the destination.
+// LayerError is the failure of one blob. The image is not visible at the destination.
 type LayerError struct {
 	Digest oci.Digest
 	Err    error
 }
 
-// Error names the blob.
+// Error returns the digest and the cause.
 func (e *LayerError) Error() string { return fmt.Sprintf("layer %s: %v", e.Digest, e.Err) }
 
 // Unwrap returns the cause.
 func (e *LayerError) Unwrap() error { return e.Err }
 
-// Copy copies an image: layers in parallel, what the destination has not at all,
-// manifests when all that they name is there, the name last. A layer that fails ends
-// the copy, with a *LayerError. The same copy again does what is left.
+// Copy copies an image: layers concurrently and only those that the destination lacks, each
+// manifest after everything that it names, the name last. The first failure of a layer ends
+// the copy with a *LayerError. Repeating the copy continues it.
 func Copy(ctx context.Context, from Source, to Destination, opts Options) (Result, error) {
 	started := time.Now()
 	takes, err := to.limits(ctx)
@@ -140,8 +140,8 @@ func Copy(ctx context.Context, from Source, to Destination, opts Options) (Resul
 	t := newTransfer(ctx, to, takes, opts)
 	defer t.stop()
 	root, err := from.send(t.ctx, t)
-	// The first failure is the cause of those after it: a source that failed by itself
-	// ends the layers, and else one of them has ended the source.
+	// A failing source cancels the layer transfers; a failing transfer cancels the source.
+	// Report whichever came first.
 	sourceFailed := err != nil && t.ctx.Err() == nil
 	if sourceFailed {
 		t.stop()

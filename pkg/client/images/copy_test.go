@@ -68,7 +68,7 @@ func TestEveryDirection(t *testing.T) {
 	checkLayers(t, second.from(t, "e:1"), layers...)
 }
 
-// checkLayers compares an image's layers with what they were before they were compressed.
+// checkLayers compares an image's layers with the uncompressed ones.
 func checkLayers(t *testing.T, from Source, want ...[]byte) {
 	t.Helper()
 	dir := t.TempDir()
@@ -83,9 +83,9 @@ func checkLayers(t *testing.T, from Source, want ...[]byte) {
 	}
 }
 
-func place(t *testing.T, s string) Place {
+func place(t *testing.T, s string) Reference {
 	t.Helper()
-	return must(ParsePlace(s, InRegistry))(t)
+	return must(ParseReference(s, InRegistry))(t)
 }
 
 // TestAFailedCopyGoesOn: a layer that fails ends the copy, names itself, leaves no tag;

@@ -11,12 +11,12 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// Daemon is a Docker daemon, as a command reaches it.
+// Daemon is the API of a Docker daemon.
 type Daemon interface {
-	// Save returns the archive of docker save of one image; p is nil, or the platform
-	// that is wanted of an image for several.
+	// Save returns the archive of docker save of one image; p, if non-nil, selects the
+	// platform of an image for several.
 	Save(ctx context.Context, name string, p *Platform) (io.ReadCloser, error)
-	// Load reads an archive to its end, as docker load, and reports what went wrong.
+	// Load loads an archive, as docker load does.
 	Load(ctx context.Context, archive io.Reader) error
 	// Info describes the daemon.
 	Info(ctx context.Context) (DaemonInfo, error)
@@ -43,8 +43,7 @@ type daemonWriter struct {
 	info   DaemonInfo
 }
 
-// ToDaemon loads an image into a Docker daemon, in one request that ends well or leaves
-// nothing.
+// ToDaemon loads an image into a Docker daemon, in one request.
 func ToDaemon(ctx context.Context, d Daemon, n Name, spool *Spool) Destination {
 	r, pipe := io.Pipe()
 	ctx, cancel := context.WithCancel(ctx)
@@ -55,7 +54,7 @@ func ToDaemon(ctx context.Context, d Daemon, n Name, spool *Spool) Destination {
 	load := func() {
 		go func() {
 			err := d.Load(ctx, r)
-			// Whoever still writes is told why nobody reads.
+			// Pending writes fail with the reason.
 			_ = r.CloseWithError(errors.Join(err, errNotRead))
 			loaded <- err
 		}()
@@ -63,7 +62,7 @@ func ToDaemon(ctx context.Context, d Daemon, n Name, spool *Spool) Destination {
 	a.w = tar.NewWriter(starting{pipe, func() { start.Do(load) }})
 	a.done = func(context.Context) error {
 		defer cancel()
-		_ = pipe.Close() // a pipe's end cannot fail
+		_ = pipe.Close() // never fails
 		return <-loaded
 	}
 	a.drop = func() error {
@@ -76,7 +75,7 @@ func ToDaemon(ctx context.Context, d Daemon, n Name, spool *Spool) Destination {
 
 var errNotRead = errors.New("the Docker daemon stopped reading the image")
 
-// starting begins something with the first byte.
+// starting is a writer that calls begin before the first byte.
 type starting struct {
 	io.Writer
 	begin func()
@@ -87,7 +86,7 @@ func (s starting) Write(p []byte) (int, error) {
 	return s.Writer.Write(p)
 }
 
-// limits asks the daemon, which decides what kind of archive it gets.
+// limits asks the daemon which kind of archive it supports.
 func (w *daemonWriter) limits(ctx context.Context) (limits, error) {
 	var err error
 	if w.info, err = w.daemon.Info(ctx); err != nil {
@@ -99,8 +98,8 @@ func (w *daemonWriter) limits(ctx context.Context) (limits, error) {
 	return limits{platform: &w.info.Platform, sparse: w.info.KeepsManifests && w.info.SparseIndexes}, nil
 }
 
-// finish ends the archive, and asks the daemon under which ID it has the image: that is
-// the digest unless the daemon has made another manifest, or keeps none.
+// finish ends the archive and asks the daemon for the ID of the image. That is the digest, unless
+// the daemon made another manifest, or keeps none.
 func (w *daemonWriter) finish(ctx context.Context, root client.Manifest) (named, error) {
 	if err := w.putManifest(ctx, root); err != nil {
 		return named{}, err
@@ -122,7 +121,7 @@ func (w *daemonWriter) finish(ctx context.Context, root client.Manifest) (named,
 	return known, nil
 }
 
-// load ends the archive. ask is how the daemon knows the image.
+// load ends the archive. It returns the names of the image for the user and for the daemon.
 func (w *daemonWriter) load(ctx context.Context, root client.Manifest) (known named, ask string, err error) {
 	known.name, ask = w.name, w.image.String()
 	if w.saved != nil {
@@ -143,8 +142,8 @@ func (w *daemonWriter) load(ctx context.Context, root client.Manifest) (known na
 	}
 	d := withTag(root.Descriptor, w.tag)
 	d.Annotations = addName(d.Annotations, n)
-	// With the layout file containerd reads index.json and keeps manifests; without, it
-	// makes new ones from manifest.json.
+	// With the layout file containerd reads index.json and keeps manifests; without it,
+	// containerd makes new ones from manifest.json.
 	if err := errors.Join(w.writeIndex([]oci.Descriptor{d}), w.file(layoutFile, []byte(layoutVersion))); err != nil {
 		return known, "", err
 	}

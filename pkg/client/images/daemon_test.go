@@ -88,7 +88,7 @@ func (d *fakeDaemon) files() map[string][]byte {
 // docker25 is a daemon with containerd's store that keeps indexes as docker pull does.
 var docker25 = DaemonInfo{KeepsManifests: true, SparseIndexes: true}
 
-// TestIndexIntoDaemon: a daemon takes the image for what it runs. Containerd's store keeps
+// TestIndexIntoDaemon: a daemon gets the image for its platform. Containerd's store keeps
 // the index, as with docker pull, and so the digest.
 func TestIndexIntoDaemon(t *testing.T) {
 	reg := newTestRegistry(t)
@@ -224,7 +224,7 @@ func TestDaemonWithoutDigests(t *testing.T) {
 	}
 }
 
-// TestDaemonChangesTheDigest: a daemon that makes a manifest of its own is not believed to
+// TestDaemonChangesTheDigest: a daemon that makes another manifest is not assumed to
 // have the one that it was given.
 func TestDaemonChangesTheDigest(t *testing.T) {
 	reg := newTestRegistry(t)
@@ -243,7 +243,7 @@ func (*changingDaemon) ImageID(context.Context, string) (oci.Digest, error) {
 	return digestOf([]byte("other")), nil
 }
 
-// TestDaemonRefuses: what Docker cannot run, and referrers.
+// TestDaemonRefuses: images that Docker cannot run, and referrers.
 func TestDaemonRefuses(t *testing.T) {
 	reg := newTestRegistry(t)
 	spool := testSpool(t)
@@ -253,7 +253,7 @@ func TestDaemonRefuses(t *testing.T) {
 		ref := "app@" + string(sbom)
 		d := &fakeDaemon{info: info}
 		_, err := copyImage(t, reg.from(t, ref), ToDaemon(t.Context(), d, reg.name(t, "sbom:1"), spool), Options{})
-		if err == nil || !strings.Contains(err.Error(), "no image that Docker can run") || d.archive != nil {
+		if err == nil || !strings.Contains(err.Error(), "not an image that Docker can run") || d.archive != nil {
 			t.Errorf("an SBOM: %v", err)
 		}
 		w := &watcher{}

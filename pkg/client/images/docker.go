@@ -23,8 +23,8 @@ const (
 
 func isConfig(mediaType string) bool { return mediaType == ociConfig || mediaType == dockerConfig }
 
-// layerType is the type of a layer in the manifest that docker push makes. It has none
-// for zstd: an image with such layers is an OCI image.
+// layerType returns the media type of a layer, as docker push sets it. Docker has none for zstd:
+// an image with such layers is an OCI image.
 func layerType(zstd bool) string {
 	if zstd {
 		return ociZstd
@@ -39,22 +39,23 @@ type saved struct {
 	Layers   []string
 }
 
-// chooseSaved finds the image of a name in a manifest.json.
+// chooseSaved finds the image with a name in a manifest.json; the zero Name matches any.
 func chooseSaved(content []byte, n Name) (saved, error) {
-	// One after the other: a list of nothing takes many times its bytes.
+	// Decode one entry at a time: a large array of empty objects needs far more memory than
+	// its JSON.
 	var chosen saved
 	var names []string
 	all, found := 0, 0
 	d := json.NewDecoder(bytes.NewReader(content))
 	start, err := d.Token()
 	if err == nil && start != json.Delim('[') {
-		err = errors.New("it is no list")
+		err = errors.New("it is not a list")
 	}
 	for ; err == nil && d.More(); all++ {
 		var s saved
 		err = d.Decode(&s)
 		names = append(names, s.RepoTags...)
-		if n == (Name{}) || slices.ContainsFunc(s.RepoTags, n.means) {
+		if n == (Name{}) || slices.ContainsFunc(s.RepoTags, n.matches) {
 			chosen = s
 			found++
 		}
@@ -75,14 +76,14 @@ func chooseSaved(content []byte, n Name) (saved, error) {
 	return saved{}, fmt.Errorf("the archive has %d images: choose one of %v as docker-archive:FILE:NAME:TAG", found, names)
 }
 
-// means reports whether s, as an archive has it, is the same name.
-func (n Name) means(s string) bool {
+// matches reports whether s, as archives contain it, is the same name.
+func (n Name) matches(s string) bool {
 	other, err := ParseName(s)
 	return err == nil && other.Host == n.Host && other.Repository == n.Repository && other.Tag == n.Tag
 }
 
-// assemble makes the manifest of an image whose layers came uncompressed, as docker push
-// does, and hands over its config.
+// assemble makes the manifest of an image from config and layers, as docker push does, and hands
+// both over.
 func assemble(ctx context.Context, config []byte, layers []layer, t *transfer) (client.Manifest, error) {
 	var c struct {
 		Platform
@@ -97,10 +98,10 @@ func assemble(ctx context.Context, config []byte, layers []layer, t *transfer) (
 		return client.Manifest{}, fmt.Errorf("the image is for %s, not for %s: choose with --platform", c.Platform, p)
 	}
 	if len(c.RootFS.DiffIDs) != len(layers) {
-		return client.Manifest{}, fmt.Errorf("the image's config speaks of %d layers, the archive has %d", len(c.RootFS.DiffIDs), len(layers))
+		return client.Manifest{}, fmt.Errorf("the image's config lists %d layers, the archive has %d", len(c.RootFS.DiffIDs), len(layers))
 	}
 	zstd := slices.ContainsFunc(layers, func(l layer) bool { return l.zstd })
-	m := imageManifest{SchemaVersion: 2, MediaType: oci.MediaTypeDockerManifest}
+	m := imageManifest{MediaType: oci.MediaTypeDockerManifest}
 	configType := dockerConfig
 	if zstd {
 		m.MediaType, configType = oci.MediaTypeImageManifest, ociConfig
@@ -115,14 +116,10 @@ func assemble(ctx context.Context, config []byte, layers []layer, t *transfer) (
 		}
 		m.Layers = append(m.Layers, d)
 	}
-	m.Config = oci.Descriptor{MediaType: configType, Digest: oci.SHA256.FromBytes(config), Size: int64(len(config))}
-	if err := t.blob(ctx, bytesBlob(m.Config, config)); err != nil {
-		return client.Manifest{}, err
-	}
-	return m.seal(t)
+	return m.send(ctx, configType, config, t)
 }
 
-// imageManifest is a manifest that is made here, in the order that docker writes it.
+// imageManifest is a manifest made here, with the fields in docker's order.
 type imageManifest struct {
 	SchemaVersion int              `json:"schemaVersion"`
 	MediaType     string           `json:"mediaType"`
@@ -130,10 +127,15 @@ type imageManifest struct {
 	Layers        []oci.Descriptor `json:"layers"`
 }
 
-// seal hands the manifest over.
-func (m imageManifest) seal(t *transfer) (client.Manifest, error) {
+// send completes the manifest with its config and hands both over.
+func (m imageManifest) send(ctx context.Context, configType string, config []byte, t *transfer) (client.Manifest, error) {
+	m.SchemaVersion = 2
+	m.Config = oci.Descriptor{MediaType: configType, Digest: oci.SHA256.FromBytes(config), Size: int64(len(config))}
+	if err := t.blob(ctx, bytesBlob(m.Config, config)); err != nil {
+		return client.Manifest{}, err
+	}
 	if m.Layers == nil {
-		m.Layers = []oci.Descriptor{} // a list, even an empty one
+		m.Layers = []oci.Descriptor{} // the spec requires a list
 	}
 	content, err := json.Marshal(m)
 	if err != nil {

@@ -10,13 +10,13 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// wholeImage sends the image of an archive of docker save as it is, if all of it is there
-// in the bytes that registries have: that is so where Docker keeps images in containerd's
-// store. Elsewhere its layers are uncompressed, and found is false.
+// wholeImage sends the image of an archive of docker save unchanged, if the archive has its
+// manifest and all compressed layers. Docker writes those with containerd's image store. With
+// the classic store the layers are uncompressed, and found is false.
 func wholeImage(ctx context.Context, l layout, t *transfer) (root client.Manifest, found bool, err error) {
 	d, err := l.root(ctx)
 	if err != nil {
-		return root, false, nil // manifest.json knows more names, and says which
+		return root, false, nil // manifest.json has more names, and an error lists them
 	}
 	if root, err = l.manifest(ctx, d); err != nil {
 		return root, false, nil
@@ -27,8 +27,7 @@ func wholeImage(ctx context.Context, l layout, t *transfer) (root client.Manifes
 		}
 	}
 	p, err := pick(ctx, l, d, t.opts.Platform)
-	var missing *missingError
-	if errors.As(err, &missing) {
+	if _, missing := errors.AsType[*missingError](err); missing {
 		return root, false, fmt.Errorf("%w: pull it for this platform first", err)
 	}
 	if err != nil {
@@ -41,7 +40,8 @@ func wholeImage(ctx context.Context, l layout, t *transfer) (root client.Manifes
 	return root, true, err
 }
 
-// available is what of an index can be sent: all, or the one image that the daemon has of it.
+// available returns what of an index can be sent: the index, or the one image of it that the
+// daemon has.
 func (l layout) available(ctx context.Context, root client.Manifest, o Observer) (oci.Descriptor, error) {
 	in, err := readIndex(root.Content)
 	if err != nil {
@@ -68,7 +68,7 @@ func (l layout) available(ctx context.Context, root client.Manifest, o Observer)
 	case len(missing) == 0:
 		return root.Descriptor, nil
 	case len(there) == 1:
-		o.Note(fmt.Sprintf("%s has the image for %s alone: that is sent, without %s", l.what, platforms[0], strings.Join(missing, ", ")))
+		o.Note(fmt.Sprintf("%s has the image only for %s: sending that, without %s", l.what, platforms[0], strings.Join(missing, ", ")))
 		return there[0], nil
 	case len(there) == 0:
 		return root.Descriptor, nil // its layers may be there uncompressed
@@ -77,7 +77,7 @@ func (l layout) available(ctx context.Context, root client.Manifest, o Observer)
 		l.what, strings.Join(platforms, ", "), strings.Join(missing, ", "))
 }
 
-// complete reports whether all blobs of an image that may be are there, and none uncompressed.
+// complete reports whether every distributable blob is present and every layer is compressed.
 func (l layout) complete(ctx context.Context, m client.Manifest) bool {
 	parsed, err := oci.ParseManifest(m.MediaType, m.Content)
 	if err != nil || ctx.Err() != nil {

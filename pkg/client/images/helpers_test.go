@@ -25,7 +25,7 @@ import (
 	"github.com/pierless/pierless/pkg/server"
 )
 
-// testRegistry is a whole registry, and what happens before it.
+// testRegistry is a registry with hooks before its handler.
 type testRegistry struct {
 	*client.Client
 	mu     sync.Mutex
@@ -208,7 +208,7 @@ func testConfig(t *testing.T, arch string, layers ...[]byte) []byte {
 	return jsonOf(t, map[string]any{"os": "linux", "architecture": arch, "rootfs": map[string]any{"type": "layers", "diff_ids": ids}})
 }
 
-// oldArchive is what docker save wrote before it wrote layouts: with a link for a layer
+// oldArchive is an archive of docker save from before it wrote layouts: with a link for a layer
 // that is there twice.
 func oldArchive(t *testing.T, tag string, layers ...[]byte) []byte {
 	t.Helper()
@@ -230,7 +230,7 @@ func oldArchive(t *testing.T, tag string, layers ...[]byte) []byte {
 	return tarOf(t, members...)
 }
 
-// layoutArchive is what docker save writes today: an image for amd64, and perhaps an index
+// layoutArchive is an archive of docker save as of today: an image for amd64, and perhaps an index
 // that has it and others which are not there. Packed layers are as containerd keeps them.
 func layoutArchive(t *testing.T, tag string, packed bool, others []string, layers ...[]byte) (archive []byte, image client.Manifest) {
 	t.Helper()
@@ -290,7 +290,7 @@ func writeFile(t *testing.T, content []byte) string {
 	return path
 }
 
-// watcher notes what an observer is told.
+// watcher records the calls of an observer.
 type watcher struct {
 	mu     sync.Mutex
 	stages map[Stage]int
@@ -318,11 +318,11 @@ func (w *watcher) Note(text string) {
 	w.notes = append(w.notes, text)
 }
 
-// hows counts what became of the blobs.
-func hows(r Result) map[client.How]int {
-	n := map[client.How]int{}
+// hows counts the blobs by method.
+func hows(r Result) map[client.PushMethod]int {
+	n := map[client.PushMethod]int{}
 	for _, l := range r.Layers {
-		n[l.How]++
+		n[l.Method]++
 	}
 	return n
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// layoutOf makes a layout with an image, and returns its folder and its root.
+// layoutOf makes a layout with an image, and returns its directory and its root.
 func layoutOf(t *testing.T, spool *Spool) (string, oci.Descriptor) {
 	t.Helper()
 	dir := t.TempDir()
@@ -56,7 +56,7 @@ func nest(t *testing.T, dir string, d oci.Descriptor, depth int) oci.Descriptor 
 	return d
 }
 
-// TestHostileLayouts: what index.json says leads neither out of the layout nor on for ever.
+// TestHostileLayouts: index.json leads neither out of the layout nor into endless recursion.
 func TestHostileLayouts(t *testing.T) {
 	spool := testSpool(t)
 	dir, image := layoutOf(t, spool)
@@ -80,12 +80,12 @@ func TestHostileLayouts(t *testing.T) {
 		platform *Platform
 		want     string // in the error; empty: none
 	}{
-		"another size":             {larger, nil, "not " + fmt.Sprint(larger.Size)},
+		"another size":             {larger, nil, "says " + fmt.Sprint(larger.Size)},
 		"a path":                   {outside, nil, "DIGEST_INVALID"},
 		"an unknown digest":        {foreign, nil, "DIGEST_INVALID"},
 		"nested":                   {nest(t, dir, image, maxNesting), nil, ""},
 		"nested, for a platform":   {nest(t, dir, image, maxNesting), &amd, ""},
-		"nested, for another":      {nest(t, dir, image, maxNesting), &arm, "but for linux/amd64: choose"},
+		"nested, for another":      {nest(t, dir, image, maxNesting), &arm, "only for linux/amd64: choose"},
 		"too deep":                 {nest(t, dir, image, maxNesting+1), nil, "deep"},
 		"too deep, for a platform": {nest(t, dir, image, maxNesting+1), &amd, "deep"},
 	} {
@@ -101,7 +101,7 @@ func TestHostileLayouts(t *testing.T) {
 func TestSearchOnce(t *testing.T) {
 	dir, image := layoutOf(t, testSpool(t))
 	root := nest(t, dir, image, 10)
-	source := must(FromLayout(dir, oci.Reference{}))(t).(*folder)
+	source := must(FromLayout(dir, oci.Reference{}))(t).(*directory)
 	find, reads := source.find, 0
 	source.find = func(d oci.Descriptor) (Blob, bool) {
 		reads++
@@ -126,7 +126,7 @@ func TestManifestsAreBounded(t *testing.T) {
 	}
 }
 
-// TestAFailedSourceEndsTheLayers: nobody waits for layers of an image that cannot be whole.
+// TestAFailedSourceEndsTheLayers: a failed source cancels the layers.
 func TestAFailedSourceEndsTheLayers(t *testing.T) {
 	reg := newTestRegistry(t)
 	layer := tarLayer(t, 1, 1000)
@@ -156,14 +156,14 @@ func TestAFailedSourceEndsTheLayers(t *testing.T) {
 	}
 }
 
-// TestFromFront: pipes and packed archives hold what the place asks for, or nothing is sent.
-func TestFromFront(t *testing.T) {
+// TestSequential: pipes and compressed archives contain the requested image, or nothing is sent.
+func TestSequential(t *testing.T) {
 	reg := newTestRegistry(t)
 	spool := testSpool(t)
 	archive := oldArchive(t, "app:1", tarLayer(t, 1, 1000))
 	dir, _ := layoutOf(t, spool)
 	oci := filepath.Join(t.TempDir(), "oci.tar")
-	must(copyImage(t, must(FromLayout(dir, place(t, "oci:"+dir+":1").Reference))(t), must(ToArchive(place(t, "oci-archive:"+oci+":1"), spool))(t), Options{}))(t)
+	must(copyImage(t, must(FromLayout(dir, place(t, "oci:"+dir+":1").Selector))(t), must(ToArchive(place(t, "oci-archive:"+oci+":1"), spool))(t), Options{}))(t)
 	packed := writeFile(t, gzipped(t, archive))
 	packedOCI := writeFile(t, gzipped(t, must(os.ReadFile(oci))(t)))
 	for s, want := range map[string]string{
@@ -173,7 +173,7 @@ func TestFromFront(t *testing.T) {
 		"oci-archive:" + packedOCI + ":1":                      "",
 		"oci-archive:" + packedOCI + ":2":                      "no image 2",
 		"docker-archive:" + writeFile(t, []byte("BZh91AY&SY")): "bzip2 -dc",
-		"docker-archive:" + dir:                                "is a folder",
+		"docker-archive:" + dir:                                "is a directory",
 	} {
 		from, err := FromArchive(place(t, s), nil, spool)
 		if err == nil {
@@ -206,7 +206,7 @@ func TestCancelASilentPipe(t *testing.T) {
 	}
 }
 
-// TestFilesOfOthersStay: beside an archive lies what is none of ours.
+// TestFilesOfOthersStay: other files beside an archive stay.
 func TestFilesOfOthersStay(t *testing.T) {
 	dir := t.TempDir()
 	old := time.Now().Add(-2 * abandonedIn)
@@ -225,7 +225,7 @@ func TestFilesOfOthersStay(t *testing.T) {
 	}
 }
 
-// TestBlobOfARegistryFromAnOffset: parts do not read what is before them.
+// TestBlobOfARegistryFromAnOffset: parts do not read the bytes before them.
 func TestBlobOfARegistryFromAnOffset(t *testing.T) {
 	reg := newTestRegistry(t)
 	path := writeFile(t, oldArchive(t, "app:1", tarLayer(t, 1, 1<<20)))
@@ -249,7 +249,7 @@ func TestBlobOfARegistryFromAnOffset(t *testing.T) {
 	}
 }
 
-// TestNamesWithoutDigests: what Copy says is a name to which its caller adds the digest.
+// TestNamesWithoutDigests: the name in a Result has no digest: the caller adds it.
 func TestNamesWithoutDigests(t *testing.T) {
 	reg := newTestRegistry(t)
 	spool := testSpool(t)
@@ -257,7 +257,7 @@ func TestNamesWithoutDigests(t *testing.T) {
 	d := must(copyImage(t, must(FromArchive(place(t, "docker-archive:"+path), nil, spool))(t), reg.to(t, "app:1"), Options{}))(t).Digest
 	n := reg.name(t, "app@"+string(d))
 	file := filepath.Join(t.TempDir(), "a.tar")
-	archive := must(ToArchive(Place{Kind: DockerArchive, Path: file, Name: n}, spool))(t)
+	archive := must(ToArchive(Reference{Transport: DockerArchive, Path: file, Name: n}, spool))(t)
 	for _, to := range []Destination{archive, ToDaemon(t.Context(), &fakeDaemon{}, n, spool), reg.to(t, "app@"+string(d))} {
 		if r := must(copyImage(t, reg.from(t, "app:1"), to, Options{}))(t); strings.Contains(r.Name, "@") {
 			t.Errorf("the name is %s", r.Name)

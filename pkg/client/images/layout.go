@@ -15,32 +15,32 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// Names of the image layout (image spec, "Image Layout"), and of what Docker adds.
+// Names of the image layout (image spec, "Image Layout"), and an annotation of docker save.
 const (
 	layoutFile    = "oci-layout"
 	layoutVersion = `{"imageLayoutVersion":"1.0.0"}`
 	indexFile     = "index.json"
 	refName       = "org.opencontainers.image.ref.name"
-	imageName     = "io.containerd.image.name" // docker save: with the host
+	imageName     = "io.containerd.image.name" // with the host
 )
 
-// maxIndexFile bounds the index.json of a layout in a folder, in bytes: some thousands of
-// images.
+// maxIndexFile limits the index.json of a layout in a directory, in bytes: it fits some thousands
+// of images.
 const maxIndexFile = 16 << 20
 
-// blobPath is the path of a blob in a layout, with slashes.
+// blobPath returns the path of a blob in a layout, with slashes.
 func blobPath(d oci.Digest) string { return "blobs/" + string(d.Algorithm()) + "/" + d.Encoded() }
 
-// layout is an image in the form of an OCI layout, whatever holds it.
+// layout is an image in an OCI layout: in a directory or an archive.
 type layout struct {
-	what      string // the place, for errors
+	what      string // for errors
 	index     []byte // index.json
 	reference oci.Reference
 	name      Name // as in a daemon or a docker-archive
 	find      func(d oci.Descriptor) (Blob, bool)
 }
 
-// root chooses among the images of index.json.
+// root returns the image of index.json that was asked for.
 func (l layout) root(ctx context.Context) (oci.Descriptor, error) {
 	in, err := readIndex(l.index)
 	if err != nil {
@@ -56,12 +56,12 @@ func (l layout) root(ctx context.Context) (oci.Descriptor, error) {
 		if tag != "" {
 			tags, tagged = append(tags, tag), append(tagged, c.Descriptor)
 		}
-		if l.means(c.Descriptor, tag) {
+		if l.matches(c.Descriptor, tag) {
 			found = append(found, c.Descriptor)
 		}
 	}
 	if l.reference == (oci.Reference{}) && len(found) > 1 && len(tagged) > 0 {
-		found = tagged // the others refer to it, or are left from before
+		found = tagged // the others are referrers, or older images
 	}
 	same := func(a, b oci.Descriptor) bool { return a.Digest == b.Digest }
 	found = slices.CompactFunc(found, same)
@@ -83,20 +83,20 @@ func (l layout) wanted() string {
 	return l.reference.String()
 }
 
-// means reports whether d is an image that was asked for.
-func (l layout) means(d oci.Descriptor, tag string) bool {
+// matches reports whether an entry is an image that was asked for.
+func (l layout) matches(d oci.Descriptor, tag string) bool {
 	switch {
 	case l.reference.Digest != "":
 		return d.Digest == l.reference.Digest
 	case l.reference.Tag != "":
 		return tag == l.reference.Tag
 	case l.name != (Name{}) && d.Annotations[imageName] != "":
-		return l.name.means(d.Annotations[imageName])
+		return l.name.matches(d.Annotations[imageName])
 	}
 	return true
 }
 
-// child is a manifest that index.json does not name itself.
+// child returns a manifest that index.json does not name itself.
 func (l layout) child(ctx context.Context, d oci.Digest) (oci.Descriptor, error) {
 	b, there := l.find(oci.Descriptor{Digest: d, Size: -1})
 	if !there {
@@ -129,17 +129,17 @@ func (l layout) blob(d oci.Descriptor) Blob {
 	return Blob{Descriptor: d, open: func(context.Context, int64) (io.ReadCloser, error) { return nil, &missingError{l.what, d} }}
 }
 
-// missingError is content that an image names and that is not there.
+// missingError means that a source lacks content which an image names.
 type missingError struct {
 	what string
 	d    oci.Descriptor
 }
 
 func (e *missingError) Error() string {
-	return fmt.Sprintf("%s has not all of the image: %s is missing", e.what, e.d.Digest)
+	return fmt.Sprintf("%s has an incomplete image: %s is missing", e.what, e.d.Digest)
 }
 
-// tagged reads the manifest with a tag; found is false if there is none.
+// tagged returns the manifest with a tag; found is false if there is none.
 func (l layout) tagged(ctx context.Context, tag string) (m client.Manifest, found bool, err error) {
 	in, err := readIndex(l.index)
 	if err != nil {
@@ -154,7 +154,7 @@ func (l layout) tagged(ctx context.Context, tag string) (m client.Manifest, foun
 	return m, false, nil
 }
 
-// referrers looks at all that index.json names, and at the list under the referrers tag:
+// referrers yields referrers among the entries of index.json, and those under the referrers tag:
 // writers use one or the other.
 func (l layout) referrers(ctx context.Context, subject oci.Digest) iter.Seq2[oci.Descriptor, error] {
 	return func(yield func(oci.Descriptor, error) bool) {
@@ -183,7 +183,7 @@ func (l layout) referrers(ctx context.Context, subject oci.Digest) iter.Seq2[oci
 				return
 			}
 			if parsed, err := oci.ParseManifest(m.MediaType, m.Content); err != nil || parsed.Subject != subject {
-				continue // what is no manifest refers to nothing
+				continue // content that is not a manifest has no subject
 			}
 			if !yield(c.Descriptor, nil) {
 				return
@@ -192,14 +192,14 @@ func (l layout) referrers(ctx context.Context, subject oci.Digest) iter.Seq2[oci
 	}
 }
 
-// folder is a layout in a folder, as a source.
-type folder struct{ layout }
+// directory is a layout in a directory, as a source.
+type directory struct{ layout }
 
-// FromLayout reads the image with a tag or a digest from a layout; without, its only one.
+// FromLayout reads the image with a tag or a digest from a layout; without either, its only one.
 func FromLayout(dir string, ref oci.Reference) (Source, error) {
 	content, err := readSmall(filepath.Join(dir, indexFile), maxIndexFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s is no OCI layout: it has no index.json", dir)
+		return nil, fmt.Errorf("%s is not an OCI layout: it has no index.json", dir)
 	}
 	if err != nil {
 		return nil, err
@@ -215,12 +215,12 @@ func FromLayout(dir string, ref oci.Reference) (Source, error) {
 		}
 		return fileBlob(d, path), true
 	}
-	return &folder{layout{what: dir, index: content, reference: ref, find: find}}, nil
+	return &directory{layout{what: dir, index: content, reference: ref, find: find}}, nil
 }
 
-// Close has nothing to let go of.
-func (f *folder) Close() error { return nil }
+// Close implements Source.
+func (d *directory) Close() error { return nil }
 
-func (f *folder) send(ctx context.Context, t *transfer) (client.Manifest, error) {
-	return sendTree(ctx, f, t)
+func (d *directory) send(ctx context.Context, t *transfer) (client.Manifest, error) {
+	return sendTree(ctx, d, t)
 }

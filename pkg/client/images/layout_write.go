@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/pierless/pierless/pkg/client"
@@ -25,18 +23,16 @@ const (
 	abandonedIn = 24 * time.Hour
 )
 
-// folderWriter writes an image into a layout. Every file gets its name when it is
-// whole, index.json last: what a killed copy leaves, the next one goes on with.
-type folderWriter struct {
-	dir string
-	tag string
-
-	mu    sync.Mutex
-	extra []oci.Descriptor // referrers and signatures, which index.json has to name too
+// layoutWriter writes an image into a layout. Each file gets its name when it is complete,
+// index.json last: after an interruption the next copy uses the files that are there.
+type layoutWriter struct {
+	dir    string
+	tag    string
+	extras extras
 }
 
-// ToLayout writes an image into a layout, which is made if it is not there. tag may be
-// empty: then the image is known by its digest.
+// ToLayout writes an image into a layout, and creates it if necessary. Without a tag the image is
+// identified by its digest.
 func ToLayout(dir, tag string) (Destination, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -46,9 +42,9 @@ func ToLayout(dir, tag string) (Destination, error) {
 		return e.Name() == layoutFile || e.Name() == indexFile || e.Name() == "blobs"
 	})
 	if len(entries) > 0 && !isLayout {
-		return nil, fmt.Errorf("%s is no OCI layout, and not empty: name another folder", dir)
+		return nil, fmt.Errorf("%s is not an OCI layout, and not empty: name another directory", dir)
 	}
-	w := &folderWriter{dir: dir, tag: tag}
+	w := &layoutWriter{dir: dir, tag: tag}
 	for _, algorithm := range []oci.Algorithm{oci.SHA256, oci.SHA512} {
 		blobs := filepath.Join(dir, "blobs", string(algorithm))
 		if err := os.MkdirAll(blobs, 0o755); err != nil {
@@ -61,8 +57,8 @@ func ToLayout(dir, tag string) (Destination, error) {
 	return w, w.write(layoutFile, strings.NewReader(layoutVersion))
 }
 
-// dropAbandoned deletes what copies left that were killed, where it may: the folder may
-// be one that others write to as well.
+// dropAbandoned deletes old files of copies that were killed. It ignores those that it must not
+// delete: others may write to the directory.
 func dropAbandoned(dir string) error {
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
@@ -74,21 +70,20 @@ func dropAbandoned(dir string) error {
 	return err
 }
 
-// createPart makes a file that is to get its name later, with the rights that the user
-// gives to new files.
+// createPart creates a file that is renamed once it is complete. The umask sets its permissions.
 func createPart(dir string) (*os.File, error) {
 	return os.OpenFile(filepath.Join(dir, partPrefix+rand.Text()), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
 }
 
-// write makes a file at once: nobody sees a part of it.
-func (w *folderWriter) write(path string, content io.Reader) error {
+// write creates a file atomically.
+func (w *layoutWriter) write(path string, content io.Reader) error {
 	return w.writeBy(path, func(to io.Writer) error {
 		_, err := io.Copy(to, content)
 		return err
 	})
 }
 
-func (w *folderWriter) writeBy(path string, fill func(io.Writer) error) (err error) {
+func (w *layoutWriter) writeBy(path string, fill func(io.Writer) error) (err error) {
 	path = filepath.Join(w.dir, filepath.FromSlash(path))
 	f, err := createPart(filepath.Dir(path))
 	if err != nil {
@@ -109,91 +104,66 @@ func (w *folderWriter) writeBy(path string, fill func(io.Writer) error) (err err
 	return os.Rename(f.Name(), path)
 }
 
-func (w *folderWriter) limits(context.Context) (limits, error) { return limits{}, nil }
+func (w *layoutWriter) limits(context.Context) (limits, error) { return limits{}, nil }
 
-// hasImage says no: looking for each blob is as cheap.
-func (w *folderWriter) hasImage(context.Context, oci.Descriptor) (bool, error) { return false, nil }
+// hasImage returns false: looking for each blob is as cheap.
+func (w *layoutWriter) hasImage(context.Context, oci.Descriptor) (bool, error) { return false, nil }
 
-func (w *folderWriter) putBlob(ctx context.Context, b Blob, progress func(delta int64)) (client.Pushed, error) {
+func (w *layoutWriter) putBlob(ctx context.Context, b Blob, progress func(delta int64)) (client.PushResult, error) {
 	path := blobPath(b.Digest)
 	if info, err := os.Stat(filepath.Join(w.dir, filepath.FromSlash(path))); err == nil && info.Size() == b.Size {
-		return client.Pushed{How: client.Existed}, nil
+		return client.PushResult{Method: client.Existed}, nil
 	}
 	err := w.writeBy(path, func(to io.Writer) error { return checked(ctx, to, b, progress) })
-	return client.Pushed{How: Written, Sent: b.Size}, err
+	return client.PushResult{Method: Written, Sent: b.Size}, err
 }
 
-func (w *folderWriter) putManifest(_ context.Context, m client.Manifest) error {
-	if refersTo(m) != "" {
-		w.mu.Lock()
-		w.extra = append(w.extra, m.Descriptor)
-		w.mu.Unlock()
-	}
+func (w *layoutWriter) putManifest(_ context.Context, m client.Manifest) error {
+	w.extras.addReferrer(m)
 	return w.write(blobPath(m.Digest), bytes.NewReader(m.Content))
 }
 
-func (w *folderWriter) putTag(_ context.Context, tag string, m client.Manifest) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.extra = append(w.extra, withTag(m.Descriptor, tag))
+func (w *layoutWriter) putTag(_ context.Context, tag string, m client.Manifest) error {
+	w.extras.add(withTag(m.Descriptor, tag))
 	return nil
 }
 
-// finish names the image in index.json, and keeps what else is there as it is.
-func (w *folderWriter) finish(ctx context.Context, root client.Manifest) (named, error) {
+// finish adds the image to index.json, and keeps the other entries.
+func (w *layoutWriter) finish(ctx context.Context, root client.Manifest) (named, error) {
 	if err := w.putManifest(ctx, root); err != nil {
 		return named{}, err
 	}
-	in := map[string]json.RawMessage{}
 	old, err := readSmall(filepath.Join(w.dir, indexFile), maxIndexFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		old, err = []byte("{}"), nil
+	}
 	if err == nil {
-		err = json.Unmarshal(old, &in)
+		old, err = client.EditIndex(old, w.add(root))
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return named{}, fmt.Errorf("read index.json of %s: %w", w.dir, err)
-	}
-	content, err := w.updated(in, root)
 	if err != nil {
-		return named{}, err
+		return named{}, fmt.Errorf("update index.json of %s: %w", w.dir, err)
 	}
-	place := Place{Kind: OCILayout, Path: w.dir, Reference: oci.Reference{Tag: w.tag}}
-	return named{name: place.String()}, w.write(indexFile, bytes.NewReader(content))
+	r := Reference{Transport: OCILayout, Path: w.dir, Selector: oci.Reference{Tag: w.tag}}
+	return named{name: r.String()}, w.write(indexFile, bytes.NewReader(old))
 }
 
-// updated is index.json with the image in it. Entries of others stay byte for byte.
-func (w *folderWriter) updated(in map[string]json.RawMessage, root client.Manifest) ([]byte, error) {
-	var all []json.RawMessage
-	if have := in["manifests"]; have != nil {
-		if err := json.Unmarshal(have, &all); err != nil {
-			return nil, fmt.Errorf("read index.json of %s: %w", w.dir, err)
-		}
-	}
-	ours := entries(withTag(root.Descriptor, w.tag), w.extra)
-	all = slices.DeleteFunc(all, func(raw json.RawMessage) bool {
-		var d oci.Descriptor
-		if json.Unmarshal(raw, &d) != nil {
-			return false
-		}
-		tag := d.Annotations[refName]
-		return slices.ContainsFunc(ours, func(n oci.Descriptor) bool {
-			return tag == n.Annotations[refName] && tag != "" || tag == "" && d.Digest == n.Digest
+// add returns a function that replaces entries with the same tag, or without a tag and with the
+// same digest.
+func (w *layoutWriter) add(root client.Manifest) func([]client.IndexEntry) []client.IndexEntry {
+	return func(entries []client.IndexEntry) []client.IndexEntry {
+		ours := w.extras.entries(withTag(root.Descriptor, w.tag))
+		entries = slices.DeleteFunc(entries, func(e client.IndexEntry) bool {
+			tag := e.Annotations[refName]
+			return slices.ContainsFunc(ours, func(n oci.Descriptor) bool {
+				return tag == n.Annotations[refName] && (tag != "" || e.Digest == n.Digest)
+			})
 		})
-	})
-	for _, d := range ours {
-		raw, err := json.Marshal(d)
-		if err != nil {
-			return nil, err
+		for _, d := range ours {
+			entries = append(entries, client.IndexEntry{Descriptor: d})
 		}
-		all = append(all, raw)
+		return entries
 	}
-	var err error
-	if in["manifests"], err = json.Marshal(all); err != nil {
-		return nil, err
-	}
-	in["schemaVersion"] = json.RawMessage("2")
-	in["mediaType"] = json.RawMessage(`"` + oci.MediaTypeImageIndex + `"`)
-	return json.Marshal(in)
 }
 
-// Close has nothing to drop: what is there is whole.
-func (w *folderWriter) Close() error { return nil }
+// Close implements Destination: every file is complete.
+func (w *layoutWriter) Close() error { return nil }

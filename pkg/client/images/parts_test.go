@@ -16,41 +16,43 @@ import (
 	"testing/iotest"
 	"time"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-func TestParsePlace(t *testing.T) {
+func TestParseReference(t *testing.T) {
 	d := string(digestOf(nil))
-	for s, want := range map[string]Place{
+	for s, want := range map[string]Reference{
 		"registry.example.com/team/app:1": {Name: Name{Host: "registry.example.com", Repository: "team/app", Tag: "1", HasHost: true}},
 		"app":                             {Name: Name{Host: "docker.io", Repository: "library/app", Tag: "latest"}},
 		"localhost:5000/app@" + d:         {Name: Name{Host: "localhost:5000", Repository: "app", Digest: oci.Digest(d), HasHost: true}},
 		"[::1]:5000/app:2":                {Name: Name{Host: "[::1]:5000", Repository: "app", Tag: "2", HasHost: true}},
-		"docker-daemon:team/app:1":        {Kind: DockerDaemon, Name: Name{Host: "docker.io", Repository: "team/app", Tag: "1"}},
-		"docker-archive:./a.tar":          {Kind: DockerArchive, Path: "./a.tar"},
-		"docker-archive:a.tar:team/app:1": {Kind: DockerArchive, Path: "a.tar", Name: Name{Host: "docker.io", Repository: "team/app", Tag: "1"}},
-		`docker-archive:C:\a.tar`:         {Kind: DockerArchive, Path: `C:\a.tar`},
-		"oci:./dir":                       {Kind: OCILayout, Path: "./dir"},
-		"oci:./dir:1.0":                   {Kind: OCILayout, Path: "./dir", Reference: oci.Reference{Tag: "1.0"}},
-		"oci:./dir@" + d:                  {Kind: OCILayout, Path: "./dir", Reference: oci.Reference{Digest: oci.Digest(d)}},
-		"oci-archive:a.tar:x":             {Kind: OCIArchive, Path: "a.tar", Reference: oci.Reference{Tag: "x"}},
+		"docker-daemon:team/app:1":        {Transport: DockerDaemon, Name: Name{Host: "docker.io", Repository: "team/app", Tag: "1"}},
+		"docker-archive:./a.tar":          {Transport: DockerArchive, Path: "./a.tar"},
+		"docker-archive:a.tar:team/app:1": {Transport: DockerArchive, Path: "a.tar", Name: Name{Host: "docker.io", Repository: "team/app", Tag: "1"}},
+		`docker-archive:C:\a.tar`:         {Transport: DockerArchive, Path: `C:\a.tar`},
+		"oci:./dir":                       {Transport: OCILayout, Path: "./dir"},
+		"oci:./dir:1.0":                   {Transport: OCILayout, Path: "./dir", Selector: oci.Reference{Tag: "1.0"}},
+		"oci:./dir@" + d:                  {Transport: OCILayout, Path: "./dir", Selector: oci.Reference{Digest: oci.Digest(d)}},
+		"oci-archive:a.tar:x":             {Transport: OCIArchive, Path: "a.tar", Selector: oci.Reference{Tag: "x"}},
 		"docker://r.example.com/app:1":    {Name: Name{Host: "r.example.com", Repository: "app", Tag: "1", HasHost: true}},
 		"docker:dind":                     {Name: Name{Host: "docker.io", Repository: "library/docker", Tag: "dind"}},
-		"oci:job@2/dir:1":                 {Kind: OCILayout, Path: "job@2/dir", Reference: oci.Reference{Tag: "1"}},
-		"oci:job@2/dir@" + d:              {Kind: OCILayout, Path: "job@2/dir", Reference: oci.Reference{Digest: oci.Digest(d)}},
-		"self:":                           {Kind: SelfImage},
-		"self:./bin/pierless":             {Kind: SelfImage, Path: "./bin/pierless"},
+		"oci:job@2/dir:1":                 {Transport: OCILayout, Path: "job@2/dir", Selector: oci.Reference{Tag: "1"}},
+		"oci:job@2/dir@" + d:              {Transport: OCILayout, Path: "job@2/dir", Selector: oci.Reference{Digest: oci.Digest(d)}},
+		"self:":                           {Transport: SelfImage},
+		"self:./bin/pierless":             {Transport: SelfImage, Path: "./bin/pierless"},
 	} {
-		got, err := ParsePlace(s, InRegistry)
+		got, err := ParseReference(s, InRegistry)
 		if err != nil || got != want {
 			t.Errorf("%s: %+v, %v, want %+v", s, got, err, want)
 		}
-		if back, err := ParsePlace(got.String(), InRegistry); err != nil || back != got {
+		if back, err := ParseReference(got.String(), InRegistry); err != nil || back != got {
 			t.Errorf("%s says %s, which is %+v, %v", s, got, back, err)
 		}
 	}
 	for _, s := range []string{"", "https://r.example.com/app", "App", "oci:", "docker-archive:", "oci:d@sha256:1", "docker-archive:a:b//c", "a b"} {
-		if p, err := ParsePlace(s, InRegistry); err == nil {
+		if p, err := ParseReference(s, InRegistry); err == nil {
 			t.Errorf("%q is taken for %+v", s, p)
 		}
 	}
@@ -118,7 +120,7 @@ func TestUploads(t *testing.T) {
 		}
 	}
 	if info := must(os.Stat(dir))(t); info.Mode().Perm() != 0o700 {
-		t.Errorf("the folder has the mode %s", info.Mode())
+		t.Errorf("the directory has the mode %s", info.Mode())
 	}
 	if err := os.WriteFile(u.path("r", "long", d), make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
@@ -155,7 +157,7 @@ func TestSelf(t *testing.T) {
 		t.Errorf("one binary gives %s and %s", r.Digest, again.Digest)
 	}
 	m := must(oci.ParseManifest("", must(os.ReadFile(filepath.Join(dir, blobPath(r.Digest))))(t)))(t)
-	var config selfConfig
+	var config ocispec.Image
 	if err := json.Unmarshal(must(os.ReadFile(filepath.Join(dir, blobPath(m.Blobs[0].Digest))))(t), &config); err != nil {
 		t.Fatal(err)
 	}

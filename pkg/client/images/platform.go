@@ -5,18 +5,18 @@ import (
 	"strings"
 )
 
-// Platform is what an image runs on (image spec, "Image Index").
+// Platform is the platform of an image (image spec, "Image Index").
 type Platform struct {
 	OS           string `json:"os"`
 	Architecture string `json:"architecture"`
 	Variant      string `json:"variant,omitempty"`
 }
 
-// ParsePlatform reads os/architecture[/variant].
+// ParsePlatform parses os/architecture[/variant].
 func ParsePlatform(s string) (Platform, error) {
 	parts := strings.Split(s, "/")
 	if len(parts) < 2 || len(parts) > 3 || parts[0] == "" || parts[1] == "" {
-		return Platform{}, fmt.Errorf("%q is no platform such as linux/amd64 or linux/arm/v7", s)
+		return Platform{}, fmt.Errorf("%q is not a platform such as linux/amd64 or linux/arm/v7", s)
 	}
 	p := Platform{OS: parts[0], Architecture: parts[1]}
 	if len(parts) == 3 {
@@ -25,7 +25,7 @@ func ParsePlatform(s string) (Platform, error) {
 	return p, nil
 }
 
-// String is what ParsePlatform reads.
+// String returns the form that ParsePlatform parses.
 func (p Platform) String() string {
 	s := p.OS + "/" + p.Architecture
 	if p.Variant != "" {
@@ -34,9 +34,9 @@ func (p Platform) String() string {
 	return s
 }
 
-// takes reports whether an image for q is one for p. A variant that p leaves out may be
-// any; v8 is what arm64 is without one.
-func (p Platform) takes(q Platform) bool {
+// supports reports whether an image for q runs on p. Without a variant p supports any; arm64
+// without a variant is v8.
+func (p Platform) supports(q Platform) bool {
 	if p.OS != q.OS || p.Architecture != q.Architecture {
 		return false
 	}

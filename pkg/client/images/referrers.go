@@ -7,26 +7,27 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/pierless/pierless/pkg/client"
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// cosignSuffixes end the tags under which cosign keeps signatures, attestations and SBOMs
-// of an image: the image's digest, with a dash for the colon, comes before.
+// cosignSuffixes are the suffixes of the tags under which cosign stores signatures, attestations
+// and SBOMs of an image, after the image's digest with a dash instead of the colon.
 var cosignSuffixes = []string{".sig", ".att", ".sbom"}
 
 // attachment matches these tags, and the referrers tag.
 var attachment = regexp.MustCompile(`^sha(256|512)-[0-9a-f]{64}(\.(sig|att|sbom))?$`)
 
-// isAttachment reports whether a tag is made of the digest of another image.
+// isAttachment reports whether a tag is derived from the digest of another image.
 func isAttachment(tag string) bool { return attachment.MatchString(tag) }
 
-// referrers hands over the manifests whose subject is d. depth is how deep they lie.
+// referrers hands over the manifests whose subject is d, at this depth.
 func (w walk) referrers(ctx context.Context, d oci.Digest, depth int) error {
 	for referrer, err := range w.store.referrers(ctx, d) {
 		if err != nil {
-			return fmt.Errorf("list what refers to %s: %w", d, err)
+			return fmt.Errorf("list the referrers of %s: %w", d, err)
 		}
 		m, err := w.store.manifest(ctx, referrer)
 		if isAbsent(err) {
@@ -45,13 +46,13 @@ func (w walk) referrers(ctx context.Context, d oci.Digest, depth int) error {
 	return nil
 }
 
-// isAbsent reports whether a source does not have a manifest that it names.
+// isAbsent reports whether a source lacks a manifest that it names.
 func isAbsent(err error) bool {
-	var missing *missingError
-	return isUnknown(err) || errors.As(err, &missing)
+	_, missing := errors.AsType[*missingError](err)
+	return missing || isUnknown(err)
 }
 
-// signatures hands over what cosign keeps of d under tags, with these tags.
+// signatures hands over the manifests of cosign for d, with their tags.
 func (w walk) signatures(ctx context.Context, d oci.Digest, depth int) error {
 	for _, suffix := range cosignSuffixes {
 		tag := strings.Replace(string(d), ":", "-", 1) + suffix
@@ -73,16 +74,7 @@ func (w walk) signatures(ctx context.Context, d oci.Digest, depth int) error {
 	return nil
 }
 
-// refersTo is the subject of a manifest, or empty.
-func refersTo(m client.Manifest) oci.Digest {
-	parsed, err := oci.ParseManifest(m.MediaType, m.Content)
-	if err != nil {
-		return ""
-	}
-	return parsed.Subject
-}
-
-// withTag is a descriptor for the index.json of a layout.
+// withTag returns a descriptor for the index.json of a layout.
 func withTag(d oci.Descriptor, tag string) oci.Descriptor {
 	d.Annotations = nil
 	if tag != "" {
@@ -91,9 +83,30 @@ func withTag(d oci.Descriptor, tag string) oci.Descriptor {
 	return d
 }
 
-// entries are those of an index.json: the image, and what else has to be found.
-func entries(root oci.Descriptor, extra []oci.Descriptor) []oci.Descriptor {
-	return append([]oci.Descriptor{root}, slices.DeleteFunc(slices.Clone(extra), func(d oci.Descriptor) bool {
+// extras are the referrers and signatures that index.json names beside the image.
+type extras struct {
+	mu   sync.Mutex
+	list []oci.Descriptor
+}
+
+func (e *extras) add(d oci.Descriptor) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.list = append(e.list, d)
+}
+
+// addReferrer adds a manifest if it has a subject.
+func (e *extras) addReferrer(m client.Manifest) {
+	if parsed, err := oci.ParseManifest(m.MediaType, m.Content); err == nil && parsed.Subject != "" {
+		e.add(m.Descriptor)
+	}
+}
+
+// entries returns the entries of index.json: the image, then the extras.
+func (e *extras) entries(root oci.Descriptor) []oci.Descriptor {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return append([]oci.Descriptor{root}, slices.DeleteFunc(slices.Clone(e.list), func(d oci.Descriptor) bool {
 		return d.Digest == root.Digest && d.Annotations[refName] == ""
 	})...)
 }

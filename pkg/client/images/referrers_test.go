@@ -164,7 +164,7 @@ func TestReferrers(t *testing.T) {
 	s := pushSigned(t, from, spool)
 	opts := Options{Referrers: true}
 	dir, file := t.TempDir(), filepath.Join(t.TempDir(), "image.tar")
-	archive := func() Place { return place(t, "oci-archive:"+file+":1") }
+	archive := func() Reference { return place(t, "oci-archive:"+file+":1") }
 	for range 2 { // the second time adds nothing
 		must(copyImage(t, from.from(t, "app:1"), without.to(t, "app:1"), opts))(t)
 	}
@@ -239,7 +239,7 @@ func TestReferrersThatCannotBeListed(t *testing.T) {
 	s := pushSigned(t, from, testSpool(t))
 	pushTagged(t, to, "app", client.ReferrersTag(s.root.Digest), "application/x-other")
 	_, err := copyImage(t, from.from(t, "app:1"), to.to(t, "app:1"), Options{Referrers: true})
-	if err == nil || !strings.Contains(err.Error(), "no list of referrers") || to.resolve(t, "app:1") != "" {
+	if err == nil || !strings.Contains(err.Error(), "not a list of referrers") || to.resolve(t, "app:1") != "" {
 		t.Errorf("the image shows, or another error: %v", err)
 	}
 }
@@ -277,7 +277,7 @@ func TestLayoutWithReferrersTag(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, blobPath(s.ofRoot[0]))); err != nil {
 		t.Fatal(err)
 	}
-	// index.json names referrers as well, since the list was copied with what it names.
+	// index.json names referrers as well, since the list was copied with its entries.
 	content := must(os.ReadFile(filepath.Join(dir, indexFile)))(t)
 	in := must(readIndex(content))(t)
 	in.Manifests = slices.DeleteFunc(in.Manifests, func(c child) bool { return c.Annotations[refName] == "" })

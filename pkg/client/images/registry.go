@@ -19,7 +19,7 @@ type remote struct {
 	name Name
 
 	mu       sync.Mutex
-	unlisted map[oci.Digest][]oci.Descriptor // referrers that the registry does not list, by subject
+	unlisted map[oci.Digest][]oci.Descriptor // referrers missing from the registry's list, by subject
 }
 
 func newRemote(c *client.Client, n Name) (*remote, error) {
@@ -30,20 +30,20 @@ func newRemote(c *client.Client, n Name) (*remote, error) {
 	return &remote{repo: repo, host: c.Host(), name: n, unlisted: map[oci.Digest][]oci.Descriptor{}}, nil
 }
 
-// FromRegistry reads an image from the registry that c talks to.
+// FromRegistry reads an image from the registry of c.
 func FromRegistry(c *client.Client, n Name) (Source, error) { return newRemote(c, n) }
 
-// ToRegistry writes an image to the registry that c talks to.
+// ToRegistry writes an image to the registry of c.
 func ToRegistry(c *client.Client, n Name) (Destination, error) { return newRemote(c, n) }
 
-// Close has nothing to do: the client outlives it.
+// Close implements Source and Destination: the client outlives it.
 func (r *remote) Close() error { return nil }
 
 func (r *remote) send(ctx context.Context, t *transfer) (client.Manifest, error) {
 	return sendTree(ctx, r, t)
 }
 
-// root asks for the manifest itself: the walk needs its bytes anyway.
+// root pulls the manifest: the walk needs its bytes anyway.
 func (r *remote) root(ctx context.Context) (oci.Descriptor, error) {
 	m, err := r.repo.Manifest(ctx, r.name.Reference())
 	if err != nil {
@@ -71,7 +71,7 @@ func (r *remote) referrers(ctx context.Context, d oci.Digest) iter.Seq2[oci.Desc
 	return r.repo.Referrers(ctx, d, "")
 }
 
-// tagged reads a tag; found is false if there is none.
+// tagged returns the manifest of a tag; found is false if there is none.
 func (r *remote) tagged(ctx context.Context, tag string) (m client.Manifest, found bool, err error) {
 	m, err = r.repo.Manifest(ctx, oci.Reference{Tag: tag})
 	if isUnknown(err) {
@@ -85,8 +85,8 @@ func (r *remote) tagged(ctx context.Context, tag string) (m client.Manifest, fou
 
 func (r *remote) limits(context.Context) (limits, error) { return limits{}, nil }
 
-// hasImage saves a request per blob: a registry takes an image manifest only with all that
-// it names. A blob may have been deleted since; the PUT of the manifest tells.
+// hasImage saves a request per blob: a registry accepts an image manifest only if it has all
+// blobs. The PUT of the manifest shows whether one was deleted since.
 func (r *remote) hasImage(ctx context.Context, d oci.Descriptor) (bool, error) {
 	_, err := r.repo.Resolve(ctx, oci.Reference{Digest: d.Digest})
 	if isUnknown(err) {
@@ -95,15 +95,15 @@ func (r *remote) hasImage(ctx context.Context, d oci.Descriptor) (bool, error) {
 	return err == nil, err
 }
 
-// isUnknown reports whether a registry answered that it has no such thing. Answers to
-// HEAD have no body that would say it in words.
+// isUnknown reports whether a registry does not have what was requested. Answers to HEAD have no
+// error code.
 func isUnknown(err error) bool {
-	var answer *client.Error
-	return errors.As(err, &answer) && answer.Status == 404 ||
+	answer, ok := errors.AsType[*client.Error](err)
+	return ok && answer.Status == 404 ||
 		errors.Is(err, &oci.Error{Code: oci.ManifestUnknown}) || errors.Is(err, &oci.Error{Code: oci.NameUnknown})
 }
 
-func (r *remote) putBlob(ctx context.Context, b Blob, progress func(delta int64)) (client.Pushed, error) {
+func (r *remote) putBlob(ctx context.Context, b Blob, progress func(delta int64)) (client.PushResult, error) {
 	push := client.Blob{
 		Digest: b.Digest, Size: b.Size, Progress: progress,
 		Open: func(offset int64) (io.ReadCloser, error) { return b.open(ctx, offset) },
@@ -122,7 +122,7 @@ func (r *remote) putTag(ctx context.Context, tag string, m client.Manifest) erro
 	return r.push(ctx, oci.Reference{Tag: tag}, m)
 }
 
-// finish lists referrers before the image gets its tag: it never shows without them.
+// finish lists referrers before it tags the image, which so is never visible without them.
 func (r *remote) finish(ctx context.Context, root client.Manifest) (named, error) {
 	ref := oci.Reference{Tag: r.name.Tag}
 	if ref.Tag == "" {
@@ -155,8 +155,8 @@ func (r *remote) push(ctx context.Context, ref oci.Reference, m client.Manifest)
 	return nil
 }
 
-// list adds referrers to the lists that clients keep in a registry without the referrers
-// API: one write for each subject, however many there are.
+// list adds referrers to the lists that clients maintain in a registry without the referrers API,
+// with one write per subject.
 func (r *remote) list(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

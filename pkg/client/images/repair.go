@@ -14,18 +14,17 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// assumption is a blob that the destination was not asked for, because it has a manifest
-// that names it.
+// assumption is a blob that the destination should have, because it has a manifest that names it.
 type assumption struct {
 	Blob
-	checked bool // meanwhile it was asked for or sent
+	checked bool // it was looked up or sent since
 }
 
 // repairing sends a manifest by calling put. If the registry refuses it because it lost
 // blobs that were assumed to be there, it sends these blobs and calls put once more.
 func (t *transfer) repairing(ctx context.Context, m client.Manifest, put func() error) error {
 	err := put()
-	// BLOB_UNKNOWN is not for manifests, but some registries send it.
+	// Some registries send BLOB_UNKNOWN, against the spec.
 	if !errors.Is(err, &oci.Error{Code: oci.ManifestBlobUnknown}) && !errors.Is(err, &oci.Error{Code: oci.BlobUnknown}) {
 		return err
 	}
@@ -46,15 +45,15 @@ func (t *transfer) repairing(ctx context.Context, m client.Manifest, put func() 
 	return put()
 }
 
-// isAssumed reports whether a blob was assumed to be there. If another manifest had it
-// sent meanwhile, a second PUT still helps.
+// isAssumed reports whether a blob was assumed to be there, also if it was sent since for another
+// manifest: a second PUT then succeeds.
 func (t *transfer) isAssumed(d oci.Descriptor) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.assumed[d.Digest] != nil
 }
 
-// unchecked returns an assumed blob that was not looked at yet, and marks it.
+// unchecked returns an assumed blob that was not checked yet, and marks it as checked.
 func (t *transfer) unchecked(d oci.Digest) (b Blob, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -66,10 +65,9 @@ func (t *transfer) unchecked(d oci.Digest) (b Blob, ok bool) {
 	return a.Blob, true
 }
 
-// repair sends the assumed blobs among those of a manifest, as if nothing was known of
-// them: what the destination has after all is not sent.
+// repair sends the assumed blobs of a manifest, except those that the destination does have.
 func (t *transfer) repair(ctx context.Context, m client.Manifest, blobs []oci.Descriptor) error {
-	t.repairs.Lock() // manifests share blobs: the second one waits until they are sent
+	t.repairs.Lock() // manifests share blobs: the second repair waits until they are sent
 	defer t.repairs.Unlock()
 	t.opts.Observer.Note(fmt.Sprintf("the destination has the manifest %s but not all of its blobs: "+
 		"sending what is missing", m.Digest))
@@ -83,19 +81,15 @@ func (t *transfer) repair(ctx context.Context, m client.Manifest, blobs []oci.De
 	return group.Wait()
 }
 
-// missing are the digests that a registry's answer names in its details: as an object with
-// a digest, or as text (distribution).
+// missing returns the digests in the details of a registry's answer: objects with a digest, or
+// strings (distribution).
 func missing(err error) map[oci.Digest]bool {
 	named := map[oci.Digest]bool{}
-	var answer oci.Errors
-	if !errors.As(err, &answer) {
-		return named
-	}
+	answer, _ := errors.AsType[oci.Errors](err)
 	for _, one := range answer {
 		text, ok := one.Detail.(string)
 		if !ok {
-			var detail struct{ Digest string } // in any case of its letters
-			// What is not of this form names nothing.
+			var detail struct{ Digest string }
 			if content, err := json.Marshal(one.Detail); err == nil && json.Unmarshal(content, &detail) == nil {
 				text = detail.Digest
 			}

@@ -16,7 +16,7 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// requests records what a registry is asked: method and path, without the host.
+// requests records the requests to a registry: method and path, without the host.
 type requests struct {
 	mu   sync.Mutex
 	list []string
@@ -91,7 +91,7 @@ func TestRepair(t *testing.T) {
 	}
 }
 
-// TestRepairOnce: a registry that goes on to refuse the manifest is not asked for ever.
+// TestRepairOnce: if the registry rejects the manifest again, the copy fails.
 // An error of another kind sends nothing, nor does one about blobs that were just sent.
 func TestRepairOnce(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -147,7 +147,7 @@ func TestUnchangedImage(t *testing.T) {
 }
 
 // forms of the detail of MANIFEST_BLOB_UNKNOWN: ours, that of distribution, none, and one
-// that names what the manifest does not.
+// that names other blobs than the manifest.
 func detailForms(d oci.Digest) map[string]string {
 	return map[string]string{
 		"object": fmt.Sprintf(`,"detail":{"digest":%q}`, d), "upper case": fmt.Sprintf(`,"detail":{"Digest":%q}`, d),

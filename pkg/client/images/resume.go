@@ -13,22 +13,21 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// keptFor is how long an unfinished upload is remembered: registries end one that
-// nothing happens to after a day.
+// keptFor is how long the state of an unfinished upload is kept: registries expire idle uploads
+// after a day.
 const keptFor = 24 * time.Hour
 
-// Uploads remembers unfinished uploads between processes: a client.Resume. Each has a
-// small file of its own, so that processes do not meet in one. An id is the right to
-// write: the files are for their owner alone.
+// Uploads keeps the state of unfinished uploads between processes: a client.Resume. Each upload
+// has its own small file, so that processes do not conflict. Only the owner can read the files:
+// the state grants write access.
 type Uploads struct{ dir string }
 
-// OpenUploads keeps uploads in dir, which is made if it is not there, and forgets those
-// that are too old.
+// OpenUploads keeps uploads in dir. It creates dir if necessary, and deletes old files.
 func OpenUploads(dir string) (*Uploads, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	// A folder that was there may be open to others.
+	// An existing directory may have other permissions.
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -37,7 +36,7 @@ func OpenUploads(dir string) (*Uploads, error) {
 		return nil, err
 	}
 	for _, e := range entries {
-		// Another process may be forgetting the same one.
+		// Another process may delete the same file.
 		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > keptFor {
 			_ = os.Remove(filepath.Join(dir, e.Name()))
 		}
@@ -45,25 +44,25 @@ func OpenUploads(dir string) (*Uploads, error) {
 	return &Uploads{dir}, nil
 }
 
-// path is where an upload is kept: what it is of does not show.
+// path returns the file of an upload. Its name does not reveal registry or repository.
 func (u *Uploads) path(registry, repository string, d oci.Digest) string {
 	sum := sha256.Sum256([]byte(strings.Join([]string{registry, repository, string(d)}, "\n")))
 	return filepath.Join(u.dir, hex.EncodeToString(sum[:]))
 }
 
-// Load returns the id of the upload of a blob, if there is one.
+// Load returns the state of the upload of a blob, if there is one.
 func (u *Uploads) Load(registry, repository string, d oci.Digest) (id string, ok bool) {
 	path := u.path(registry, repository, d)
 	info, err := os.Stat(path)
 	if err != nil || time.Since(info.ModTime()) > keptFor {
 		return "", false
 	}
-	const longest = 16 << 10 // more is none of ours
+	const longest = 16 << 10
 	content, err := readSmall(path, longest)
 	return string(content), err == nil && len(content) > 0
 }
 
-// Save remembers the id of the upload of a blob, in place of an earlier one.
+// Save replaces the state of the upload of a blob.
 func (u *Uploads) Save(registry, repository string, d oci.Digest, id string) error {
 	f, err := os.CreateTemp(u.dir, "new-") // mode 0600
 	if err != nil {
@@ -79,7 +78,7 @@ func (u *Uploads) Save(registry, repository string, d oci.Digest, id string) err
 	return nil
 }
 
-// Drop forgets the upload of a blob.
+// Drop deletes the state of the upload of a blob.
 func (u *Uploads) Drop(registry, repository string, d oci.Digest) error {
 	err := os.Remove(u.path(registry, repository, d))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -13,6 +13,8 @@ import (
 	"io"
 	"os"
 
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 
 	"github.com/pierless/pierless/pkg/client"
@@ -20,7 +22,7 @@ import (
 )
 
 const (
-	selfUser = 65532 // "nonroot" of the usual images without a system
+	selfUser = 65532 // "nonroot" of distroless images
 	selfPort = "5000"
 )
 
@@ -32,8 +34,8 @@ type self struct {
 	spool    *Spool
 }
 
-// FromSelf makes an image of a pierless binary, which must be a static one for Linux: it
-// runs 'pierless serve'. The same binary gives the same image, on every machine.
+// FromSelf makes an image that runs 'pierless serve' of a pierless binary, which must be a static
+// one for Linux. The same binary gives the same image on every machine.
 func FromSelf(binary string, spool *Spool) (Source, error) {
 	s := &self{binary: binary, spool: spool}
 	if err := s.inspect(); err != nil {
@@ -42,10 +44,10 @@ func FromSelf(binary string, spool *Spool) (Source, error) {
 	return s, nil
 }
 
-var errNotStatic = errors.New("an image without a system needs a static Linux binary: build one with " +
+var errNotStatic = errors.New("an image without an operating system needs a static Linux binary: build one with " +
 	"CGO_ENABLED=0 GOOS=linux go build ./cmd/pierless, and name it as self:BINARY")
 
-// inspect reads from the binary what it is and what it runs on.
+// inspect reads version and platform from the binary, and checks that it is static.
 func (s *self) inspect() error {
 	file, err := os.Open(s.binary)
 	if err != nil {
@@ -54,7 +56,7 @@ func (s *self) inspect() error {
 	defer file.Close()
 	f, err := elf.NewFile(file)
 	if err != nil {
-		return fmt.Errorf("it is no ELF file (%w): %w", err, errNotStatic)
+		return fmt.Errorf("it is not an ELF file (%w): %w", err, errNotStatic)
 	}
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_INTERP {
@@ -69,7 +71,7 @@ func (s *self) inspect() error {
 	}
 	info, err := buildinfo.ReadFile(s.binary)
 	if err != nil {
-		return nil // not built as usual: the header has to do
+		return nil // not built as usual: the ELF header must do
 	}
 	if v := info.Main.Version; v != "(devel)" {
 		s.version = v
@@ -85,46 +87,34 @@ func (s *self) inspect() error {
 	return nil
 }
 
-// machine is the platform of an ELF header.
+// machines are the architectures of ELF headers. A 64-bit PowerPC may be ppc64le as well.
+var machines = map[elf.Machine]string{
+	elf.EM_X86_64: "amd64", elf.EM_AARCH64: "arm64", elf.EM_386: "386", elf.EM_ARM: "arm", elf.EM_RISCV: "riscv64",
+	elf.EM_S390: "s390x", elf.EM_LOONGARCH: "loong64", elf.EM_PPC64: "ppc64",
+}
+
+// machine returns the platform of an ELF header.
 func machine(f *elf.File) (Platform, error) {
-	p := Platform{OS: "linux"}
-	little := f.Data == elf.ELFDATA2LSB
-	switch f.Machine {
-	case elf.EM_X86_64:
-		p.Architecture = "amd64"
-	case elf.EM_AARCH64:
-		p.Architecture = "arm64"
-	case elf.EM_386:
-		p.Architecture = "386"
-	case elf.EM_ARM:
-		p.Architecture = "arm"
-	case elf.EM_RISCV:
-		p.Architecture = "riscv64"
-	case elf.EM_S390:
-		p.Architecture = "s390x"
-	case elf.EM_LOONGARCH:
-		p.Architecture = "loong64"
-	case elf.EM_PPC64:
-		p.Architecture = "ppc64"
-		if little {
-			p.Architecture = "ppc64le"
-		}
-	default:
+	p := Platform{OS: "linux", Architecture: machines[f.Machine]}
+	if p.Architecture == "" {
 		return p, fmt.Errorf("there are no images for its machine, %s", f.Machine)
+	}
+	if f.Machine == elf.EM_PPC64 && f.Data == elf.ELFDATA2LSB {
+		p.Architecture = "ppc64le"
 	}
 	return p, nil
 }
 
-// Close has nothing to let go of.
+// Close implements Source.
 func (s *self) Close() error { return nil }
 
 func (s *self) send(ctx context.Context, t *transfer) (client.Manifest, error) {
-	if p := t.opts.Platform; p != nil && !p.takes(s.platform) {
+	if p := t.opts.Platform; p != nil && !p.supports(s.platform) {
 		return client.Manifest{}, fmt.Errorf("%s is for %s, not for %s: name another binary as self:BINARY", s.binary, s.platform, p)
 	}
 	r, w := io.Pipe()
 	go func() { w.CloseWithError(s.layer(w)) }()
-	defer func() { _ = r.Close() }() // ends the goroutine, if the layer was not read to its end
+	defer func() { _ = r.Close() }() // ends the goroutine if the layer was not read to its end
 	l, err := s.spool.take(ctx, r, s.binary, "", 0, t.opts.Observer)
 	if err != nil {
 		return client.Manifest{}, fmt.Errorf("make the layer of %s: %w", s.binary, err)
@@ -137,16 +127,12 @@ func (s *self) send(ctx context.Context, t *transfer) (client.Manifest, error) {
 	if err != nil {
 		return client.Manifest{}, err
 	}
-	m := imageManifest{SchemaVersion: 2, MediaType: oci.MediaTypeImageManifest, Layers: []oci.Descriptor{l.Descriptor}}
-	m.Config = oci.Descriptor{MediaType: ociConfig, Digest: oci.SHA256.FromBytes(config), Size: int64(len(config))}
-	if err := t.blob(ctx, bytesBlob(m.Config, config)); err != nil {
-		return client.Manifest{}, err
-	}
-	return m.seal(t)
+	m := imageManifest{MediaType: oci.MediaTypeImageManifest, Layers: []oci.Descriptor{l.Descriptor}}
+	return m.send(ctx, ociConfig, config, t)
 }
 
-// layer writes the file system: the binary, root certificates for TLS, a folder to work
-// in and one for temporary files. No time and no name of this machine gets in.
+// layer writes the file system: the binary, root certificates for TLS, a working directory and
+// one for temporary files. It contains no time and no name of this machine.
 func (s *self) layer(to io.Writer) error {
 	f, err := os.Open(s.binary)
 	if err != nil {
@@ -184,8 +170,8 @@ func (s *self) layer(to io.Writer) error {
 	return w.Close()
 }
 
-// rootCertificates are those that Mozilla trusts without condition, as a file of PEM: a
-// condition cannot be said in one. They are part of this binary, not of this machine.
+// rootCertificates returns the certificates that Mozilla trusts without constraints, in PEM,
+// which cannot express constraints. They are part of this binary, not of this machine.
 func rootCertificates() []byte {
 	var b bytes.Buffer
 	for root := range bundle.Roots() {
@@ -197,40 +183,27 @@ func rootCertificates() []byte {
 	return b.Bytes()
 }
 
-// selfConfig is the config of an image (image spec, "Image Configuration").
-type selfConfig struct {
-	Platform
-	Config struct {
-		User         string              `json:"User"`
-		ExposedPorts map[string]struct{} `json:"ExposedPorts"`
-		Env          []string            `json:"Env"`
-		Entrypoint   []string            `json:"Entrypoint"`
-		Cmd          []string            `json:"Cmd"`
-		WorkingDir   string              `json:"WorkingDir"`
-		Labels       map[string]string   `json:"Labels"`
-	} `json:"config"`
-	RootFS struct {
-		Type    string       `json:"type"`
-		DiffIDs []oci.Digest `json:"diff_ids"`
-	} `json:"rootfs"`
-}
-
-func (s *self) config(diffID oci.Digest) selfConfig {
-	c := selfConfig{Platform: s.platform}
-	c.Config.User = fmt.Sprintf("%d:%d", selfUser, selfUser)
-	c.Config.ExposedPorts = map[string]struct{}{selfPort + "/tcp": {}}
-	c.Config.Env = []string{"PATH=/"}
-	c.Config.Entrypoint = []string{"/pierless"}
-	c.Config.Cmd = []string{"serve", "--listen", "0.0.0.0:" + selfPort}
-	c.Config.WorkingDir = "/data"
-	c.Config.Labels = map[string]string{
-		"org.opencontainers.image.title":       "pierless",
-		"org.opencontainers.image.description": "A private OCI registry, serverless or as one process",
-		"org.opencontainers.image.licenses":    "Apache-2.0",
+// config returns the config of the image (image spec, "Image Configuration").
+func (s *self) config(diffID oci.Digest) ocispec.Image {
+	c := ocispec.Image{
+		Platform: ocispec.Platform{OS: s.platform.OS, Architecture: s.platform.Architecture, Variant: s.platform.Variant},
+		RootFS:   ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{digest.Digest(diffID)}},
+		Config: ocispec.ImageConfig{
+			User:         fmt.Sprintf("%d:%d", selfUser, selfUser),
+			ExposedPorts: map[string]struct{}{selfPort + "/tcp": {}},
+			Env:          []string{"PATH=/"},
+			Entrypoint:   []string{"/pierless"},
+			Cmd:          []string{"serve", "--listen", "0.0.0.0:" + selfPort},
+			WorkingDir:   "/data",
+			Labels: map[string]string{
+				ocispec.AnnotationTitle:       "pierless",
+				ocispec.AnnotationDescription: "A private OCI registry, serverless or as one process",
+				ocispec.AnnotationLicenses:    "Apache-2.0",
+			},
+		},
 	}
 	if s.version != "" {
-		c.Config.Labels["org.opencontainers.image.version"] = s.version
+		c.Config.Labels[ocispec.AnnotationVersion] = s.version
 	}
-	c.RootFS.Type, c.RootFS.DiffIDs = "layers", []oci.Digest{diffID}
 	return c
 }

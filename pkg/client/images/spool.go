@@ -10,24 +10,24 @@ import (
 	"sync"
 )
 
-// DefaultSpool is how many bytes of layers wait on disk to be sent: 4 GiB.
+// DefaultSpool is the default limit of a Spool, in bytes: 4 GiB.
 const DefaultSpool = 4 << 30
 
-// Spool is where layers wait to be sent: files of no name where the system can do that,
-// so that not even a killed process leaves them. It is bounded; a layer larger than the
-// bound is let in when it is alone.
+// Spool keeps layers on disk until they are sent: in unnamed files if the system supports that,
+// so that not even a killed process leaves them. It is limited; a layer larger than the limit
+// is accepted when it is alone.
 type Spool struct {
 	dir string
 	max int64
 
 	mu    sync.Mutex
 	used  int64
-	freed chan struct{} // closed when something was freed
+	freed chan struct{} // closed when space was freed
 	files map[*file]struct{}
 }
 
-// NewSpool keeps layers in dir, about limit bytes of them; 0: DefaultSpool. Others cannot
-// read them.
+// NewSpool returns a spool of about limit bytes in dir; 0: DefaultSpool. Only the owner can read
+// its files.
 func NewSpool(dir string, limit int64) *Spool {
 	if limit <= 0 {
 		limit = DefaultSpool
@@ -35,7 +35,7 @@ func NewSpool(dir string, limit int64) *Spool {
 	return &Spool{dir: dir, max: limit, freed: make(chan struct{}), files: map[*file]struct{}{}}
 }
 
-// Close deletes what is left.
+// Close deletes all files.
 func (s *Spool) Close() error {
 	s.mu.Lock()
 	left := slices.Collect(maps.Keys(s.files))
@@ -50,22 +50,22 @@ func (s *Spool) Close() error {
 // file is a file in the spool. One goroutine writes it; then it is read.
 type file struct {
 	f       *os.File
-	path    string // by which it can be opened
-	unnamed bool   // whether the system deletes it by itself
+	path    string // to open it again
+	unnamed bool   // the system deletes it when it is closed
 	spool   *Spool
-	grows   bool            // whether Write asks for room; else it was reserved
+	grows   bool            // Write reserves space; else it was reserved before
 	ctx     context.Context // of the writing
-	size    int64           // what it takes of the spool
+	size    int64           // of the reserved space
 	gone    sync.Once
 }
 
 func (s *Spool) create(ctx context.Context) (*file, error) {
 	opened, err := os.CreateTemp(s.dir, "pierless-layer-")
 	if err != nil {
-		return nil, fmt.Errorf("make a file for a layer: %w", err)
+		return nil, fmt.Errorf("create a file for a layer: %w", err)
 	}
 	f := &file{f: opened, path: opened.Name(), spool: s, ctx: ctx, grows: true}
-	// Linux opens a deleted file again through the one that is open.
+	// Linux can open a deleted file through the descriptor of an open one.
 	if again := fmt.Sprintf("/proc/self/fd/%d", opened.Fd()); exists(again) {
 		if err := os.Remove(f.path); err != nil {
 			return nil, errors.Join(err, opened.Close())
@@ -83,8 +83,8 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// fetch copies a blob of known size into the spool. Room for all of it is taken before:
-// of several that grew side by side each could wait for the others.
+// fetch copies a blob of known size into the spool. It reserves space for all of it first:
+// several growing files could wait for each other.
 func (s *Spool) fetch(ctx context.Context, b Blob, progress func(delta int64)) (Blob, error) {
 	if err := s.grow(ctx, 0, b.Size); err != nil {
 		return Blob{}, err
@@ -101,7 +101,7 @@ func (s *Spool) fetch(ctx context.Context, b Blob, progress func(delta int64)) (
 	return f.blob(b.Descriptor), nil
 }
 
-// Write waits until there is room: others are being sent meanwhile.
+// Write waits for space, which is freed when other layers are sent.
 func (f *file) Write(p []byte) (int, error) {
 	if f.grows {
 		if err := f.spool.grow(f.ctx, f.size, int64(len(p))); err != nil {
@@ -111,16 +111,16 @@ func (f *file) Write(p []byte) (int, error) {
 	}
 	n, err := f.f.Write(p)
 	if err != nil {
-		return n, fmt.Errorf("the layer does not fit on the disk of %s; TMPDIR may name another: %w", f.spool.dir, err)
+		return n, fmt.Errorf("the layer does not fit into %s, set TMPDIR to use another directory: %w", f.spool.dir, err)
 	}
 	return n, nil
 }
 
-// grow takes room for n more bytes, for a file that has own bytes already.
+// grow reserves n more bytes for a file that has reserved own bytes.
 func (s *Spool) grow(ctx context.Context, own, n int64) error {
 	for {
 		s.mu.Lock()
-		// Alone, it would wait for itself.
+		// The only file must not wait for itself.
 		if s.used == own || s.used+n <= s.max {
 			s.used += n
 			s.mu.Unlock()

@@ -14,17 +14,17 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// hows of places that are no registries, beside those of client.
+// Methods of other destinations than registries.
 const (
 	// Written is a blob that was written into a layout or an archive.
-	Written client.How = "written"
-	// Skipped is a blob that may not be distributed: it stays where its URLs say.
-	Skipped client.How = "skipped"
+	Written client.PushMethod = "written"
+	// Skipped is a non-distributable blob: clients download it from its URLs.
+	Skipped client.PushMethod = "skipped"
 )
 
-// transfer is one copy under way: sources hand it what they have.
+// transfer is a running copy. Sources hand it blobs and manifests.
 type transfer struct {
-	ctx   context.Context // of the layers: ended by the first that fails, and by stop
+	ctx   context.Context // of the layers: cancelled by the first failure and by stop
 	stop  context.CancelFunc
 	group *errgroup.Group
 	to    Destination
@@ -39,10 +39,10 @@ type transfer struct {
 	tags      []taggedManifest
 	held      int64 // bytes of manifests
 
-	repairs sync.Mutex // one manifest at a time has its blobs sent again
+	repairs sync.Mutex // blobs are sent again for one manifest at a time
 }
 
-// taggedManifest is a manifest that has a tag of its own beside the image's name.
+// taggedManifest is a manifest with another tag than the image's name.
 type taggedManifest struct {
 	tag string
 	client.Manifest
@@ -53,7 +53,7 @@ func newTransfer(ctx context.Context, to Destination, takes limits, opts Options
 		opts.Jobs = defaultJobs
 	}
 	if opts.Observer == nil {
-		opts.Observer = nobody{}
+		opts.Observer = noObserver{}
 	}
 	if opts.Platform == nil {
 		opts.Platform = takes.platform
@@ -63,14 +63,14 @@ func newTransfer(ctx context.Context, to Destination, takes limits, opts Options
 		opts.Observer.Note("Docker keeps no referrers: signatures and SBOMs are not copied")
 	}
 	t := &transfer{to: to, takes: takes, opts: opts, seen: map[oci.Digest]bool{}, assumed: map[oci.Digest]*assumption{}}
-	t.result.Layers = []Layer{} // in JSON a list, even an empty one
+	t.result.Layers = []Layer{} // encoded as a list
 	ctx, t.stop = context.WithCancel(ctx)
 	t.group, t.ctx = errgroup.WithContext(ctx)
 	t.group.SetLimit(opts.Jobs)
 	return t
 }
 
-// first reports whether the digest was not there before.
+// first reports whether the digest is new.
 func (t *transfer) first(d oci.Digest) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -81,8 +81,8 @@ func (t *transfer) first(d oci.Digest) bool {
 	return true
 }
 
-// blob sends a blob, once, when there is room among the jobs: it waits for that, not for
-// the end. The blob is released in any case.
+// blob starts to send a blob, unless it was sent before. It waits for a free job, not for the
+// end. The blob is released in any case.
 func (t *transfer) blob(ctx context.Context, b Blob) error {
 	if !t.first(b.Digest) {
 		b.release()
@@ -90,8 +90,8 @@ func (t *transfer) blob(ctx context.Context, b Blob) error {
 	}
 	if b.NonDistributable() {
 		b.release()
-		t.opts.Observer.Note("layer " + string(b.Digest) + " may not be distributed: it stays where its URLs say")
-		t.done(b.Descriptor, client.Pushed{How: Skipped}, 0)
+		t.opts.Observer.Note("layer " + string(b.Digest) + " is not distributable: clients download it from its URLs")
+		t.done(b.Descriptor, client.PushResult{Method: Skipped}, 0)
 		return nil
 	}
 	t.group.Go(func() error {
@@ -116,8 +116,8 @@ func (t *transfer) put(ctx context.Context, b Blob) error {
 	return nil
 }
 
-// assume counts a blob as there because the destination has a manifest that names it.
-// Whether that holds shows when the manifest is sent.
+// assume counts a blob as present because the destination has a manifest that names it. The PUT
+// of that manifest shows whether this is true.
 func (t *transfer) assume(b Blob) {
 	if !t.first(b.Digest) {
 		return
@@ -125,13 +125,13 @@ func (t *transfer) assume(b Blob) {
 	t.mu.Lock()
 	t.assumed[b.Digest] = &assumption{Blob: b}
 	t.mu.Unlock()
-	t.done(b.Descriptor, client.Pushed{How: client.Existed}, 0)
+	t.done(b.Descriptor, client.PushResult{Method: client.Existed}, 0)
 }
 
-// done counts a blob that is at the destination; of one that was sent after all, the last
-// word counts.
-func (t *transfer) done(d oci.Descriptor, pushed client.Pushed, took time.Duration) {
-	l := Layer{Digest: d.Digest, MediaType: d.MediaType, Size: d.Size, How: pushed.How, Sent: pushed.Sent, Seconds: took.Seconds()}
+// done records a blob that is at the destination. It replaces the record of a blob that was sent
+// after it had been assumed.
+func (t *transfer) done(d oci.Descriptor, pushed client.PushResult, took time.Duration) {
+	l := Layer{Digest: d.Digest, MediaType: d.MediaType, Size: d.Size, Method: pushed.Method, Sent: pushed.Sent, Seconds: took.Seconds()}
 	t.mu.Lock()
 	if i := slices.IndexFunc(t.result.Layers, func(old Layer) bool { return old.Digest == l.Digest }); i >= 0 {
 		t.result.Layers[i] = l
@@ -144,7 +144,7 @@ func (t *transfer) done(d oci.Descriptor, pushed client.Pushed, took time.Durati
 	t.opts.Observer.Done(l)
 }
 
-// manifest takes a manifest, to be sent when all blobs are there.
+// manifest accepts a manifest, to be sent after all blobs.
 func (t *transfer) manifest(m client.Manifest) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -155,15 +155,15 @@ func (t *transfer) manifest(m client.Manifest) error {
 	return nil
 }
 
-// tag takes another name of a manifest that was handed over.
+// tag accepts another tag of a manifest.
 func (t *transfer) tag(tag string, m client.Manifest) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.tags = append(t.tags, taggedManifest{tag, m})
 }
 
-// putManifests sends all manifests but the root: images at once, as they name blobs
-// alone, then those that name manifests, then tags.
+// putManifests sends all manifests except the root: images concurrently, as they name only blobs,
+// then indexes, then tags.
 func (t *transfer) putManifests(ctx context.Context, root client.Manifest) error {
 	leaves, leafCtx := errgroup.WithContext(ctx)
 	leaves.SetLimit(t.opts.Jobs)
@@ -195,7 +195,7 @@ func (t *transfer) putManifests(ctx context.Context, root client.Manifest) error
 	return nil
 }
 
-// cause is why a copy failed: what ended its context, if that was from outside.
+// cause returns why a copy failed: the cause of its context if the caller cancelled it.
 func (t *transfer) cause(ctx context.Context, err error) error {
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return context.Cause(ctx)
@@ -203,11 +203,11 @@ func (t *transfer) cause(ctx context.Context, err error) error {
 	return err
 }
 
-// nobody is the observer where there is none.
-type nobody struct{}
+// noObserver ignores everything.
+type noObserver struct{}
 
-func (nobody) Begin(Stage, string, int64) (advance func(int64), end func()) {
+func (noObserver) Begin(Stage, string, int64) (advance func(int64), end func()) {
 	return func(int64) {}, func() {}
 }
-func (nobody) Done(Layer)  {}
-func (nobody) Note(string) {}
+func (noObserver) Done(Layer)  {}
+func (noObserver) Note(string) {}

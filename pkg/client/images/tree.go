@@ -13,42 +13,42 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// store is a source that finds content by its digest.
+// store is a source with access by digest.
 type store interface {
-	// root is what the image's name means.
+	// root returns the descriptor of the image's name.
 	root(ctx context.Context) (oci.Descriptor, error)
-	// manifest reads a manifest. Its digest and its size were checked.
+	// manifest returns a manifest whose digest and size were checked.
 	manifest(ctx context.Context, d oci.Descriptor) (client.Manifest, error)
 	blob(d oci.Descriptor) Blob
-	// referrers are the manifests whose subject is d.
+	// referrers yields the manifests whose subject is d.
 	referrers(ctx context.Context, d oci.Digest) iter.Seq2[oci.Descriptor, error]
-	// tagged is the manifest with a tag, if there is one.
+	// tagged returns the manifest with a tag, if there is one.
 	tagged(ctx context.Context, tag string) (m client.Manifest, found bool, err error)
 }
 
 const (
-	// maxNesting is how deep indexes and what refers to them may lie in each other.
+	// maxNesting limits how deep indexes and referrers may be nested.
 	maxNesting = 16
-	// maxManifests bounds the manifests of one image, which are held in memory until its
-	// blobs are there: in bytes.
+	// maxManifests limits the manifests of one image, in bytes: they are held in memory until
+	// its blobs are sent.
 	maxManifests = 64 << 20
 )
 
-var errNesting = fmt.Errorf("manifests lie more than %d deep in each other", maxNesting)
+var errNesting = fmt.Errorf("manifests are nested more than %d levels deep", maxNesting)
 
-// index is what is to know of an index: the rest of it is not touched.
+// index is an image index.
 type index struct {
 	Manifests []child `json:"manifests"`
 }
 
-// readIndex reads an index, or the index.json of a layout.
+// readIndex parses an index, or the index.json of a layout.
 func readIndex(content []byte) (in index, err error) {
 	err = json.Unmarshal(content, &in)
 	return in, err
 }
 
-// attestations are the entries that BuildKit made for an image (its docs,
-// "Image Attestation Storage").
+// attestations returns the entries that BuildKit made for an image (its docs, "Image Attestation
+// Storage").
 func (in index) attestations(image oci.Digest) []oci.Descriptor {
 	var found []oci.Descriptor
 	for _, c := range in.Manifests {
@@ -59,13 +59,13 @@ func (in index) attestations(image oci.Digest) []oci.Descriptor {
 	return found
 }
 
-// child is one entry of an index.
+// child is an entry of an index.
 type child struct {
 	oci.Descriptor
 	Platform *Platform `json:"platform"`
 }
 
-// UnmarshalJSON reads both parts: the descriptor has a method of its own.
+// UnmarshalJSON implements json.Unmarshaler: that of the embedded Descriptor would ignore Platform.
 func (c *child) UnmarshalJSON(b []byte) error {
 	var p struct {
 		Platform *Platform `json:"platform"`
@@ -81,7 +81,7 @@ func isIndex(mediaType string) bool {
 	return mediaType == oci.MediaTypeImageIndex || mediaType == oci.MediaTypeDockerList
 }
 
-// sendTree hands over the image that a store has.
+// sendTree hands over the image of a store.
 func sendTree(ctx context.Context, s store, t *transfer) (client.Manifest, error) {
 	d, err := s.root(ctx)
 	if err != nil {
@@ -94,16 +94,15 @@ func sendTree(ctx context.Context, s store, t *transfer) (client.Manifest, error
 	return sendPicked(ctx, s, p, t)
 }
 
-// picked is an image, and the rest of an index for destinations that keep the index
-// without its other images.
+// picked is an image, with the parts of its index for destinations that keep a sparse index.
 type picked struct {
 	image        client.Manifest
 	attestations []oci.Descriptor  // of the image
 	indexes      []client.Manifest // that lead to it, the innermost first
 }
 
-// sendPicked hands over an image, and its indexes if the destination keeps them. root is
-// the outermost manifest.
+// sendPicked hands over an image, and its indexes if the destination keeps them. It returns the
+// outermost manifest.
 func sendPicked(ctx context.Context, s store, p picked, t *transfer) (root client.Manifest, err error) {
 	if t.takes.platform != nil {
 		if _, err := runnable(p.image); err != nil {
@@ -128,9 +127,9 @@ func sendPicked(ctx context.Context, s store, p picked, t *transfer) (root clien
 	return root, nil
 }
 
-var errNoPlatform = errors.New("the image has nothing for the platform")
+var errNoPlatform = errors.New("the image is not available for")
 
-// pick follows indexes down to the image for a platform; without one, d it is.
+// pick finds the image for a platform in nested indexes. Without a platform it returns d.
 func pick(ctx context.Context, s store, d oci.Descriptor, p *Platform) (picked, error) {
 	if p == nil {
 		m, err := s.manifest(ctx, d)
@@ -140,7 +139,7 @@ func pick(ctx context.Context, s store, d oci.Descriptor, p *Platform) (picked, 
 	var err error
 	look.found.image, err = look.in(ctx, d, 0)
 	if errors.Is(err, errNoPlatform) {
-		err = fmt.Errorf("%w %s, but for %s: choose with --platform", errNoPlatform, p, strings.Join(look.others, ", "))
+		err = fmt.Errorf("%w %s, only for %s: choose with --platform", errNoPlatform, p, strings.Join(look.others, ", "))
 	}
 	return look.found, err
 }
@@ -150,7 +149,7 @@ type search struct {
 	store    store
 	platform Platform
 	seen     map[oci.Digest]bool // without success
-	others   []string            // platforms that are there
+	others   []string            // available platforms
 	found    picked
 }
 
@@ -179,7 +178,7 @@ func (s *search) in(ctx context.Context, d oci.Descriptor, depth int) (client.Ma
 				return found, err
 			}
 		case c.Platform == nil:
-		case s.platform.takes(*c.Platform):
+		case s.platform.supports(*c.Platform):
 			found, err := s.in(ctx, c.Descriptor, depth+1)
 			s.found.indexes = append(s.found.indexes, m)
 			s.found.attestations = in.attestations(c.Digest)
@@ -191,7 +190,7 @@ func (s *search) in(ctx context.Context, d oci.Descriptor, depth int) (client.Ma
 	return m, errNoPlatform
 }
 
-// checkPlatform looks at what an image says of itself. An artifact says nothing.
+// checkPlatform compares the config of an image with a platform. An artifact fits any.
 func checkPlatform(ctx context.Context, s store, m client.Manifest, p Platform) error {
 	parsed, err := oci.ParseManifest(m.MediaType, m.Content)
 	if err != nil {
@@ -208,21 +207,21 @@ func checkPlatform(ctx context.Context, s store, m client.Manifest, p Platform) 
 	if err := json.Unmarshal(content, &config); err != nil {
 		return fmt.Errorf("read the image's config %s: %w", parsed.Blobs[0].Digest, err)
 	}
-	// A config leaves variants out more often than not.
+	// Most configs omit the variant.
 	if config.OS != "" && (config.OS != p.OS || config.Architecture != p.Architecture) {
 		return fmt.Errorf("the image is for %s, not for %s: choose with --platform", config, p)
 	}
 	return nil
 }
 
-// walk goes through a tree of manifests.
+// walk visits a tree of manifests.
 type walk struct {
 	store store
 	t     *transfer
 }
 
-// manifest hands over everything that m names, then m, then what refers to it. depth is
-// how deep m lies in others.
+// manifest hands over everything that m names, then m, then its referrers. depth is the nesting
+// level of m.
 func (w walk) manifest(ctx context.Context, m client.Manifest, depth int) error {
 	if !w.t.first(m.Digest) {
 		return nil

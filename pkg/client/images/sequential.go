@@ -10,20 +10,20 @@ import (
 	"os"
 )
 
-// packings are the magic bytes of what archives are compressed with, beside gzip.
-var packings = map[string]string{"\xfd7zXZ\x00": "xz -dc", "BZh": "bzip2 -dc", zstdMagic: "zstd -dc"}
+// compressions are the magic bytes of unsupported compressions, with the command to decompress.
+var compressions = map[string]string{"\xfd7zXZ\x00": "xz -dc", "BZh": "bzip2 -dc", zstdMagic: "zstd -dc"}
 
 const longestMagic = 6
 
-// fromFront reports whether a file can be read from front to end only: it is a pipe, or
-// compressed.
-func fromFront(f *os.File) (bool, error) {
+// isSequential reports whether a file can only be read from its beginning to its end: it is a
+// pipe, or compressed.
+func isSequential(f *os.File) (bool, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return false, err
 	}
 	if info.IsDir() {
-		return false, errors.New("it is a folder: oci:DIR is one")
+		return false, errors.New("it is a directory: use oci:DIR")
 	}
 	if !info.Mode().IsRegular() {
 		return true, nil
@@ -36,17 +36,17 @@ func fromFront(f *os.File) (bool, error) {
 	return bytes.HasPrefix(head, []byte(gzipMagic)), readable(head[:n])
 }
 
-// readable refuses what cannot be unpacked, and says what can.
+// readable rejects unsupported compressions.
 func readable(head []byte) error {
-	for magic, tool := range packings {
+	for magic, tool := range compressions {
 		if bytes.HasPrefix(head, []byte(magic)) {
-			return fmt.Errorf("only gzip is unpacked: '%s FILE', and docker-archive:- to read what that writes", tool)
+			return fmt.Errorf("only gzip is supported: pipe '%s FILE' to docker-archive:-", tool)
 		}
 	}
 	return nil
 }
 
-// unpacked unpacks an archive if it is compressed as a whole.
+// unpacked decompresses an archive if it is compressed as a whole.
 func unpacked(r io.ReadCloser) (io.ReadCloser, error) {
 	head := make([]byte, longestMagic)
 	_, err := io.ReadFull(r, head)
@@ -70,19 +70,19 @@ func unpacked(r io.ReadCloser) (io.ReadCloser, error) {
 	return closing{z, r}, nil
 }
 
-// closing is a reader of what another closes.
+// closing pairs a Reader with the Closer of its source.
 type closing struct {
 	io.Reader
 	io.Closer
 }
 
-// interruptible ends reads of r with a context: a pipe or a terminal from which nothing
-// comes would hold them for ever. The goroutine that waits there ends with r.
+// interruptible returns a reader of r whose reads fail once the context ends: those of an idle
+// pipe or terminal would block for ever. Its goroutine ends with r.
 func interruptible(ctx context.Context, r io.Reader) io.ReadCloser {
 	out, in := io.Pipe()
 	stop := context.AfterFunc(ctx, func() { in.CloseWithError(ctx.Err()) })
 	go func() {
-		// Only Read: a file would copy itself, in smaller pieces.
+		// Hide WriteTo: a file would copy itself in smaller pieces.
 		_, err := io.CopyBuffer(in, struct{ io.Reader }{r}, make([]byte, 256<<10))
 		in.CloseWithError(err)
 	}()

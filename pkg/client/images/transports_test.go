@@ -75,7 +75,7 @@ func TestDockerSave(t *testing.T) {
 	}{
 		"containerd's store": {packed, image.Digest, ""},
 		"graph driver":       {plain, "", ""},
-		"one platform of it": {partial, partialImage.Digest, "linux/amd64 alone"},
+		"one platform of it": {partial, partialImage.Digest, "only for linux/amd64"},
 		"before layouts":     {oldArchive(t, "app:1", layers...), "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -169,7 +169,7 @@ func TestLayoutAfterAKill(t *testing.T) {
 		t.Errorf("a tag that is not there: %v", err)
 	}
 	if _, err := ToLayout(filepath.Dir(path), "1"); err == nil {
-		t.Error("a folder with other files in it is taken for a layout")
+		t.Error("a directory with other files in it is accepted as a layout")
 	}
 }
 
@@ -186,7 +186,7 @@ func TestForeignLayersStay(t *testing.T) {
 	must(to.finish(t.Context(), root))(t)
 	w := &watcher{}
 	r := must(copyImage(t, must(FromLayout(dir, oci.Reference{}))(t), reg.to(t, "win:1"), Options{Observer: w}))(t)
-	if want := map[client.How]int{Skipped: 1, client.Chunked: 1}; !maps.Equal(hows(r), want) && hows(r)[Skipped] != 1 || len(w.notes) != 1 {
+	if want := map[client.PushMethod]int{Skipped: 1, client.Chunked: 1}; !maps.Equal(hows(r), want) && hows(r)[Skipped] != 1 || len(w.notes) != 1 {
 		t.Errorf("%+v, notes %v", r, w.notes)
 	}
 }
