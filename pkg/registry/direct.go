@@ -164,9 +164,9 @@ func (r *Registry) SignParts(ctx context.Context, repo, id string, parts []direc
 	}
 	switch {
 	case s.PartSize == 0:
-		return nil, oci.NewError(oci.BlobUploadInvalid, "this upload comes in one request: offer the blob again, with parts")
+		return nil, oci.NewError(oci.BlobUploadInvalid, "this upload has no parts: start a new one with parts")
 	case s.Complete:
-		return nil, oci.NewError(oci.BlobUploadInvalid, "this upload has all its parts: ask for its verification")
+		return nil, oci.NewError(oci.BlobUploadInvalid, "this upload has all its parts: request its verification")
 	}
 	signed := make([]direct.SignedPart, len(parts))
 	for i, p := range parts {

@@ -12,8 +12,8 @@ import (
 	"github.com/pierless/pierless/pkg/oci/direct"
 )
 
-// TestDirectVerificationLife: an upload whose verification goes on does not expire, and
-// nobody else's is verified.
+// TestDirectVerificationLife: an upload under verification does not expire, and uploads of
+// other repositories are not verified.
 func TestDirectVerificationLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t, 1)
@@ -39,7 +39,7 @@ func TestDirectVerificationLife(t *testing.T) {
 }
 
 // TestDirectTakenOver: a call that another one has taken the upload from, when its lease
-// had run out or by completing it first, changes nothing any more.
+// had run out or by completing it first, changes nothing.
 func TestDirectTakenOver(t *testing.T) {
 	complete := func(ctx context.Context, r *Registry, id string) { _, _, _ = r.CompleteDirect(ctx, "r", id) }
 	verify := func(ctx context.Context, r *Registry, id string) { _, _, _ = r.VerifyDirect(ctx, "r", id) }

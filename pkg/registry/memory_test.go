@@ -331,7 +331,7 @@ func (b simBlobs) Delete(_ context.Context, key string) error {
 			b.w.fault("key %.8s is deleted while its row is %q", key, state)
 		}
 		delete(b.w.content, key)
-		delete(b.w.written, key) // a zombie may write again to a dead key: nobody names it
+		delete(b.w.written, key) // a zombie may write again to a dead key: no row names it
 		return nil
 	})
 }

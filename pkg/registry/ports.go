@@ -114,10 +114,10 @@ type Stored struct {
 var (
 	ErrTaken     = errors.New("the key has content already")
 	ErrNoContent = errors.New("the key has no content")
-	ErrTooLarge  = errors.New("the content is larger than the store can hold")
-	ErrBusy      = errors.New("this process handles as many bytes as it has memory for")
-	ErrEncoded   = errors.New("the content would be handed out as the encoding of something else")
-	ErrNoDirect  = errors.New("the store takes no uploads that go past the registry")
+	ErrTooLarge  = errors.New("the content exceeds the size limit of the store")
+	ErrBusy      = errors.New("the memory for upload parts is in use")
+	ErrEncoded   = errors.New("the object has a Content-Encoding")
+	ErrNoDirect  = errors.New("the store does not support direct uploads")
 )
 
 // Metadata stores everything mutable as rows that change only by conditional writes: every

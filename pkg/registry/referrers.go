@@ -37,7 +37,7 @@ const (
 func (r *Registry) Referrers(ctx context.Context, repo string, subject oci.Digest, artifactType, from string) (Referrers, error) {
 	after, err := base64.RawURLEncoding.DecodeString(from)
 	if err != nil || len(after) > maxSortKey || !utf8.Valid(after) {
-		return Referrers{}, oci.NewError(oci.PaginationNumberInvalid, "this is no position in a list of referrers: follow the Link header")
+		return Referrers{}, oci.NewError(oci.PaginationNumberInvalid, "this is not a position in a list of referrers: follow the Link header")
 	}
 	q := Query{PK: referrerPartition(repo, subject), After: string(after), Limit: referrersPage}
 	if artifactType != "" {

@@ -60,7 +60,7 @@ type Options struct {
 	Sleep func(context.Context, time.Duration) error
 }
 
-// Registry implements the rules over the two ports. Its only state of its own are caches of
+// Registry implements the rules over the two ports. Its only state is caches of
 // immutable facts, so any number of processes can serve one registry.
 type Registry struct {
 	meta  Metadata // retrying

@@ -302,7 +302,7 @@ func fight(t *testing.T, seed uint64) {
 	s.run()
 	before := "ab"[:u.Offset]
 	if seed%5 < 2 {
-		// The digest has a blob already, which nobody needs and a sweep removes.
+		// The digest has a blob already, which is unused and a sweep removes.
 		s.spawn(0, func(ctx context.Context, r *Registry) error {
 			content := before + "two"
 			d := oci.SHA256.FromBytes([]byte(content))

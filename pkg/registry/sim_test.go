@@ -186,7 +186,7 @@ func (s *sim) run() {
 		s.advance(time.Duration(s.rng.IntN(1000)) * time.Millisecond)
 		s.steps++
 		s.world.check(s.fault)
-		p.told <- told // the actor goes on only now
+		p.told <- told // the actor continues only now
 		if s.failure != "" {
 			s.drain()
 			s.t.Fatal(s.failure)
@@ -218,7 +218,7 @@ func (s *sim) runOne(p *pending) (told error) {
 		return errCrashed
 	}
 	if len(s.late) > 0 && s.rng.IntN(4) == 0 {
-		_ = s.late[0]() // nobody hears of it
+		_ = s.late[0]() // its result is lost
 		s.late = s.late[1:]
 		s.world.check(s.fault)
 	}

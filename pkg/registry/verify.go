@@ -158,7 +158,7 @@ func (r *Registry) rehash(ctx context.Context, key string, offset, size int64, h
 		p, inTime := r.waitFor(ctx, ahead[0], until)
 		switch {
 		case !inTime && n == 0:
-			return 0, oci.NewError(oci.Unavailable, "the store does not hand out the bytes of this upload in time: try again")
+			return 0, oci.NewError(oci.Unavailable, "the store is too slow to read this upload: try again")
 		case !inTime:
 			return n, nil
 		}

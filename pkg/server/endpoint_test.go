@@ -65,7 +65,7 @@ func TestNewEndpoint(t *testing.T) {
 	if need := table.Needs(usage, "GET"); need.Action != route.Pull {
 		t.Errorf("it needs %+v", need)
 	}
-	want := route.GatewayRoute{ID: "UsageRoute02", Key: "ANY /v2/{n1}/{n2}/_pierless/usage", Family: route.FamilyTags}
+	want := route.GatewayRoute{Key: "ANY /v2/{n1}/{n2}/_pierless/usage", Family: route.FamilyTags}
 	if !slices.Contains(table.GatewayRoutes(), want) {
 		t.Errorf("the gateway has no route %+v", want)
 	}

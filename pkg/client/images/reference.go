@@ -70,6 +70,7 @@ func (p Reference) String() string {
 			return string(p.Transport) + ":" + p.Path
 		}
 		return string(p.Transport) + ":" + p.Path + ":" + p.Name.String()
+	default: // a path with a selector
 	}
 	switch {
 	case p.Selector.Digest != "":

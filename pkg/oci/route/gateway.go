@@ -11,7 +11,6 @@ const MaxComponents = 16
 
 // GatewayRoute is a route of the API Gateway HTTP API in front of the functions.
 type GatewayRoute struct {
-	ID     string // logical id of the resource in the template
 	Key    string // route key: method and path with variables, or $default
 	Family Family // whose function answers
 }
@@ -28,15 +27,13 @@ func GatewayRoutes() []GatewayRoute { return api.GatewayRoutes() }
 
 // GatewayRoutes is the function GatewayRoutes for the endpoints of the table.
 func (t *Table) GatewayRoutes() []GatewayRoute {
-	routes := []GatewayRoute{{ID: "DefaultRoute", Key: "$default", Family: FamilyBase}}
+	routes := []GatewayRoute{{Key: "$default", Family: FamilyBase}}
 	var name strings.Builder
 	for depth := 1; depth <= MaxComponents; depth++ {
 		fmt.Fprintf(&name, "/{n%d}", depth)
 		for i := range t.rows {
 			if r := &t.rows[i]; r.named {
-				routes = append(routes, GatewayRoute{
-					ID: fmt.Sprintf("%sRoute%02d", r.camelCase(), depth), Key: "ANY /v2" + name.String() + t.gatewayPath(r), Family: r.Family,
-				})
+				routes = append(routes, GatewayRoute{Key: "ANY /v2" + name.String() + t.gatewayPath(r), Family: r.Family})
 			}
 		}
 	}
@@ -57,12 +54,4 @@ func (t *Table) gatewayPath(r *row) string {
 		return strings.TrimSuffix(r.fixed, "/")
 	}
 	return r.fixed + "{" + variable + "}"
-}
-
-func (r *row) camelCase() string {
-	var b strings.Builder
-	for word := range strings.SplitSeq(string(r.Kind), "-") {
-		b.WriteString(strings.ToUpper(word[:1]) + word[1:])
-	}
-	return b.String()
 }

@@ -129,7 +129,7 @@ func TestReopen(t *testing.T) {
 	}
 }
 
-// TestLeftovers opens a folder as kills leave it: with the files of writes that
+// TestLeftovers opens a directory as kills leave it: with the files of writes that
 // were under way. Those of a week ago are dropped.
 func TestLeftovers(t *testing.T) {
 	t.Parallel()

@@ -104,7 +104,7 @@ func testZombieBlocked(u upload) {
 		wake := u.zombie(stored, s[1])
 		mine, last := random(s[1]), random(1000)
 		recorded := u.append(stored, mine)
-		wake() //nolint:errcheck // whatever it got, nobody records it
+		wake() //nolint:errcheck // its result is not recorded
 		u.complete(u.append(recorded, last), join(base, mine, last))
 	}
 }
@@ -170,7 +170,7 @@ func testNumbersComeBack(u upload) {
 			u.claims.giveBack(stored)
 			content = append(content, piece...)
 		}
-		wake() //nolint:errcheck // whatever it got, nobody records it
+		wake() //nolint:errcheck // its result is not recorded
 		u.complete(stored, content)
 	}
 }

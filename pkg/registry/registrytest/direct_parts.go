@@ -30,7 +30,7 @@ func (u upload) lists(stored registry.Stored, want ...direct.Part) {
 	}
 }
 
-// gone fails unless the upload cannot be listed or completed any more.
+// gone fails unless the upload can neither be listed nor completed.
 func (u upload) gone(stored registry.Stored) {
 	u.t.Helper()
 	if parts, err := u.ListParts(u.t.Context(), u.key, stored); !errors.Is(err, registry.ErrNoContent) {
@@ -196,7 +196,7 @@ func testDirectPartsTaken(u upload) {
 	u.holds([]byte("put"))
 }
 
-// testDirectPartsDiscard drops an upload: nothing of it can be used any more.
+// testDirectPartsDiscard drops an upload: nothing of it can be used afterwards.
 func testDirectPartsDiscard(u upload) {
 	u.direct()
 	content := random(small)

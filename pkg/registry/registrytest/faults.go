@@ -141,7 +141,7 @@ func (n *faultyMetadata) write(
 	ctx context.Context, apply func(context.Context) (registry.Row, error),
 ) (registry.Row, error) {
 	fault, due := n.next(func() {
-		apply(context.WithoutCancel(ctx)) //nolint:errcheck // nobody hears of it any more
+		apply(context.WithoutCancel(ctx)) //nolint:errcheck // its result is lost
 	})
 	for _, late := range due {
 		late()

@@ -20,7 +20,7 @@ func together(n int, run func(i int)) {
 }
 
 // swap replaces a number by its successor, once, if it is still the one read. It
-// returns what it wrote, and false where somebody was faster.
+// returns the number that it wrote, and false if another writer was faster.
 func (tb table) swap(key registry.Key) (int64, bool) {
 	n, _ := tb.get(key)["n"].(int64)
 	row, err := tb.update(registry.Write{

@@ -25,8 +25,9 @@ func word(s verify.Status) string {
 		return statusOK
 	case verify.Failed:
 		return statusWrong
+	default:
+		return statusUnknown
 	}
-	return statusUnknown
 }
 
 // finding is a result in JSON.
