@@ -5,7 +5,7 @@ import "net/http"
 // UploadAlternatives describes the ways to push a blob without sending its bytes through a
 // function. Errors, doctor and help texts share it.
 const UploadAlternatives = "'pierless push' sends the bytes straight to the store, 'pierless proxy' does so for docker and every other client, " +
-	"and 'pierless serve' over the same bucket and table has no limit"
+	"and 'pierless serve' over the same bucket and table accepts up to 250 GB in one request"
 
 // TooLarge returns the error, with status 413, for a body that a registry or a gateway in
 // front of it does not accept in one request. size is in bytes, negative if unknown. API

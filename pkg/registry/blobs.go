@@ -16,8 +16,9 @@ type Blob struct {
 	key    string
 }
 
-// FindBlob looks a blob up. With renew it renews the blob's lease if that has expired, for
-// a client that may skip an upload because of the answer. The error is BLOB_UNKNOWN.
+// FindBlob returns a blob of the repository, or the error BLOB_UNKNOWN. If renew is set, it
+// renews an expired lease of the link, because the client may skip an upload if the blob
+// exists.
 func (r *Registry) FindBlob(ctx context.Context, repo string, d oci.Digest, renew bool) (Blob, error) {
 	rows, err := r.meta.Get(ctx, linkKey(repo, d))
 	if err != nil {
@@ -35,21 +36,23 @@ func (r *Registry) FindBlob(ctx context.Context, repo string, d oci.Digest, rene
 	return Blob{Digest: d, Size: link.Size, key: link.Key}, nil
 }
 
-// BlobURL returns a URL that serves the blob's bytes for GET or HEAD, or "" if they must be
-// read with OpenBlob.
+// BlobURL returns a presigned URL that serves the blob's bytes for method, GET or HEAD. It
+// returns "" if the store has no URLs; then OpenBlob reads the bytes.
 func (r *Registry) BlobURL(ctx context.Context, method string, b Blob) (string, error) {
 	url, err := r.blobs.Presign(ctx, method, b.key)
 	return url, wrap("presign", err)
 }
 
-// OpenBlob reads length bytes of a blob from offset; a negative length means to the end.
+// OpenBlob returns a reader of length bytes of a blob from offset, or to the end if length
+// is negative.
 func (r *Registry) OpenBlob(ctx context.Context, b Blob, offset, length int64) (io.ReadCloser, error) {
 	content, err := r.blobs.Open(ctx, b.key, offset, length)
 	return content, wrap("open blob", err)
 }
 
-// DeleteBlob removes a blob from a repository. Other repositories keep it; the sweep
-// deletes the bytes once no repository has a link. The error is BLOB_UNKNOWN.
+// DeleteBlob removes a blob from a repository; other repositories keep it. Garbage
+// collection deletes the bytes after the last repository has removed the blob. The error is
+// BLOB_UNKNOWN if the repository does not have it.
 func (r *Registry) DeleteBlob(ctx context.Context, repo string, d oci.Digest) error {
 	err := r.meta.Transact(ctx, "",
 		Write{Key: linkKey(repo, d), Op: Delete, If: Exists()},
@@ -60,14 +63,15 @@ func (r *Registry) DeleteBlob(ctx context.Context, repo string, d oci.Digest) er
 	return wrap("delete blob", err)
 }
 
-// MountBlob gives a repository a blob that another one has; if from is empty, any
-// repository will do. It reports whether the blob could be mounted.
+// MountBlob links a repository to a blob of the repository from or, if from is empty, of any
+// repository. It reports whether the blob was mounted; if not, the client must upload it.
 func (r *Registry) MountBlob(ctx context.Context, repo string, d oci.Digest, from string) (mounted bool, err error) {
 	source, err := r.mountSource(ctx, d, from)
 	if err != nil || source.Attrs == nil {
 		return false, err
 	}
-	// The client has the bytes. If the store lost them, it uploads them, which heals.
+	// If the store has lost the object, the client uploads the bytes instead, and the upload
+	// heals the blob.
 	link := decode[linkRow](source.Attrs)
 	intact, err := r.intact(ctx, link.Key, d, link.Size, checkSize)
 	if !intact || err != nil {
@@ -76,7 +80,7 @@ func (r *Registry) MountBlob(ctx context.Context, repo string, d oci.Digest, fro
 	return r.mountLink(ctx, repo, d, source)
 }
 
-// mountSource finds the link to copy; a Row with nil Attrs if there is none.
+// mountSource returns the link to copy, or a Row with nil Attrs if there is none.
 func (r *Registry) mountSource(ctx context.Context, d oci.Digest, from string) (Row, error) {
 	if from != "" {
 		rows, err := r.meta.Get(ctx, linkKey(from, d))
@@ -95,8 +99,8 @@ func (r *Registry) mountSource(ctx context.Context, d oci.Digest, from string) (
 	return page.Rows[0], nil
 }
 
-// mountLink copies a link to a repository, unless the link or its blob has changed
-// meanwhile.
+// mountLink copies the link source to a repository. It reports false if source was deleted,
+// or if the blob got another content key, since source was read.
 func (r *Registry) mountLink(ctx context.Context, repo string, d oci.Digest, source Row) (mounted bool, err error) {
 	if source.Key == linkKey(repo, d) {
 		return r.renewLease(ctx, source.Key)
@@ -111,9 +115,8 @@ func (r *Registry) mountLink(ctx context.Context, repo string, d oci.Digest, sou
 	return err == nil, wrap("mount blob", err)
 }
 
-// linkOffered links the repository to the offered blob if any repository has it. An offer
-// links an existing blob exactly as a cross-repository mount does, so the same access
-// rules apply.
+// linkOffered links the repository to the offered blob if any repository has it. This is a
+// mount without "from", and the same access rules apply.
 func (r *Registry) linkOffered(ctx context.Context, repo string, o direct.Offer) (linked bool, err error) {
 	source, err := r.mountSource(ctx, o.Digest, "")
 	if err != nil || source.Attrs == nil {
@@ -123,7 +126,7 @@ func (r *Registry) linkOffered(ctx context.Context, repo string, o direct.Offer)
 	if link.Size != o.Size {
 		return false, oci.NewError(oci.SizeInvalid, "the blob %s has %d bytes, not %d", o.Digest, link.Size, o.Size)
 	}
-	// As in MountBlob; stores that take direct uploads report the checksum for free.
+	// See MountBlob. Stores with direct uploads return the checksum without reading the bytes.
 	if intact, err := r.intact(ctx, link.Key, o.Digest, o.Size, checkSum); !intact || err != nil {
 		return false, err
 	}

@@ -8,17 +8,17 @@ import (
 	"github.com/pierless/pierless/pkg/oci/upload"
 )
 
-// newBlob is content whose digest is proven, about to become a blob of a repository.
+// newBlob is content with a verified digest that is about to become a blob of a repository.
 type newBlob struct {
 	repo    string
 	digest  oci.Digest
 	size    int64
 	key     string
-	version string // of the key's row, which the commit replaces; empty: the key has no row
-	stored  bool   // the content is under key
+	version string // of the session under key, which the commit replaces; empty if key has no session
+	stored  bool   // the store has the content under key
 }
 
-// objectWrite ends the key's row in a state.
+// objectWrite replaces the session under the key by an object row in the given state.
 func (b newBlob) objectWrite(state objectState) Write {
 	return Write{
 		Key: objectKey(b.key), Op: Put, If: unchanged(b.version),
@@ -29,8 +29,8 @@ func (b newBlob) objectWrite(state objectState) Write {
 // objectAt is the index of objectWrite in a transaction, after the linkWrites.
 const objectAt = 3
 
-// linkWrites give the digest the content under key, and the repository a link with its
-// review. The first is the blob's.
+// linkWrites returns three writes: the blob row, which maps the digest to the content key, on
+// the condition blobIf; the repository's link; and the link's review.
 func (r *Registry) linkWrites(b newBlob, key string, blobIf Cond) []Write {
 	row := blobRow{State: blobLive, Key: key, Size: b.size, Renewed: r.now()}
 	return []Write{
@@ -40,8 +40,9 @@ func (r *Registry) linkWrites(b newBlob, key string, blobIf Cond) []Write {
 	}
 }
 
-// commit makes stored content a blob. If the digest has a blob already, the repository gets
-// a link to that one and the new object is deleted, unless the old object is lost.
+// commit makes stored content a blob. If a blob with this digest already exists, commit links
+// the repository to it and deletes the new object. If the existing object is lost or damaged,
+// the new one replaces it (see heal).
 func (r *Registry) commit(ctx context.Context, b newBlob) error {
 	b.stored = true
 	for range maxContended {
@@ -57,13 +58,13 @@ func (r *Registry) commit(ctx context.Context, b newBlob) error {
 		if done || err != nil {
 			return err
 		}
-		// The existing blob has just been deleted or healed.
+		// The existing blob was deleted or healed since the transaction: try again.
 	}
 	return fmt.Errorf("commit blob: %w", ErrContended)
 }
 
-// commitExisting commits content whose digest has a blob under another key, of whose two
-// objects one is deleted. Not done: the digest no longer has that key.
+// commitExisting commits content whose digest already has a blob under another key. It keeps
+// one of the two objects. done is false if the blob no longer has that key.
 func (r *Registry) commitExisting(ctx context.Context, b newBlob, key string) (done bool, err error) {
 	intact, err := r.intact(ctx, key, b.digest, b.size, checkSum)
 	if err != nil {
@@ -75,8 +76,8 @@ func (r *Registry) commitExisting(ctx context.Context, b newBlob, key string) (d
 	return r.linkExisting(ctx, b, key)
 }
 
-// linkExisting links the repository to the content that the digest has under another key,
-// and ends the new blob's own key. Not done: the digest no longer has that content.
+// linkExisting links the repository to the existing blob, whose content is under key, and
+// ends the session of the new content. done is false if the blob no longer has that key.
 func (r *Registry) linkExisting(ctx context.Context, b newBlob, key string) (done bool, err error) {
 	writes := r.linkWrites(b, key, Equal(attrKey, key))
 	if b.version != "" {
@@ -95,8 +96,9 @@ func (r *Registry) linkExisting(ctx context.Context, b newBlob, key string) (don
 	return conflict == nil, nil
 }
 
-// linkIfExists looks for the digest before anything is stored. The caller has proved that
-// it has the content: only a link may be missing. Not done: the content must be stored.
+// linkIfExists links the repository to an intact blob with this digest, before the caller
+// stores the content. The client has sent the bytes, so it may have the link. done is false
+// if the caller must store the content.
 func (r *Registry) linkIfExists(ctx context.Context, b newBlob) (done bool, err error) {
 	rows, err := r.meta.Get(ctx, blobKey(b.digest))
 	if err != nil {
@@ -112,15 +114,16 @@ func (r *Registry) linkIfExists(ctx context.Context, b newBlob) (done bool, err 
 	return r.linkExisting(ctx, b, key)
 }
 
-// resolveConflict decides a commit whose key's row was changed by another request. Only a
-// dead key's content may be deleted: that of a live one is another request's blob.
+// resolveConflict returns the result of a commit whose session was changed by another
+// request, to found. It deletes the content only if found is dead: if found is live, the
+// content belongs to the blob that the other request has committed.
 func (r *Registry) resolveConflict(ctx context.Context, b newBlob, found objectRow) error {
 	if found.State != objectOpen && found.Digest == b.digest {
-		return nil // a concurrent repetition of this request has committed
+		return nil // a concurrent repetition of this request has committed the blob
 	}
 	if found.State == objectDead {
 		r.cleanUp("ended upload", b.key, r.blobs.Delete(ctx, b.key))
-		return oci.NewError(oci.BlobUploadUnknown, "the upload was cancelled, or ended by another request: start a new one")
+		return oci.NewError(oci.BlobUploadUnknown, "another request cancelled or ended this upload: start a new one")
 	}
 	return upload.ErrTakenOver()
 }

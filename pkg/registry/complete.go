@@ -11,9 +11,10 @@ import (
 	"github.com/pierless/pierless/pkg/oci/upload"
 )
 
-// CompleteUpload turns an upload into a blob of the repository. Repeated after a lost
-// answer, it succeeds again. Errors: those of AppendUpload, DIGEST_INVALID and
-// SIZE_INVALID, which leave the upload unchanged.
+// CompleteUpload turns an upload into a blob of the repository. If the client repeats the
+// request because the answer was lost, it succeeds again. Errors: those of AppendUpload,
+// DIGEST_INVALID and SIZE_INVALID. Both leave the upload unchanged, except for a wrong sha512
+// that the client did not announce at the start: see keep.
 func (r *Registry) CompleteUpload(ctx context.Context, repo, id string, f Finish) error {
 	s, err := r.claim(ctx, repo, id, f.Chunk)
 	if ended, found := errors.AsType[*endedError](err); found && ended.digest == f.Digest {
@@ -54,7 +55,7 @@ func (r *Registry) CompleteUpload(ctx context.Context, repo, id string, f Finish
 	return r.commit(ctx, b)
 }
 
-// completeSmall stores a blob that came in one small chunk, without parts.
+// completeSmall completes an upload whose only chunk is small, with a single Put.
 func (r *Registry) completeSmall(ctx context.Context, s session, f Finish, b newBlob) error {
 	content, err := readSmall(f.Chunk)
 	if err != nil {
@@ -75,8 +76,9 @@ func (r *Registry) completeSmall(ctx context.Context, s session, f Finish, b new
 	return r.commit(ctx, b)
 }
 
-// checkCompleted checks the outcome of completing a key, err. If an earlier request had
-// completed it, or if the digest could not be computed, the content is read once.
+// checkCompleted checks err, the result of completing a key. It reads the content once if an
+// earlier request had completed the key, or if computed is false: the digest could not be
+// computed while the bytes arrived.
 func (r *Registry) checkCompleted(ctx context.Context, s session, b newBlob, computed bool, err error) error {
 	taken := errors.Is(err, ErrTaken)
 	if err != nil && !taken {
@@ -94,7 +96,7 @@ func (r *Registry) checkCompleted(ctx context.Context, s session, b newBlob, com
 	case size == b.size && got == b.digest:
 		return nil
 	case size == b.size && hs.Same(s.hashes):
-		// The bytes are this request's, only the digest is wrong.
+		// The content is what this request sent, but its digest is wrong.
 		if err := r.keep(ctx, s); err != nil {
 			return err
 		}
@@ -104,11 +106,12 @@ func (r *Registry) checkCompleted(ctx context.Context, s session, b newBlob, com
 	return oci.NewError(oci.BlobUploadInvalid, "an earlier request completed this upload with other content: start a new one")
 }
 
-// hashKey hashes the content of a key from offset on.
+// hashKey hashes the content of a key from offset to the end, and returns the number of bytes
+// that it read.
 func (r *Registry) hashKey(ctx context.Context, key string, offset int64, a oci.Algorithm) (upload.Hashes, int64, error) {
 	content, err := r.blobs.Open(ctx, key, offset, -1)
 	if errors.Is(err, ErrNoContent) {
-		return nil, 0, oci.NewError(oci.BlobUploadInvalid, "the upload's bytes are gone: start a new one")
+		return nil, 0, oci.NewError(oci.BlobUploadInvalid, "the store no longer has the bytes of this upload: start a new one")
 	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("read back upload: %w", err)
@@ -122,9 +125,10 @@ func (r *Registry) hashKey(ctx context.Context, key string, offset int64, a oci.
 	return hs, body.Len(), nil
 }
 
-// keep records that the content of an upload is in place and only its digest was refused:
-// the client can repeat the last request with the right one. If another request has taken
-// the upload over, that request finds the content itself.
+// keep records that the store has the whole content of an upload and only the digest was
+// wrong, so that the client can repeat the last request with the correct digest. If another
+// request has taken over the upload, keep changes nothing: that request gets ErrTaken and
+// reads the content itself.
 func (r *Registry) keep(ctx context.Context, s session) error {
 	_, err := r.meta.Update(ctx, Write{
 		Key: objectKey(s.key), Op: Set, If: unchanged(s.Version),
@@ -136,8 +140,8 @@ func (r *Registry) keep(ctx context.Context, s session) error {
 	return wrap("keep refused upload", err)
 }
 
-// completeAgain is the last request of an upload whose content is in place. If it brings
-// bytes again, they must equal the stored ones.
+// completeAgain handles the repeated last request of an upload that keep has recorded. If the
+// request sends bytes again, they must equal the stored ones.
 func (r *Registry) completeAgain(ctx context.Context, s session, f Finish, b newBlob) error {
 	if f.Chunk.Body != nil && f.Chunk.Length != 0 {
 		if err := r.checkSame(ctx, s, f.Chunk); err != nil {
@@ -155,7 +159,7 @@ func (r *Registry) completeAgain(ctx context.Context, s session, f Finish, b new
 	return r.commit(ctx, b)
 }
 
-// checkSame compares a chunk with the stored content from the chunk's offset on.
+// checkSame compares a chunk with the stored content after the recorded chunks.
 func (r *Registry) checkSame(ctx context.Context, s session, c Chunk) error {
 	hs := upload.NewHashes()
 	body := upload.NewBody(c.Body, hs)
@@ -169,23 +173,23 @@ func (r *Registry) checkSame(ctx context.Context, s session, c Chunk) error {
 	return err
 }
 
-// firstRead is the number of bytes of a body that must arrive before it gets memory for all
-// of it.
+// firstRead is the number of bytes of a body that must arrive before readSmall allocates
+// memory for the announced length.
 const firstRead = 64 << 10
 
-// readSmall reads a body of known length into memory.
+// readSmall reads a body of known length, at most smallBlob, into memory.
 func readSmall(c Chunk) ([]byte, error) {
 	body := upload.NewBody(c.Body, nil)
 	content := bytes.NewBuffer(make([]byte, 0, min(c.Length, firstRead)+bytes.MinRead))
 	if _, err := io.CopyN(content, body, firstRead); err == nil {
-		content.Grow(int(max(c.Length-firstRead, 0)) + bytes.MinRead) // at most smallBlob
-		_, _ = content.ReadFrom(body)                                 // body keeps the error
+		content.Grow(int(max(c.Length-firstRead, 0)) + bytes.MinRead) // at most smallBlob in all
+		_, _ = content.ReadFrom(body)                                 // body.Check returns the error
 	}
 	return content.Bytes(), body.Check(c.Length)
 }
 
-// drain reads the body of a request whose answer is already known, so that the connection
-// can be reused.
+// drain reads and discards the body of a request whose result is already known, so that the
+// server can reuse the connection.
 func (r *Registry) drain(c Chunk) error {
 	body := upload.NewBody(c.Body, nil)
 	_, _ = io.Copy(io.Discard, body)

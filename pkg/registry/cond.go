@@ -39,11 +39,11 @@ func Less(attr string, n int64) Cond { return Cond{Op: AttrLess, Attr: attr, Val
 // Greater holds if the row has the attribute, with a value above n.
 func Greater(attr string, n int64) Cond { return Cond{Op: AttrGreater, Attr: attr, Value: n} }
 
-// All holds if each of the conditions does.
+// All holds if every one of the conditions holds.
 func All(of ...Cond) Cond { return Cond{Op: AllOf, Of: of} }
 
-// Holds evaluates the condition on a row's attributes; nil means that there is no row.
-// Adapters over databases without conditions use it.
+// Holds evaluates the condition on a row's attributes; nil means that the row does not exist.
+// Adapters for databases without conditional writes use it.
 func (c Cond) Holds(row Attrs) bool {
 	switch c.Op {
 	case Always:
@@ -74,8 +74,8 @@ func (c Cond) Holds(row Attrs) bool {
 	return false
 }
 
-// Apply returns the attributes that the write leaves, given those it found: nil if it
-// leaves no row. It ignores the condition and does not change old.
+// Apply returns the attributes of the row after the write, given those before it; nil means
+// that the row does not exist. It ignores the condition and does not change old.
 func (w Write) Apply(old Attrs) Attrs {
 	switch w.Op {
 	case Delete:

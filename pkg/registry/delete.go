@@ -8,14 +8,17 @@ import (
 )
 
 const (
-	// lastTags fit into the transaction that deletes the manifest itself: its row, its bytes, their key row, its
-	// referrer row and the review take the other five writes.
+	// lastTags is the number of tags that fit into the transaction that deletes the
+	// manifest. The other five writes are for its manifest row, content row, object row,
+	// referrer row and review.
 	lastTags = MaxTransact - 5
-	// earlierTags leave room for the check of the manifest's row.
+	// earlierTags is the number of tags in a transaction before that. The other write
+	// checks the manifest's version.
 	earlierTags = MaxTransact - 1
 )
 
-// DeleteTag removes a tag but not its manifest. The error is MANIFEST_UNKNOWN.
+// DeleteTag deletes a tag but not its manifest. The error is MANIFEST_UNKNOWN if there is no
+// such tag.
 func (r *Registry) DeleteTag(ctx context.Context, repo, tag string) error {
 	for range maxContended {
 		rows, err := r.meta.Get(ctx, tagKey(repo, tag))
@@ -34,10 +37,11 @@ func (r *Registry) DeleteTag(ctx context.Context, repo, tag string) error {
 	return fmt.Errorf("delete tag: %w", ErrContended)
 }
 
-// DeleteManifest deletes a manifest and all tags that point at it. A concurrent push of a
-// tag is either deleted too, or finds the manifest missing and stores it again. A delete
-// that fails half-way leaves the manifest and the rest of its tags; repeating it deletes
-// them. The error is MANIFEST_UNKNOWN.
+// DeleteManifest deletes a manifest and all tags that point at it. If a client pushes a tag
+// for the manifest at the same time, either the delete removes this tag too, or the push
+// stores the manifest again. A delete that fails half-way leaves the manifest and some of its
+// tags; a repeated delete removes them. The error is MANIFEST_UNKNOWN if the repository does
+// not have the manifest.
 func (r *Registry) DeleteManifest(ctx context.Context, repo string, d oci.Digest) error {
 	for try := range maxContended {
 		rows, err := r.meta.Get(ctx, manifestKey(repo, d))
@@ -50,7 +54,8 @@ func (r *Registry) DeleteManifest(ctx context.Context, repo string, d oci.Digest
 		}
 		tags, err := r.edges(ctx, repo, d)
 		if err == nil && try > 0 {
-			tags, err = r.pointing(ctx, repo, d, tags) // some have an edge and point elsewhere by now
+			// A tag with an edge may point elsewhere, which made the first attempt conflict.
+			tags, err = r.pointing(ctx, repo, d, tags)
 		}
 		if err != nil {
 			return err
@@ -63,7 +68,7 @@ func (r *Registry) DeleteManifest(ctx context.Context, repo string, d oci.Digest
 	return fmt.Errorf("delete manifest: %w", ErrContended)
 }
 
-// edges lists the tags that may point at a manifest.
+// edges returns the tags that have an edge from a manifest. Some may now point elsewhere.
 func (r *Registry) edges(ctx context.Context, repo string, d oci.Digest) ([]string, error) {
 	var tags []string
 	for row, err := range r.queryAll(ctx, Query{PK: edgePartition(repo, d), Limit: MaxPage}) {
@@ -75,7 +80,7 @@ func (r *Registry) edges(ctx context.Context, repo string, d oci.Digest) ([]stri
 	return tags, nil
 }
 
-// pointing keeps the tags that point at the manifest.
+// pointing returns those of the tags that still point at the manifest.
 func (r *Registry) pointing(ctx context.Context, repo string, d oci.Digest, tags []string) ([]string, error) {
 	keys := make([]Key, len(tags))
 	for i, tag := range tags {
@@ -94,10 +99,11 @@ func (r *Registry) pointing(ctx context.Context, repo string, d oci.Digest, tags
 	return there, nil
 }
 
-// deleteLive deletes the tags and then, in one transaction with the last of them, the
-// manifest: an existing tag always resolves, wherever this stops. Every transaction
-// requires the manifest's version, so that none applies after a later push. Not deleted and
-// no error: a tag points elsewhere by now, or the manifest was pushed again.
+// deleteLive deletes the tags, and deletes the manifest in one transaction with the last
+// lastTags of them. So every existing tag resolves, even if deleteLive stops half-way. Every
+// transaction requires the manifest's version, so that none is applied after a later push.
+// deleted is false without an error if a tag points elsewhere by now, or if the manifest was
+// pushed again.
 func (r *Registry) deleteLive(ctx context.Context, repo string, d oci.Digest, row manifestRow, tags []string) (deleted bool, err error) {
 	for len(tags) > lastTags {
 		n := min(len(tags), earlierTags)
@@ -109,7 +115,7 @@ func (r *Registry) deleteLive(ctx context.Context, repo string, d oci.Digest, ro
 	}
 	writes := append(r.deleteWrites(repo, d, row), deleteTags(repo, d, tags)...)
 	if len(writes)+len(tags) <= MaxTransact {
-		// Edges that are left behind do no harm, but cost a later delete a try.
+		// A leftover edge does no harm, but can cost a later delete one more attempt.
 		for _, tag := range tags {
 			writes = append(writes, Write{Key: edgeKey(repo, d, tag), Op: Delete})
 		}
@@ -123,8 +129,8 @@ func (r *Registry) deleteLive(ctx context.Context, repo string, d oci.Digest, ro
 	return true, nil
 }
 
-// transactUnlessConflict reports whether the writes were applied; a conflict is not an
-// error.
+// transactUnlessConflict applies the writes and reports whether it did. It does not return a
+// conflict as an error.
 func (r *Registry) transactUnlessConflict(ctx context.Context, writes []Write) (applied bool, err error) {
 	err = r.meta.Transact(ctx, "", writes...)
 	if asConflict(err) != nil {
@@ -133,7 +139,8 @@ func (r *Registry) transactUnlessConflict(ctx context.Context, writes []Write) (
 	return err == nil, err
 }
 
-// deleteWrites delete a manifest without its tags.
+// deleteWrites returns the writes that delete a manifest, without its tags, and queue a
+// review of its references.
 func (r *Registry) deleteWrites(repo string, d oci.Digest, row manifestRow) []Write {
 	writes := []Write{
 		{Key: manifestKey(repo, d), Op: Delete, If: unchanged(row.Version)},
@@ -150,7 +157,7 @@ func (r *Registry) deleteWrites(repo string, d oci.Digest, row manifestRow) []Wr
 	return writes
 }
 
-// deleteTags delete tags that still point at the manifest.
+// deleteTags returns the writes that delete the tags, if they still point at the manifest.
 func deleteTags(repo string, d oci.Digest, tags []string) []Write {
 	writes := make([]Write, len(tags))
 	for i, tag := range tags {

@@ -13,9 +13,9 @@ import (
 	"github.com/pierless/pierless/pkg/oci/upload"
 )
 
-// StartDirect opens an upload whose bytes go straight to the store, unless a blob that the
-// caller could mount exists already: then it links the blob to the repository, and exists
-// is true. Errors: DIGEST_INVALID, SIZE_INVALID, ErrNoDirect.
+// StartDirect opens an upload whose bytes the client sends straight to the store. If any
+// repository already has the blob, StartDirect links the repository to it instead and
+// returns exists. Errors: DIGEST_INVALID, SIZE_INVALID, ErrNoDirect.
 func (r *Registry) StartDirect(ctx context.Context, repo string, o direct.Offer) (u direct.Upload, exists bool, err error) {
 	parts := o.Parts || o.Size > direct.MaxPut || o.Digest.Algorithm() != oci.SHA256
 	if err := checkOffer(o, parts); err != nil {
@@ -38,11 +38,11 @@ func (r *Registry) StartDirect(ctx context.Context, repo string, o direct.Offer)
 func checkOffer(o direct.Offer, parts bool) error {
 	switch {
 	case o.Size < 0:
-		return oci.NewError(oci.SizeInvalid, "the size of a blob is a number of bytes, not below 0")
+		return oci.NewError(oci.SizeInvalid, "the size of a blob must be a number of bytes, 0 or more")
 	case o.Size > direct.MaxSize:
 		return oci.NewError(oci.SizeInvalid, "a blob can have at most %d bytes", int64(direct.MaxSize))
 	case o.Size == 0 && o.Digest != o.Digest.Algorithm().FromBytes(nil):
-		return upload.CheckDigest(o.Digest.Algorithm().FromBytes(nil), o.Digest) // a store cannot sign a length of 0
+		return upload.CheckDigest(o.Digest.Algorithm().FromBytes(nil), o.Digest) // a presigned URL cannot enforce a length of 0
 	case parts && o.Size == 0:
 		return oci.NewError(oci.SizeInvalid, "an empty blob has no parts: upload it in one request")
 	}
@@ -55,13 +55,14 @@ type directSession struct {
 	directRow
 }
 
-// directKey differs from uploadKey, so that the id of a direct upload opens no other one.
+// directKey returns the content key of a direct upload. It differs from uploadKey, so that the
+// id of a direct upload gives no access to a chunked one, or the reverse.
 func directKey(id string) string {
 	sum := sha256.Sum256([]byte("direct " + id))
 	return hex.EncodeToString(sum[:])
 }
 
-// stored is the multipart upload of a session that comes in parts.
+// stored describes the multipart upload of a session in parts.
 func (s directSession) stored() Stored { return Stored{Size: s.Size, State: s.Stored} }
 
 // upload describes the session to the client.
@@ -76,7 +77,8 @@ func (s directSession) upload() direct.Upload {
 	return u
 }
 
-// startPut signs before it writes, so that a store without URLs costs no call.
+// startPut presigns before it writes the session, so that a store without URLs fails before
+// any call.
 func (r *Registry) startPut(ctx context.Context, s directSession) (direct.Upload, error) {
 	put, err := r.blobs.PresignPut(ctx, s.key, s.Offered, s.Size)
 	if err != nil {
@@ -96,8 +98,8 @@ func (r *Registry) startParts(ctx context.Context, s directSession) (direct.Uplo
 	return s.upload(), r.meta.Transact(ctx, "", r.openWrites(s.key, encode(s.directRow), s.Expires)...)
 }
 
-// findDirect reads a session that is open, and renews it if its end is near: any request
-// that is signed or begun for the caller now ends long before the session expires.
+// findDirect reads an open session. It renews the session if less than half of sessionLife is
+// left, so that every request that is presigned now expires long before the session does.
 func (r *Registry) findDirect(ctx context.Context, repo, id string) (directSession, error) {
 	s := directSession{id: id, key: directKey(id)}
 	rows, err := r.meta.Get(ctx, objectKey(s.key))
@@ -112,15 +114,15 @@ func (r *Registry) findDirect(ctx context.Context, repo, id string) (directSessi
 	return s, err
 }
 
-// renewDirect moves the end of an upload that takes long. The queue of expiries gets an
-// entry for it too: an upload that is cancelled now must still be in the queue when the
-// requests that were signed for it have expired.
+// renewDirect extends a session by sessionLife, and adds another expiry for the new time. The
+// second expiry is needed even if the client cancels the upload now: a presigned request may
+// still store bytes, and ExpireUploads must delete these after the request has expired.
 func (r *Registry) renewDirect(ctx context.Context, s *directSession, repo string) error {
 	nonce, end := r.nonce(), r.sessionEnd()
 	err := r.meta.Transact(ctx, nonce,
 		Write{Key: objectKey(s.key), Op: Set, If: unchanged(s.Version), Attrs: encode(objectRow{Expires: end})},
 		r.expiryWrite(s.key, end))
-	if conflict := asConflict(err); conflict != nil { // another request renewed it, or ended it
+	if conflict := asConflict(err); conflict != nil { // another request has renewed or ended the session
 		s.directRow = decode[directRow](conflict.found(0).Attrs)
 		return r.checkOpen(s.objectRow, repo)
 	}
@@ -128,8 +130,8 @@ func (r *Registry) renewDirect(ctx context.Context, s *directSession, repo strin
 	return wrap("renew upload", err)
 }
 
-// DirectStatus describes an upload, with a fresh request for the bytes, or with the stored
-// parts. The error is BLOB_UPLOAD_UNKNOWN.
+// DirectStatus describes an upload, with a new presigned request for the bytes or with the
+// list of stored parts. The error is BLOB_UPLOAD_UNKNOWN if there is no such upload.
 func (r *Registry) DirectStatus(ctx context.Context, repo, id string) (direct.Upload, error) {
 	s, err := r.findDirect(ctx, repo, id)
 	if err != nil {
@@ -154,9 +156,9 @@ func (r *Registry) DirectStatus(ctx context.Context, repo, id string) (direct.Up
 	return u, nil
 }
 
-// SignParts returns a request for each part. Errors: BLOB_UPLOAD_UNKNOWN, SIZE_INVALID if
-// the upload does not have that part, DIGEST_INVALID, BLOB_UPLOAD_INVALID if the upload
-// does not come in parts or has all of them.
+// SignParts returns a presigned request for each part. Errors: BLOB_UPLOAD_UNKNOWN;
+// BLOB_UPLOAD_INVALID if the upload is not in parts, or is complete; SIZE_INVALID if a part's
+// number or size does not fit the upload; DIGEST_INVALID if a part's digest is not a sha256.
 func (r *Registry) SignParts(ctx context.Context, repo, id string, parts []direct.Part) ([]direct.SignedPart, error) {
 	s, err := r.findDirect(ctx, repo, id)
 	if err != nil {
@@ -164,9 +166,9 @@ func (r *Registry) SignParts(ctx context.Context, repo, id string, parts []direc
 	}
 	switch {
 	case s.PartSize == 0:
-		return nil, oci.NewError(oci.BlobUploadInvalid, "this upload has no parts: start a new one with parts")
+		return nil, oci.NewError(oci.BlobUploadInvalid, "this upload is one PUT without parts: start a new one with parts")
 	case s.Complete:
-		return nil, oci.NewError(oci.BlobUploadInvalid, "this upload has all its parts: request its verification")
+		return nil, oci.NewError(oci.BlobUploadInvalid, "this upload already has all its parts: request its verification")
 	}
 	signed := make([]direct.SignedPart, len(parts))
 	for i, p := range parts {
@@ -188,15 +190,16 @@ func (s directSession) checkPart(p direct.Part) error {
 		return oci.NewError(oci.SizeInvalid, "there is no part %d: this upload has the parts 1 to %d", p.Number, count)
 	}
 	if want := direct.SizeOf(p.Number, s.Size, s.PartSize); p.Size != want {
-		return oci.NewError(oci.SizeInvalid, "part %d has %d bytes, not %d", p.Number, want, p.Size)
+		return oci.NewError(oci.SizeInvalid, "part %d must have %d bytes, not %d", p.Number, want, p.Size)
 	}
 	if p.Digest.Algorithm() != oci.SHA256 {
-		return oci.NewError(oci.DigestInvalid, "the digest of a part is a sha256")
+		return oci.NewError(oci.DigestInvalid, "the digest of a part must be a sha256")
 	}
 	return nil
 }
 
-// CancelDirect ends an upload and drops its bytes. The error is BLOB_UPLOAD_UNKNOWN.
+// CancelDirect ends an upload and deletes its bytes. The error is BLOB_UPLOAD_UNKNOWN if there
+// is no such upload.
 func (r *Registry) CancelDirect(ctx context.Context, repo, id string) error {
 	key := directKey(id)
 	ended, err := r.cancel(ctx, repo, key)

@@ -11,10 +11,10 @@ import (
 )
 
 // CompleteDirect turns the bytes in the store into a blob of the repository without reading
-// them: done. If the store could only check the parts, the whole must be verified first:
-// then the upload's state is Verifying. Repeated after a lost answer, it answers the same.
-// Errors: BLOB_UPLOAD_UNKNOWN, BLOB_UPLOAD_INVALID if bytes are missing, DIGEST_INVALID and
-// SIZE_INVALID if they differ from the announcement.
+// them, and returns done. If the store knows only the checksums of the parts, or none, done
+// is false and the state of the upload becomes Verifying: VerifyDirect must read the bytes.
+// A repeated call returns the same result. Errors: BLOB_UPLOAD_UNKNOWN, BLOB_UPLOAD_INVALID
+// if bytes are missing, DIGEST_INVALID and SIZE_INVALID if the bytes differ from the offer.
 func (r *Registry) CompleteDirect(ctx context.Context, repo, id string) (u direct.Upload, done bool, err error) {
 	s, err := r.findDirect(ctx, repo, id)
 	if ended, found := errors.AsType[*endedError](err); found {
@@ -34,14 +34,13 @@ func (r *Registry) CompleteDirect(ctx context.Context, repo, id string) (u direc
 	return r.completePut(ctx, s)
 }
 
-// completePut relies on the checksum that the store computed and compared when it took
-// the bytes.
+// completePut relies on the checksum that the store computed when it received the bytes.
 func (r *Registry) completePut(ctx context.Context, s directSession) (direct.Upload, bool, error) {
 	d, err := r.statUpload(ctx, s)
 	if err != nil {
 		return direct.Upload{}, false, err
 	}
-	if d == "" { // the store has no checksum: the bytes must be read
+	if d == "" { // the store has no checksum: VerifyDirect must read the bytes
 		u, err := r.recordComplete(ctx, s)
 		return u, false, err
 	}
@@ -52,13 +51,13 @@ func (r *Registry) completePut(ctx context.Context, s directSession) (direct.Upl
 	return s.upload(), true, r.commit(ctx, s.blob())
 }
 
-// statUpload checks the size of the content in the store, and returns its digest, empty if
-// the store does not know it.
+// statUpload checks the size of the content in the store and returns its digest, or "" if the
+// store does not know it. Unusable content ends the upload.
 func (r *Registry) statUpload(ctx context.Context, s directSession) (oci.Digest, error) {
 	size, d, err := r.stat(ctx, s.key, true)
 	switch {
-	case errors.Is(err, ErrNoContent) && s.PartSize > 0: // by a lifecycle rule, after days
-		return "", oci.NewError(oci.BlobUploadUnknown, "the parts of this upload are gone: start a new one")
+	case errors.Is(err, ErrNoContent) && s.PartSize > 0: // a lifecycle rule has removed the parts, after days
+		return "", oci.NewError(oci.BlobUploadUnknown, "the store no longer has the parts of this upload: start a new one")
 	case errors.Is(err, ErrNoContent):
 		return "", oci.NewError(oci.BlobUploadInvalid, "the store has no bytes of this upload yet: send them, then complete it")
 	case errors.Is(err, ErrEncoded):
@@ -74,12 +73,12 @@ func (r *Registry) statUpload(ctx context.Context, s directSession) (oci.Digest,
 	return d, nil
 }
 
-// blob is the blob that the session becomes if nothing else writes to its row.
+// blob returns the blob that the session becomes, if its row still has the same version.
 func (s directSession) blob() newBlob {
 	return newBlob{repo: s.Repo, digest: s.Offered, size: s.Size, key: s.key, version: s.Version}
 }
 
-// joinParts makes one object of the parts.
+// joinParts joins the parts to one object.
 func (r *Registry) joinParts(ctx context.Context, s directSession) (direct.Upload, error) {
 	var refused error
 	err := r.retryContended(ctx, func() error {
@@ -99,8 +98,8 @@ func (r *Registry) joinParts(ctx context.Context, s directSession) (direct.Uploa
 	return r.recordComplete(ctx, s)
 }
 
-// joined continues after the parts have disappeared: an earlier completion, which was not
-// recorded, has made one object of them, or they were dropped.
+// joined handles an upload whose parts no longer exist. Either an earlier CompleteParts joined
+// them but was not recorded in the session, or a lifecycle rule removed them.
 func (r *Registry) joined(ctx context.Context, s directSession) (direct.Upload, error) {
 	if _, err := r.statUpload(ctx, s); err != nil {
 		return direct.Upload{}, err
@@ -108,8 +107,8 @@ func (r *Registry) joined(ctx context.Context, s directSession) (direct.Upload, 
 	return r.recordComplete(ctx, s)
 }
 
-// checkParts rejects missing parts and wrong sizes. Sizes were signed, but a store may not
-// enforce them.
+// checkParts rejects missing parts and parts of the wrong size. The presigned requests had
+// the size, but a store may not enforce it.
 func (s directSession) checkParts(parts []direct.Part) error {
 	count := direct.PartCount(s.Size, s.PartSize)
 	for i := range count {
@@ -118,11 +117,11 @@ func (s directSession) checkParts(parts []direct.Part) error {
 			return oci.NewError(oci.BlobUploadInvalid, "part %d is missing: the upload has %d of %d parts", number, len(parts), count)
 		}
 		if want := direct.SizeOf(number, s.Size, s.PartSize); parts[i].Size != want {
-			return oci.NewError(oci.SizeInvalid, "part %d has %d bytes, not %d: send it again", number, parts[i].Size, want)
+			return oci.NewError(oci.SizeInvalid, "part %d has %d bytes, but must have %d: send it again", number, parts[i].Size, want)
 		}
 	}
 	if len(parts) > count {
-		return oci.NewError(oci.SizeInvalid, "the upload has %d parts, %d were announced", len(parts), count)
+		return oci.NewError(oci.SizeInvalid, "the upload has %d parts, but only %d were announced", len(parts), count)
 	}
 	return nil
 }

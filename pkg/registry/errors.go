@@ -7,7 +7,7 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// wrap adds the attempted operation to an error; nil stays nil.
+// wrap prefixes an error with the operation that failed. It returns nil if err is nil.
 func wrap(what string, err error) error {
 	if err == nil {
 		return nil
@@ -15,13 +15,14 @@ func wrap(what string, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
+// errKept rejects a chunk for an upload that keep has recorded.
 func errKept() error {
 	return oci.NewError(oci.BlobUploadInvalid,
-		"this upload has all its bytes, and only its digest was refused: repeat its last request with the right digest, or start a new one")
+		"this upload has all its bytes, but its last request had a wrong digest: repeat that request with the correct digest, or start a new upload")
 }
 
-// endedError reports that a session has become a blob: the request may be the repetition of
-// the one that completed it.
+// endedError reports that a session has become a blob. The request may repeat the one that
+// completed the upload: see checkRepeated.
 type endedError struct {
 	digest oci.Digest
 	error

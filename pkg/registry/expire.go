@@ -15,10 +15,11 @@ type Expired struct {
 	More   bool `json:"more"`   // the limit was reached before the end of the queue
 }
 
-// ExpireUploads ends expired uploads, direct and other ones, and drops their bytes. It
-// looks at no more than limit entries of the queue. Any number of processes may run it at
-// once, and any of them may crash: the queue's entry is deleted last. An entry that cannot
-// be ended stays and does not block those after it; the error joins all failures.
+// ExpireUploads ends expired uploads, chunked and direct, and deletes their bytes. It handles
+// at most limit expiries of the queue. Any number of processes may run it at the same time,
+// and each may crash at any step, because an expiry is deleted last. If an upload cannot be
+// ended, its expiry stays in the queue and ExpireUploads continues with the next one; the
+// returned error joins all failures.
 func (r *Registry) ExpireUploads(ctx context.Context, limit int) (e Expired, err error) {
 	var failed []error
 	for shard := range queueShards {
@@ -27,7 +28,7 @@ func (r *Registry) ExpireUploads(ctx context.Context, limit int) (e Expired, err
 				return e, errors.Join(append(failed, fmt.Errorf("read queue of uploads: %w", err))...)
 			}
 			if dueOf(entry.Key) > r.now() {
-				break // so are all others of this shard
+				break // the later expiries of this shard are not due either
 			}
 			if e.More = e.total() >= limit; e.More {
 				return e, errors.Join(failed...)
@@ -45,7 +46,7 @@ func (r *Registry) ExpireUploads(ctx context.Context, limit int) (e Expired, err
 
 func (e Expired) total() int { return e.Ended + e.Kept + e.Done + e.Failed }
 
-// expire handles one due upload and counts the result.
+// expire handles one due expiry and counts the result in e.
 func (r *Registry) expire(ctx context.Context, entry Row, e *Expired) error {
 	count, err := r.expireOne(ctx, entry, e)
 	if err != nil {
@@ -55,6 +56,7 @@ func (r *Registry) expire(ctx context.Context, entry Row, e *Expired) error {
 	return err
 }
 
+// expireOne returns the counter in e for the result.
 func (r *Registry) expireOne(ctx context.Context, entry Row, e *Expired) (count *int, err error) {
 	key := decode[expiryRow](entry.Attrs).Key
 	rows, err := r.meta.Get(ctx, objectKey(key))
@@ -68,17 +70,17 @@ func (r *Registry) expireOne(ctx context.Context, entry Row, e *Expired) (count 
 		return &e.Kept, wrap("defer expiry", err)
 	case errors.Is(err, errEnded):
 		count, err = &e.Done, nil
-		if row.State == objectDead { // bytes that arrived later, or could not be dropped
+		if row.State == objectDead { // bytes may have arrived later, or their deletion failed
 			err = r.forget(ctx, key, row)
 		}
 	case err == nil:
 		count, err = &e.Ended, r.forget(ctx, key, row)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("drop the bytes of an upload: %w", err)
+		return nil, fmt.Errorf("delete the bytes of an upload: %w", err)
 	}
 	_, err = r.meta.Update(ctx, Write{Key: entry.Key, Op: Delete})
-	return count, wrap("take upload off the queue", err)
+	return count, wrap("delete expiry", err)
 }
 
 var (
@@ -86,6 +88,7 @@ var (
 	errInUse = errors.New("the upload is in use")
 )
 
+// checkExpired returns errEnded or errInUse unless the session is open and has expired.
 func (r *Registry) checkExpired(row objectRow) error {
 	if row.State != objectOpen {
 		return errEnded

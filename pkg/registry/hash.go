@@ -13,8 +13,8 @@ func hashAttr(a oci.Algorithm) string {
 	return attrSHA256
 }
 
-// saveHashes puts the states of running hashes into a row, so that the next request, which
-// another process may serve, can continue from them.
+// saveHashes stores the states of running hashes in attrs, so that the next request can
+// continue from them, even in another process.
 func saveHashes(hs upload.Hashes, attrs Attrs) error {
 	states, err := hs.States()
 	for a, state := range states {

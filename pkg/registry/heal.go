@@ -9,19 +9,19 @@ import (
 )
 
 // Objects can be lost or damaged without the registry's knowledge: by a manual delete, a
-// wrong lifecycle rule, a bad disk, or the restore of the table to an earlier time. A push
-// that brings the bytes heals them: before it links to an existing object it asks the store
-// for that object, and replaces it if it is unusable.
+// wrong lifecycle rule, a bad disk, or a table that was restored to an earlier time. A push
+// that sends the bytes heals the blob: before it links to an existing object, it asks the
+// store for the object, and replaces the object if it is unusable.
 
-// How intact looks at an object.
+// Values of intact's parameter sum.
 const (
-	checkSize = false // for requests that should be quick because they bring no bytes
-	checkSum  = true
+	checkSize = false // size only, for requests without bytes, which should be quick
+	checkSum  = true  // size and, if the store knows it, checksum
 )
 
-// intact reports whether the store still has the content of a digest under a key. Only the
-// store's own answer that the object is missing or different makes it false; after any
-// other error nothing is known, and the caller must not replace anything.
+// intact reports whether the store still has the content of a digest under a key. It is false
+// only if the store itself reports that the object is missing or different. Any other error
+// proves nothing about the object: the caller must not replace it.
 func (r *Registry) intact(ctx context.Context, key string, d oci.Digest, size int64, sum bool) (bool, error) {
 	have, stored, err := r.stat(ctx, key, sum)
 	unusable := errors.Is(err, ErrNoContent) || errors.Is(err, ErrEncoded)
@@ -36,7 +36,7 @@ func (r *Registry) intact(ctx context.Context, key string, d oci.Digest, size in
 	return false, nil
 }
 
-// stat is Blobs.Stat, repeated after faults.
+// stat calls Blobs.Stat, and repeats it after faults but not after ErrNoContent or ErrEncoded.
 func (r *Registry) stat(ctx context.Context, key string, sum bool) (size int64, sha256 oci.Digest, err error) {
 	var answer error
 	err = r.retry(ctx, func() (err error) {
@@ -52,9 +52,9 @@ func (r *Registry) stat(ctx context.Context, key string, sum bool) (size int64, 
 	return size, sha256, err
 }
 
-// heal gives the digest the new object in place of the unusable one under lost, in all
-// repositories. Not done: the digest no longer has that key, or the new object's row is no
-// longer the caller's.
+// heal replaces the unusable object under the key lost by the new object b, in all
+// repositories that have the blob. done is false if the blob no longer has that key, or if
+// another request has changed the session of b.
 func (r *Registry) heal(ctx context.Context, b newBlob, lost string) (done bool, err error) {
 	writes := append(r.linkWrites(b, b.key, Equal(attrKey, lost)), b.objectWrite(objectLive))
 	err = r.meta.Transact(ctx, "", append(writes, r.abandon(lost)...)...)
@@ -64,14 +64,16 @@ func (r *Registry) heal(ctx context.Context, b newBlob, lost string) (done bool,
 	if err != nil {
 		return false, fmt.Errorf("heal blob: %w", err)
 	}
-	// The push is done; the other repositories must not depend on its client's patience.
+	// The push has succeeded. The other repositories must be relinked even if its client
+	// disconnects now.
 	r.cleanUp("links to a lost object", lost, r.relink(context.WithoutCancel(ctx), b.digest, b.key))
 	return true, nil
 }
 
-// abandon ends the key of an unusable object, and has the next expiry of uploads delete
-// the rest of it. The transaction must also replace the key in the one row that names it:
-// that row's condition protects the key.
+// abandon returns the writes that make the key of an unusable object dead and queue it for
+// ExpireUploads, which deletes any rest of the object. They have no condition: the same
+// transaction must replace the key in the row that refers to it, on condition that this row
+// still has the key.
 func (r *Registry) abandon(key string) []Write {
 	return []Write{
 		{Key: objectKey(key), Op: Set, Attrs: encode(objectRow{State: objectDead})},
@@ -79,8 +81,9 @@ func (r *Registry) abandon(key string) []Write {
 	}
 }
 
-// relink points the links of all repositories at the key of their blob. It stops if the
-// blob has another key by now: the request that gave it that key relinks too.
+// relink sets the content key in the links of all repositories to key, the current key of
+// their blob. It stops if the blob has another key by now: the request that set that key
+// relinks as well.
 func (r *Registry) relink(ctx context.Context, d oci.Digest, key string) error {
 	q := Query{PK: blobPartition(d), Prefix: linkPrefix, Limit: MaxTransact - 1}
 	for contended := 0; contended < maxContended; {

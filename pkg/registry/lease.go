@@ -9,10 +9,11 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// The sweep deletes a link without manifests only once its lease has not been renewed for
-// a grace. A client that skips an upload because of a link relies on that lease.
+// Garbage collection deletes a link that no manifest needs, but only one grace after the last
+// renewal of its lease. A client that skips an upload because the link exists relies on this
+// time to push its manifest.
 
-// renewers is how many leases one request renews at once.
+// renewers is the number of leases that one request renews concurrently.
 const renewers = 8
 
 // mustRenew reports whether a link's lease must be renewed before a client may rely on it.
@@ -20,13 +21,13 @@ func (r *Registry) mustRenew(link linkRow) bool {
 	return link.State != blobLive || r.leaseExpired(link.Renewed)
 }
 
-// leaseExpired reports whether a lease is older than half a grace: the other half is left
-// to the client.
+// leaseExpired reports whether a lease is older than half a grace. The client needs the other
+// half to finish its push.
 func (r *Registry) leaseExpired(renewed int64) bool {
 	return renewed < r.now()-r.opts.Grace.Milliseconds()/2
 }
 
-// renewLease renews the lease of a link, if it still exists.
+// renewLease renews the lease of a link and makes it live, if the link still exists.
 func (r *Registry) renewLease(ctx context.Context, link Key) (exists bool, err error) {
 	_, err = r.meta.Update(ctx, Write{
 		Key: link, Op: Set, If: Exists(), Attrs: encode(linkRow{State: blobLive, Renewed: r.now()}),
@@ -37,8 +38,8 @@ func (r *Registry) renewLease(ctx context.Context, link Key) (exists bool, err e
 	return err == nil, wrap("renew lease of blob link", err)
 }
 
-// renewLeases renews the expired leases among the references of a manifest. A link that is
-// deleted meanwhile is reported as missing.
+// renewLeases renews the expired leases among the references of a manifest. It reports a link
+// that was deleted since rows were read as a missing reference.
 func (r *Registry) renewLeases(ctx context.Context, wanted []reference, rows []Row) error {
 	missing := make([]*oci.Error, len(wanted))
 	group, groupCtx := errgroup.WithContext(ctx)

@@ -10,11 +10,12 @@ import (
 // List is a page of names in byte order.
 type List struct {
 	Names []string
-	More  bool // there are others after the last
+	More  bool // more names follow the last one
 }
 
-// Tags lists at most n tags after last, which need not exist. An n above MaxPage is reduced
-// to it. The error is NAME_UNKNOWN if nothing was ever pushed to the repository.
+// Tags lists at most n tags that sort after last; last need not be an existing tag. If n
+// exceeds MaxPage, MaxPage applies. The error is NAME_UNKNOWN if no client has ever pushed a
+// manifest to the repository.
 func (r *Registry) Tags(ctx context.Context, repo, last string, n int) (List, error) {
 	list, err := r.list(ctx, tagPartition(repo), last, n)
 	if err != nil || len(list.Names) > 0 {
@@ -25,13 +26,13 @@ func (r *Registry) Tags(ctx context.Context, repo, last string, n int) (List, er
 		return List{}, fmt.Errorf("read catalog row: %w", err)
 	}
 	if rows[0].Attrs == nil {
-		return List{}, oci.NewError(oci.NameUnknown, "nothing was ever pushed to repository %s", repo)
+		return List{}, oci.NewError(oci.NameUnknown, "no manifest was ever pushed to repository %s", repo)
 	}
 	return list, nil
 }
 
-// Repositories lists at most n repositories after last, which need not exist. An n above
-// MaxPage is reduced to it.
+// Repositories lists at most n repositories that sort after last; last need not be an existing
+// repository. If n exceeds MaxPage, MaxPage applies.
 func (r *Registry) Repositories(ctx context.Context, last string, n int) (List, error) {
 	return r.list(ctx, catalogPartition, last, n)
 }

@@ -16,7 +16,8 @@ type Manifest struct {
 	Content   []byte
 }
 
-// FindManifest reads a manifest by tag or digest. The error is MANIFEST_UNKNOWN.
+// FindManifest reads a manifest by tag or digest. The error is MANIFEST_UNKNOWN if the
+// repository does not have it.
 func (r *Registry) FindManifest(ctx context.Context, repo string, ref oci.Reference) (Manifest, error) {
 	if ref.Tag == "" {
 		return r.findByDigest(ctx, repo, ref)
@@ -32,7 +33,7 @@ func (r *Registry) FindManifest(ctx context.Context, repo string, ref oci.Refere
 			return Manifest{}, errManifestUnknown(repo, ref)
 		}
 		m := Manifest{Digest: tag.Digest, MediaType: tag.MediaType}
-		// The tag proves that the manifest is visible, the digest that the bytes are right.
+		// An existing tag proves that the manifest is live; the digest identifies the bytes.
 		if content, found := r.manifests.Get(m.Digest); found {
 			m.Content = content
 			return m, nil
@@ -45,7 +46,7 @@ func (r *Registry) FindManifest(ctx context.Context, repo string, ref oci.Refere
 		if !errors.Is(err, oci.NewError(oci.ManifestUnknown, "")) {
 			return Manifest{}, err
 		}
-		seen = tag.Version // deleted since the tag was read; the tag may point elsewhere by now
+		seen = tag.Version // the manifest was deleted since; the tag may point elsewhere by now
 	}
 	return Manifest{}, fmt.Errorf("read manifest by tag: %w", ErrContended)
 }
@@ -61,7 +62,7 @@ func (r *Registry) findByDigest(ctx context.Context, repo string, ref oci.Refere
 	row := decode[contentRow](rows[0].Attrs)
 	content, err := r.manifestBytes(ctx, ref.Digest, row)
 	if errors.Is(err, ErrNoContent) {
-		return Manifest{}, errManifestUnknown(repo, ref) // deleted since the row was read
+		return Manifest{}, errManifestUnknown(repo, ref) // the manifest was deleted since its row was read
 	}
 	if err != nil {
 		return Manifest{}, err
@@ -69,7 +70,7 @@ func (r *Registry) findByDigest(ctx context.Context, repo string, ref oci.Refere
 	return Manifest{Digest: ref.Digest, MediaType: row.MediaType, Content: content}, nil
 }
 
-// manifestBytes returns the bytes that a content row holds or points at.
+// manifestBytes returns the bytes of a manifest, from the cache, the content row or Blobs.
 func (r *Registry) manifestBytes(ctx context.Context, d oci.Digest, row contentRow) ([]byte, error) {
 	if content, found := r.manifests.Get(d); found {
 		return content, nil
@@ -89,6 +90,7 @@ func (r *Registry) manifestBytes(ctx context.Context, d oci.Digest, row contentR
 	return content, nil
 }
 
+// remember adds a small manifest to the cache.
 func (r *Registry) remember(d oci.Digest, content []byte) {
 	if len(content) <= inlineManifest {
 		r.manifests.Add(d, content)

@@ -7,18 +7,19 @@ import (
 )
 
 const (
-	// claimParts is the largest number of part numbers that one write takes: a claim
-	// that needs more takes them while its body arrives. A process that dies gives
-	// none back, so an upload on S3 survives 156 deaths.
+	// claimParts is the largest number of part numbers that one write takes; a claim that
+	// needs more takes them while its body arrives. A process that dies gives none back, so
+	// an upload on S3 survives 156 such crashes (9,999 numbers / 64).
 	claimParts = 64
-	// knownLengthPart is the least size of a part of a body whose length is known.
+	// knownLengthPart is the minimum size of a part in bytes, from which partsFor derives
+	// the number of parts of a body of known length.
 	knownLengthPart = 5 << 20
 	// giveBackTime limits the write that gives part numbers back.
 	giveBackTime = 5 * time.Second
 )
 
-// partsFor returns the number of part numbers to claim for a body of length bytes, negative
-// if unknown.
+// partsFor returns how many part numbers to claim for a body of length bytes. A negative
+// length means that it is unknown.
 func partsFor(length int64) int64 {
 	if length < 0 {
 		return claimParts
@@ -26,19 +27,19 @@ func partsFor(length int64) int64 {
 	return min(length/knownLengthPart+1, claimParts)
 }
 
-// NextPart only grows, except when a chunk is recorded and in giveBack: an Append that has
-// ended gives back its unused numbers by lowering NextPart. Both writes require the version
-// of the claim's last write, which raised NextPart by at least as much. No other write came
-// between the two, so NextPart never falls below the numbers of another claim, even if a
-// write of the claim is applied a second time, much later.
+// NextPart only grows, with two exceptions: AppendUpload (when it records a chunk) and giveBack
+// lower it, to give back the numbers that an ended Append did not use. Both writes require the
+// version that the claim's last write set, and that write raised NextPart by at least as much.
+// No other write came between the two, so NextPart never falls below the numbers of another
+// claim, even if the store applies a write of the claim a second time, much later.
 
-// extend adds part numbers to a claim that has not been taken over. Each extension changes
-// the version that the session's next write must require: a late repetition of this write
-// changes nothing.
+// extend adds claimParts part numbers to the claim of s, unless another request has taken over
+// the upload. It also changes the version of the session, so a late repetition of this write
+// fails its own condition.
 func (r *Registry) extend(ctx context.Context, s *session) (first, count int64, err error) {
 	row, err := r.meta.Update(ctx, Write{
 		Key: objectKey(s.key), Op: Set, If: unchanged(s.Version), Add: map[string]int64{attrNextPart: claimParts},
-		Attrs: encode(objectRow{Expires: r.sessionEnd()}), // the rest may take long
+		Attrs: encode(objectRow{Expires: r.sessionEnd()}), // the rest of the body may take long to arrive
 	})
 	if conflict := asConflict(err); conflict != nil {
 		return 0, 0, r.lostClaim(conflict, s.Repo)
@@ -50,8 +51,9 @@ func (r *Registry) extend(ctx context.Context, s *session) (first, count int64, 
 	return s.NextPart - claimParts, claimParts, nil
 }
 
-// giveBack returns the part numbers of a claim whose chunk will not be recorded, even if
-// the client has gone. If it fails, they are lost to the upload.
+// giveBack makes the unused part numbers of a claim available to later claims if the claim's
+// chunk will not be recorded. It works even if the client has disconnected. If it fails, the
+// upload cannot use these numbers any more.
 func (r *Registry) giveBack(ctx context.Context, s *session, unused int64) {
 	if unused <= 0 {
 		return
@@ -61,7 +63,7 @@ func (r *Registry) giveBack(ctx context.Context, s *session, unused int64) {
 	_, err := r.meta.Update(ctx, Write{
 		Key: objectKey(s.key), Op: Set, If: unchanged(s.Version), Add: map[string]int64{attrNextPart: -unused},
 	})
-	if asConflict(err) == nil { // else another request has taken over
+	if asConflict(err) == nil { // a conflict means that another request has taken over
 		r.cleanUp("part numbers of a chunk", s.key, err)
 	}
 }

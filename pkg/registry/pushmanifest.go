@@ -10,9 +10,9 @@ import (
 
 // ManifestPush is a manifest to be stored.
 type ManifestPush struct {
-	// Digest that the client requested; empty if it pushes by tag only.
+	// Digest is the digest in the request; empty if the client pushes by tag only.
 	Digest      oci.Digest
-	Tags        []string // at most MaxTagsPerPush, all different
+	Tags        []string // at most MaxTagsPerPush, distinct
 	ContentType string
 	Content     []byte
 }
@@ -20,14 +20,15 @@ type ManifestPush struct {
 // PushedManifest is the result of a ManifestPush.
 type PushedManifest struct {
 	Digest  oci.Digest
-	Subject oci.Digest // empty if there is none
+	Subject oci.Digest // empty if the manifest has no subject
 }
 
-// PushManifest checks and stores a manifest and points the tags at it, in three steps: a
-// pending row, which protects the manifest's references from the sweep; a check of the
-// references; one transaction that makes manifest, tags and referrer visible together.
-// Errors: MANIFEST_INVALID, DIGEST_INVALID, and one MANIFEST_BLOB_UNKNOWN or SIZE_INVALID
-// for each wrong reference.
+// PushManifest checks and stores a manifest and points the tags at it. It does so in three
+// steps: it writes a pending row, which protects the manifest's references from garbage
+// collection; it checks that the references exist; and one transaction makes the manifest, the
+// tags and the referrer visible together. Errors: MANIFEST_INVALID, DIGEST_INVALID,
+// SIZE_INVALID if the manifest exceeds MaxManifest, and one MANIFEST_BLOB_UNKNOWN or
+// SIZE_INVALID for each missing or wrong reference.
 func (r *Registry) PushManifest(ctx context.Context, repo string, p ManifestPush) (PushedManifest, error) {
 	if len(p.Content) > MaxManifest {
 		return PushedManifest{}, errManifestTooLarge()
@@ -70,11 +71,11 @@ type manifestPush struct {
 	repo     string
 	digest   oci.Digest
 	manifest oci.Manifest
-	refs     []byte // packed
+	refs     []byte // see packDigests
 }
 
-// references packs the distinct digests that the sweep must keep for a manifest: they must
-// fit into its row, and into the review that its delete leaves.
+// references packs the distinct digests that garbage collection must keep for a manifest. They
+// must fit into the manifest's row, and into the review that its delete queues.
 func references(m oci.Manifest) ([]byte, error) {
 	seen := map[oci.Digest]bool{}
 	var refs []oci.Digest
@@ -87,18 +88,18 @@ func references(m oci.Manifest) ([]byte, error) {
 		}
 	}
 	if len(refs) > MaxReferences {
-		return nil, oci.NewError(oci.ManifestInvalid, "the manifest refers to %d digests, the limit is %d", len(refs), MaxReferences)
+		return nil, oci.NewError(oci.ManifestInvalid, "the manifest refers to %d digests, but the limit is %d", len(refs), MaxReferences)
 	}
 	packed := packDigests(refs)
 	if len(packed) > maxPackedRefs {
-		return nil, oci.NewError(oci.ManifestInvalid, "the manifest refers to %d digests of %d bytes, the limit is %d bytes "+
+		return nil, oci.NewError(oci.ManifestInvalid, "the digests of the manifest's %d references take %d bytes, but the limit is %d bytes "+
 			"(a sha512 takes 65, a sha256 33): refer to content by sha256", len(refs), len(packed), maxPackedRefs)
 	}
 	return packed, nil
 }
 
-// pushManifest makes one attempt; not done means that another request changed the manifest
-// meanwhile, and that the next attempt starts from the new row.
+// pushManifest makes one attempt to push. done is false if another request changed the
+// manifest's row during the attempt; the next attempt starts from the new row.
 func (r *Registry) pushManifest(ctx context.Context, p manifestPush) (done bool, err error) {
 	row, err := r.putPending(ctx, p)
 	if err != nil {
@@ -119,8 +120,9 @@ func (r *Registry) pushManifest(ctx context.Context, p manifestPush) (done bool,
 	return err == nil, wrap("publish manifest", err)
 }
 
-// putPending makes sure that a row protects all references of the manifest, and returns it.
-// A fresh pending row of another push serves as well: while it keeps its version, it has
+// putPending returns a manifest row that protects all references of the manifest: a new pending
+// row, the live row, or the fresh pending row of another push. The latter protects them as
+// well, because publishWrites requires its version: if the row still has it, the row has
 // existed since before this push checked the references.
 func (r *Registry) putPending(ctx context.Context, p manifestPush) (manifestRow, error) {
 	attrs := encode(manifestRow{State: manifestPending, Refs: p.refs, Renewed: r.now()})
@@ -144,8 +146,8 @@ func (r *Registry) putPending(ctx context.Context, p manifestPush) (manifestRow,
 	return manifestRow{}, fmt.Errorf("put pending manifest: %w", ErrContended)
 }
 
-// publishWrites builds the transaction that makes a manifest visible. key is the
-// content key that it stored the bytes under, or empty.
+// publishWrites returns the writes of the transaction that makes a manifest visible. It stores
+// the bytes of a large manifest first; key is their new content key, or empty.
 func (r *Registry) publishWrites(ctx context.Context, p manifestPush, row manifestRow) (writes []Write, key string, err error) {
 	if row.State == manifestLive {
 		writes, key, err = r.repushWrites(ctx, p, row)
@@ -164,10 +166,11 @@ func (r *Registry) publishWrites(ctx context.Context, p manifestPush, row manife
 	return writes, key, nil
 }
 
-// repushWrites push a live manifest again. They store its bytes again if their object is
-// lost. The version changes in any case, so that a delete that has not seen the new tags
-// fails. Bytes without a mediaType have the type of their last push. All else in the rows
-// is the same for every type that oci.ParseManifest accepts for these bytes.
+// repushWrites returns the writes that push a live manifest again. It stores the bytes again if
+// their object is lost. The writes always change the row's version, so that a concurrent
+// delete that has not seen the new tags fails. If the bytes have no mediaType field, the last
+// push sets the media type. The other attributes of the rows are the same for every media
+// type that oci.ParseManifest accepts for these bytes.
 func (r *Registry) repushWrites(ctx context.Context, p manifestPush, row manifestRow) (writes []Write, key string, err error) {
 	key, writes, err = r.healManifest(ctx, p, row.Key)
 	if err != nil {
@@ -192,9 +195,9 @@ func (r *Registry) repushWrites(ctx context.Context, p manifestPush, row manifes
 	return writes, key, nil
 }
 
-// healManifest stores the bytes of a live manifest again if the object under current is
-// lost. It returns the new key, and the writes of the rows of both keys; none if current is
-// empty or intact.
+// healManifest stores the bytes of a live manifest again if the object under current is lost.
+// It returns the new key and the writes of the rows of both keys. If current is empty or its
+// object is intact, it returns no key and no writes.
 func (r *Registry) healManifest(ctx context.Context, p manifestPush, current string) (key string, writes []Write, err error) {
 	if current == "" {
 		return "", nil, nil
@@ -206,8 +209,8 @@ func (r *Registry) healManifest(ctx context.Context, p manifestPush, current str
 	return key, append(r.abandon(current), live), err
 }
 
-// storeManifest stores the bytes of a manifest under a new key, and returns the write of
-// that key's row.
+// storeManifest stores the bytes of a manifest under a new content key, and returns the write
+// of that key's object row.
 func (r *Registry) storeManifest(ctx context.Context, p manifestPush) (key string, live Write, err error) {
 	_, key = r.newUpload()
 	err = r.retry(ctx, func() error { return r.putOnce(ctx, key, p.Content) })
@@ -217,8 +220,8 @@ func (r *Registry) storeManifest(ctx context.Context, p manifestPush) (key strin
 	}, wrap("store manifest", err)
 }
 
-// firstPushWrites turn the pending row into a live one, which has all that a delete must
-// undo, and store bytes and referrer.
+// firstPushWrites returns the writes that replace the pending row by a live one, which names
+// every row that a delete must remove, and that store the bytes and the referrer.
 func (r *Registry) firstPushWrites(ctx context.Context, p manifestPush, pending manifestRow) (writes []Write, key string, err error) {
 	live := manifestRow{
 		State: manifestLive, Refs: p.refs, Renewed: r.now(), MediaType: p.manifest.MediaType, Size: int64(len(p.Content)),
@@ -243,8 +246,8 @@ func (r *Registry) firstPushWrites(ctx context.Context, p manifestPush, pending 
 	}), key, nil
 }
 
-// contentWrite stores the bytes of a manifest or, unless it is empty, the content key that
-// has them.
+// contentWrite returns the write of the content row: it holds key if that is not empty,
+// otherwise the bytes of the manifest.
 func contentWrite(p manifestPush, key string) Write {
 	row := contentRow{MediaType: p.manifest.MediaType, Size: int64(len(p.Content)), Key: key}
 	if key == "" {
@@ -253,8 +256,9 @@ func contentWrite(p manifestPush, key string) Write {
 	return Write{Key: contentKey(p.repo, p.digest), Op: Put, Attrs: encode(row)}
 }
 
-// dropUnnamed deletes content whose transaction failed. It makes the content's row dead
-// first, so that the transaction cannot be applied later either.
+// dropUnnamed deletes the stored bytes of a manifest after the transaction that would refer to
+// them failed. It first makes the object row dead: the transaction requires that this row does
+// not exist, so it cannot be applied later.
 func (r *Registry) dropUnnamed(ctx context.Context, key string) {
 	if key == "" {
 		return

@@ -8,8 +8,9 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 )
 
-// checkReferences reads all references of a manifest strongly, and reports every fault in
-// one error. It renews the leases of links that the sweep may soon delete.
+// checkReferences reads the rows of all references of a manifest with strong consistency, and
+// reports all faults in one error. It renews the leases of links that garbage collection may
+// soon delete. The same read shows whether the repository has a catalog row.
 func (r *Registry) checkReferences(ctx context.Context, p manifestPush) error {
 	wanted, keys := r.wanted(p)
 	_, known := r.known.Get(p.repo)
@@ -39,7 +40,7 @@ func (r *Registry) checkReferences(ctx context.Context, p manifestPush) error {
 type reference struct {
 	oci.Descriptor
 	blob  bool
-	sizes []int64 // announced by further descriptors of the same digest
+	sizes []int64 // in bytes, from all descriptors with this digest
 }
 
 // wanted lists the references that must exist, each digest once as a blob and once as a
@@ -70,7 +71,7 @@ func (r *Registry) wanted(p manifestPush) ([]reference, []Key) {
 	return refs, keys
 }
 
-// referenceFaults lists the missing references, then those of another size.
+// referenceFaults lists the missing references, then those with another size.
 func referenceFaults(wanted []reference, rows []Row) oci.Errors {
 	var unknown, wrong oci.Errors
 	for i, ref := range wanted {
@@ -80,7 +81,7 @@ func referenceFaults(wanted []reference, rows []Row) oci.Errors {
 			continue
 		}
 		if at := slices.IndexFunc(ref.sizes, func(size int64) bool { return size != have }); at >= 0 {
-			e := oci.NewError(oci.SizeInvalid, "the manifest gives %s a size of %d bytes, it has %d", ref.Digest, ref.sizes[at], have)
+			e := oci.NewError(oci.SizeInvalid, "the descriptor of %s has the size %d, but the content has %d bytes", ref.Digest, ref.sizes[at], have)
 			e.Detail = map[string]any{"digest": ref.Digest, "size": have}
 			wrong = append(wrong, e)
 		}
@@ -107,8 +108,8 @@ func unknownReference(ref reference) *oci.Error {
 	return e
 }
 
-// catalogue writes the repository's catalog row if it is missing. The row stays out of the
-// manifest's transaction, in which it would contend with every other push.
+// catalogue writes the repository's catalog row if it is missing. The manifest's transaction
+// does not include this row: all first pushes to a repository would contend for it.
 func (r *Registry) catalogue(ctx context.Context, row Row) error {
 	if row.Attrs == nil {
 		if _, err := r.meta.Update(ctx, Write{Key: row.Key, Op: Set, Attrs: encode(repositoryRow{Renewed: r.now()})}); err != nil {

@@ -14,30 +14,30 @@ import (
 // Referrers is a page of the manifests that refer to a subject.
 type Referrers struct {
 	Index oci.Index
-	// Next is an opaque position of the next page; empty on the last page.
+	// Next is the opaque position of the next page; empty on the last page.
 	Next string
 }
 
 const (
-	// referrersPage is the number of rows that one answer is made from.
+	// referrersPage is the maximum number of rows that one answer is made from.
 	referrersPage = 100
-	// maxDescriptor is the largest descriptor kept in a row, in bytes of JSON.
+	// maxDescriptor is the size of the largest descriptor stored in a row, in bytes of JSON.
 	maxDescriptor = 32 << 10
-	// referrersBytes bounds the descriptors of one answer, in bytes of JSON: in base64,
-	// they still fit into the 6 MB that a Lambda function can answer.
+	// referrersBytes bounds the descriptors of one answer, in bytes of JSON. Their base64
+	// form fits into the 6 MB response of a Lambda function.
 	referrersBytes = 4 << 20
-	// referrersRead bounds the manifests that one answer is made from, in bytes: a page
-	// of the largest ones would take longer than the gateway waits.
+	// referrersRead bounds the manifests that are read for one answer, in bytes. To read a
+	// whole page of the largest manifests would take longer than API Gateway's timeout.
 	referrersRead = 16 << 20
 )
 
-// Referrers lists the manifests whose subject is the digest, whether or not that exists,
-// filtered by artifact type unless that is empty. from is the Next of an earlier page, or
-// empty.
+// Referrers lists the manifests whose subject is the given digest, whether or not that manifest
+// exists. A non-empty artifactType selects only referrers of that type. from is the Next of an
+// earlier page, or empty for the first page.
 func (r *Registry) Referrers(ctx context.Context, repo string, subject oci.Digest, artifactType, from string) (Referrers, error) {
 	after, err := base64.RawURLEncoding.DecodeString(from)
 	if err != nil || len(after) > maxSortKey || !utf8.Valid(after) {
-		return Referrers{}, oci.NewError(oci.PaginationNumberInvalid, "this is not a position in a list of referrers: follow the Link header")
+		return Referrers{}, oci.NewError(oci.PaginationNumberInvalid, "the position of the page is invalid: follow the Link header of the previous page")
 	}
 	q := Query{PK: referrerPartition(repo, subject), After: string(after), Limit: referrersPage}
 	if artifactType != "" {
@@ -74,9 +74,9 @@ func (r *Registry) Referrers(ctx context.Context, repo string, subject oci.Diges
 
 func nextReferrer(last Row) string { return base64.RawURLEncoding.EncodeToString([]byte(last.Key.SK)) }
 
-// referrer returns the descriptor of a row, its weight, and the number of bytes of the
-// manifest that it was made from. The weight is the length of the descriptor in an answer,
-// with its comma, or 0 if the manifest was deleted after the list was read.
+// referrer returns the descriptor of a row, its weight, and the number of manifest bytes that
+// it read to make the descriptor. The weight is the length of the descriptor in the answer, in
+// bytes of JSON with a comma, or 0 if the manifest was deleted after the list was read.
 func (r *Registry) referrer(ctx context.Context, repo string, row referrerRow) (d oci.Descriptor, weight, read int, err error) {
 	if row.Bytes != nil {
 		if err := json.Unmarshal(row.Bytes, &d); err != nil {
@@ -93,14 +93,15 @@ func (r *Registry) referrer(ctx context.Context, repo string, row referrerRow) (
 	}
 	parsed, err := oci.ParseManifest(m.MediaType, m.Content)
 	if err != nil {
-		parsed = oci.Manifest{MediaType: m.MediaType} // was accepted by an earlier version
+		parsed = oci.Manifest{MediaType: m.MediaType} // an earlier version of Pierless accepted the manifest
 	}
 	d, packed, err := describe(parsed, m.Digest, len(m.Content))
 	return d, len(packed) + 1, len(m.Content), err
 }
 
-// referrerWrite stores the descriptor for the referrers API under the manifest's subject. A
-// descriptor that is too large for a row is made from the manifest on each request.
+// referrerWrite returns the write that lists the manifest under its subject, with its
+// descriptor. If the descriptor is larger than maxDescriptor, the row has none: each request
+// then makes it from the manifest.
 func referrerWrite(p manifestPush) Write {
 	row := referrerRow{Digest: p.digest}
 	if _, packed, err := describe(p.manifest, p.digest, len(p.Content)); err == nil && len(packed) <= maxDescriptor {
@@ -110,9 +111,9 @@ func referrerWrite(p manifestPush) Write {
 	return Write{Key: key, Op: Put, Attrs: encode(row)}
 }
 
-// describe returns the descriptor of a manifest, also as JSON. If the descriptor is too
-// large for any answer, it has no annotations, and no artifact type longer than media types
-// can be.
+// describe returns the descriptor of a manifest, also as JSON. If the descriptor is too large
+// for any answer, describe omits the annotations, and an artifact type of more than
+// maxArtifactTypeKey bytes.
 func describe(m oci.Manifest, digest oci.Digest, size int) (d oci.Descriptor, packed []byte, err error) {
 	d = oci.Descriptor{
 		MediaType: m.MediaType, Digest: digest, Size: int64(size),

@@ -23,22 +23,24 @@ const (
 	MaxManifest = 4 << 20
 	// MaxReferences is the number of different descriptors in one manifest.
 	MaxReferences = 10_000
-	// maxPackedRefs is the size limit of these in a row, in bytes. DynamoDB's rows end at
-	// 400 KiB; keys and the other attributes of a manifest take up to 2 KiB.
+	// maxPackedRefs limits the packed digests of the references in a row, in bytes. A
+	// DynamoDB item holds 400 KiB, of which keys and other attributes take up to 2 KiB.
 	maxPackedRefs = 396 << 10
-	// MaxTagsPerPush is the number of tags that one manifest push can set: each
-	// takes two of a transaction's MaxTransact writes.
+	// MaxTagsPerPush is the number of tags that one manifest push can set. Each tag takes
+	// two of a transaction's MaxTransact writes (tag and edge).
 	MaxTagsPerPush = 45
-	// inlineManifest is the largest manifest kept in its row; larger ones would eat
-	// a partition's write capacity.
+	// inlineManifest is the size of the largest manifest stored in the table, in bytes;
+	// larger ones would use up the write capacity of a DynamoDB partition.
 	inlineManifest = 64 << 10
-	// smallBlob is the largest blob that PushBlob holds in memory.
+	// smallBlob is the size of the largest blob that a request holds in memory, in bytes.
 	smallBlob = 5 << 20
-	// sessionLife is how long an upload lives after its last chunk.
+	// sessionLife is the time from the last chunk of an upload to its expiry.
 	sessionLife = 24 * time.Hour
-	// cachedManifests of at most inlineManifest bytes are kept by a process.
+	// cachedManifests is the number of manifests in the cache of a process, each of at most
+	// inlineManifest bytes.
 	cachedManifests = 256
-	// knownRepositories is how many catalog rows a process remembers to be there.
+	// knownRepositories is the number of repositories whose catalog row a process knows to
+	// exist.
 	knownRepositories = 4096
 )
 
@@ -46,29 +48,30 @@ const (
 type Options struct {
 	// AllowSparse accepts an index whose children are not in the repository.
 	AllowSparse bool
-	// Grace protects content from the sweep after its lease was renewed. 0 means 24 hours.
+	// Grace is the time for which garbage collection keeps content after the last renewal of
+	// its lease. 0 means 24 hours.
 	Grace time.Duration
-	// VerifyFor is how long one call of VerifyDirect reads. 0 means 15 seconds: half of the
-	// API gateway's timeout.
+	// VerifyFor is the time for which one call of VerifyDirect reads. 0 means 15 seconds,
+	// half of API Gateway's timeout.
 	VerifyFor time.Duration
-	// Log records failures of clean-ups, which no client waits for. nil means slog.Default.
+	// Log records failed clean-ups, which clients never see. nil means slog.Default.
 	Log *slog.Logger
 
-	// The rest lets tests control time and randomness.
+	// Tests set the following fields to control time and randomness.
 	Now   func() time.Time
 	Rand  io.Reader
 	Sleep func(context.Context, time.Duration) error
 }
 
-// Registry implements the rules over the two ports. Its only state is caches of
+// Registry implements the rules over the two ports. It keeps no state except caches of
 // immutable facts, so any number of processes can serve one registry.
 type Registry struct {
-	meta  Metadata // retrying
+	meta  Metadata // of type retrying
 	blobs Blobs
 	opts  Options
 	retrier
 
-	manifests *lru.Cache[oci.Digest, []byte] // bytes by digest; a row read proves that they live
+	manifests *lru.Cache[oci.Digest, []byte] // bytes by digest; a row proves that they are live
 	known     *lru.Cache[string, struct{}]   // repositories with a catalog row
 }
 
@@ -102,18 +105,18 @@ func (r *Registry) random(n int) string {
 	return hex.EncodeToString(b)
 }
 
-// nonce identifies one write. 128 bits: no two writes ever share one.
+// nonce returns 128 random bits, which identify one write.
 func (r *Registry) nonce() string { return r.random(16) }
 
-// review asks the sweep to look at something once a grace has passed. The subject chooses
-// the shard of the queue.
+// review returns the write that queues a row for garbage collection after one grace. The
+// subject selects the shard of the queue.
 func (r *Registry) review(subject string, row reviewRow) Write {
 	due := r.now() + r.opts.Grace.Milliseconds()
 	return Write{Key: reviewKey(subject, due, r.nonce()), Op: Put, Attrs: encode(row)}
 }
 
-// queryAll yields the rows of a query, page after page of q.Limit rows, until the first
-// error.
+// queryAll yields the rows of all pages of a query, and stops after the first error. A page
+// has at most q.Limit rows.
 func (r *Registry) queryAll(ctx context.Context, q Query) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
 		for page := (Page{More: true}); page.More; {
@@ -131,10 +134,10 @@ func (r *Registry) queryAll(ctx context.Context, q Query) iter.Seq2[Row, error] 
 	}
 }
 
-// cleanUp logs the failure of a clean-up. The sweep finds the garbage, so the client gets
-// no error.
+// cleanUp logs the error of a clean-up instead of returning it: the clean-up does not change
+// the result of the request, and leftover garbage harms no client.
 func (r *Registry) cleanUp(what, key string, err error) {
 	if err != nil {
-		r.opts.Log.Warn("clean-up left something for the sweep", "what", what, "key", key, "error", err)
+		r.opts.Log.Warn("clean-up failed", "what", what, "key", key, "error", err)
 	}
 }

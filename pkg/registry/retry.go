@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// Tries of one call. With the pauses of pause, contention has about two seconds
-// to pass; another fault is the adapter's to retry first. If that took patience, the
-// store is not tried again: a client waits for the answer.
+// Limits of the attempts of one call. Adapters retry faults themselves first; after
+// ErrUnavailable, a call that has taken at least patience is not repeated, because a client
+// waits for the answer.
 const (
-	maxContended = 12
+	maxContended = 12 // with the pauses of pause, about two seconds
 	maxFaults    = 3
 	patience     = 2 * time.Second
 )
@@ -67,8 +67,7 @@ func (r retrier) retryContended(ctx context.Context, f func() error) error {
 	return last
 }
 
-// pause sleeps for a random time that grows with the number of tries, from at
-// most 10 ms to at most 640 ms.
+// pause sleeps for a random time. Its upper bound doubles with each try, from 10 ms to 640 ms.
 func (r retrier) pause(ctx context.Context, tries int) error {
 	return r.sleep(ctx, rand.N(5*time.Millisecond<<min(tries, 7)))
 }
@@ -84,9 +83,9 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// retrying is the Metadata that the rules use. It repeats calls, and makes writes safe
-// to repeat by giving each its nonce: a write that meets a row with its own nonce was
-// applied before, and only its answer was lost.
+// retrying is the Metadata that the rules use. It repeats failed calls. It makes writes safe to
+// repeat by giving each write a nonce: if a repeated write finds its own nonce in the row, the
+// first attempt was applied and only its answer was lost.
 type retrying struct {
 	Metadata
 	retrier
@@ -111,8 +110,9 @@ func (m retrying) Query(ctx context.Context, q Query) (page Page, err error) {
 	return page, err
 }
 
-// Update implements Metadata. A caller that must know the nonce even after an error sets
-// attrVersion itself.
+// Update implements Metadata. A caller that needs the nonce even after an error sets attrVersion
+// itself. A write without attributes (Delete) has no nonce: its repetition can report a
+// *Conflict although the first attempt was applied.
 func (m retrying) Update(ctx context.Context, w Write) (row Row, err error) {
 	if w.Attrs[attrVersion] == nil {
 		w = stamped(w, m.nonce())
@@ -127,7 +127,8 @@ func (m retrying) Update(ctx context.Context, w Write) (row Row, err error) {
 	return row, err
 }
 
-// ownRow returns the row that a failed write met if the write itself left it there.
+// ownRow returns the row that failed the write's condition if an earlier attempt of the same
+// write has left it, or nil.
 func ownRow(err error, w Write) *Row {
 	conflict := asConflict(err)
 	if conflict == nil || w.Attrs[attrVersion] == nil {
@@ -139,8 +140,8 @@ func ownRow(err error, w Write) *Row {
 	return nil
 }
 
-// Transact implements Metadata. The token is also the nonce of every write; an empty
-// one is replaced by a fresh nonce.
+// Transact implements Metadata. The token is also the nonce of every write; if it is empty, a
+// new nonce replaces it.
 func (m retrying) Transact(ctx context.Context, token string, writes ...Write) error {
 	if token == "" {
 		token = m.nonce()
@@ -152,7 +153,7 @@ func (m retrying) Transact(ctx context.Context, token string, writes ...Write) e
 	return m.retry(ctx, func() error { return m.Metadata.Transact(ctx, token, all...) })
 }
 
-// stamped gives a write that leaves attributes its nonce.
+// stamped returns the write with the nonce as version, if its Op is Set or Put.
 func stamped(w Write, nonce string) Write {
 	if w.Op != Set && w.Op != Put {
 		return w

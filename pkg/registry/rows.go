@@ -15,13 +15,14 @@ import (
 
 // The data model: each kind of row is a key and a struct. The tag of a field is the name
 // of its attribute, short because DynamoDB bills each byte of it; encode and decode
-// convert. A name means the same in every kind of row. Times are in milliseconds since
-// 1970, sizes in bytes.
+// convert between them. An attribute name has the same meaning in every kind of row, but
+// "t" (Renewed) is a different event in each. Times are in milliseconds since 1970, sizes
+// in bytes.
 //
-// '#' stands in no repository name, tag or digest, so no two keys can be equal.
-// docs/design.md has the table of rows.
+// Repository names, tags and digests cannot contain '#', so two rows never have the same
+// key. docs/design.md has the table of rows.
 
-// Attributes that conditions and partial writes name.
+// Names of the attributes that conditions and partial writes use.
 const (
 	attrVersion   = "w"
 	attrState     = "s"
@@ -42,19 +43,19 @@ const (
 	attrSHA512 = "h5"
 )
 
-// unchanged holds while the row has the version: nothing has written to it since.
+// unchanged holds as long as no other write has changed the row since it had this version.
 func unchanged(version string) Cond { return Equal(attrVersion, version) }
 
-// inState holds while the row has one of its states.
+// inState holds if the row is in the state.
 func inState[S ~string](state S) Cond { return Equal(attrState, string(state)) }
 
 // tagRow points a tag at a manifest. The sort key is the tag: its byte order is the order of
 // tags/list.
 type tagRow struct {
-	// Version is the nonce of the row's last write: later writes require it, and a
-	// writer whose answer was lost recognises its own row by it.
+	// Version is the nonce of the row's last write. Later writes require it, and a writer
+	// that got no answer recognises its own write by it.
 	Version   string     `row:"w"`
-	Digest    oci.Digest `row:"d"` // of the manifest, as MediaType and Size
+	Digest    oci.Digest `row:"d"` // Digest, MediaType and Size are those of the manifest
 	MediaType string     `row:"m"`
 	Size      int64      `row:"z"`
 }
@@ -63,17 +64,17 @@ func tagKey(repo, tag string) Key { return Key{tagPartition(repo), tag} }
 
 func tagPartition(repo string) string { return "T#" + repo }
 
-// manifestRow says that a manifest is in a repository, and lists the rows that a delete
-// must remove. The rows of a repository share a partition, so that the sweep reads them
-// together.
+// manifestRow records that a repository has a manifest, and names the rows that a delete
+// must remove. The manifest rows of a repository share a partition, so that garbage
+// collection can read all of them in one Query.
 type manifestRow struct {
 	Version   string        `row:"w"`
 	State     manifestState `row:"s"`
 	Renewed   int64         `row:"t"` // when it was last pushed
-	Refs      []byte        `row:"f"` // digests that the sweep must keep for it, packed
+	Refs      []byte        `row:"f"` // references, which garbage collection must keep; see packDigests
 	MediaType string        `row:"m"`
 	Size      int64         `row:"z"`
-	Key       string        `row:"k"` // content key of its bytes; empty: the content row has them
+	Key       string        `row:"k"` // content key of its bytes; empty if the content row holds them
 	Subject   oci.Digest    `row:"j"`
 	Referrer  string        `row:"i"` // sort key of its referrer row
 }
@@ -81,24 +82,24 @@ type manifestRow struct {
 type manifestState string
 
 const (
-	manifestPending manifestState = "pending" // not visible, but protects its references
+	manifestPending manifestState = "pending" // invisible to clients, but protects its references
 	manifestLive    manifestState = "live"
 )
 
 func manifestKey(repo string, d oci.Digest) Key { return Key{"M#" + repo, string(d)} }
 
-// contentRow has a manifest's bytes. It is there exactly while the manifest is visible.
+// contentRow holds a manifest's bytes. It exists exactly while the manifest is live.
 type contentRow struct {
 	MediaType string `row:"m"`
 	Size      int64  `row:"z"`
-	Bytes     []byte `row:"b"` // empty: they are under Key
+	Bytes     []byte `row:"b"` // empty if they are stored under Key
 	Key       string `row:"k"`
 }
 
 func contentKey(repo string, d oci.Digest) Key { return Key{"C#" + repo + "#" + string(d), "C"} }
 
-// edgeKey is a row without attributes, which leads from a manifest back to a tag. A tag
-// that points at the manifest always has its edge; an edge may outlive the tag.
+// edgeKey is the key of an edge: a row with no attribute but its version, which leads from a
+// manifest back to a tag. Every tag has an edge from its manifest; an edge may outlive its tag.
 func edgeKey(repo string, d oci.Digest, tag string) Key { return Key{edgePartition(repo, d), tag} }
 
 func edgePartition(repo string, d oci.Digest) string { return "E#" + repo + "#" + string(d) }
@@ -109,8 +110,8 @@ type referrerRow struct {
 	Bytes  []byte     `row:"b"` // descriptor as JSON; empty if it is too large for a row
 }
 
-// referrerKey begins with the artifact type, ended by a NUL ('#' is legal in media types), so
-// that a filter is a prefix.
+// referrerKey has a sort key that begins with the artifact type and a NUL ('#' is legal in
+// media types), so that a filter by artifact type is a prefix.
 func referrerKey(repo string, subject oci.Digest, artifactType string, d oci.Digest) Key {
 	return Key{referrerPartition(repo, subject), artifactTypePrefix(artifactType) + string(d)}
 }
@@ -119,15 +120,16 @@ func referrerPartition(repo string, subject oci.Digest) string {
 	return "F#" + repo + "#" + string(subject)
 }
 
-// maxSortKey is the longest sort key, in bytes; maxArtifactTypeKey keeps a referrer's
-// under it.
+// maxSortKey is the length of the longest sort key, in bytes. maxArtifactTypeKey bounds the
+// artifact type in a referrer's sort key, so that the key stays below maxSortKey.
 const (
 	maxSortKey         = 1024
 	maxArtifactTypeKey = 512
 )
 
-// artifactTypePrefix hashes a type that is too long for a key, would break the order, or is
-// no text that a store could hold; no media type begins with \x01.
+// artifactTypePrefix replaces an artifact type by its SHA-256 if the type is too long for a
+// key, contains a byte that separates the parts of a key, or is not valid UTF-8. The
+// prefix \x01 marks a hash: media types cannot begin with it.
 func artifactTypePrefix(artifactType string) string {
 	if len(artifactType) > maxArtifactTypeKey || strings.ContainsAny(artifactType, "\x00\x01") || !utf8.ValidString(artifactType) {
 		sum := sha256.Sum256([]byte(artifactType))
@@ -136,61 +138,63 @@ func artifactTypePrefix(artifactType string) string {
 	return artifactType + "\x00"
 }
 
-// blobRow says which object has the content of a digest.
+// blobRow maps a digest to the object that has its content.
 type blobRow struct {
 	State   blobState `row:"s"`
 	Key     string    `row:"k"` // content key
 	Size    int64     `row:"z"`
-	Renewed int64     `row:"t"` // when its lease was renewed: the sweep leaves it alone for a grace
+	Renewed int64     `row:"t"` // start of its lease, which lasts one grace
 }
 
 type blobState string
 
 const (
 	blobLive      blobState = "live"
-	blobCondemned blobState = "condemned" // the sweep is about to delete the row, unless its lease is renewed
+	blobCondemned blobState = "condemned" // about to be deleted, unless its lease is renewed
 )
 
 func blobKey(d oci.Digest) Key { return Key{blobPartition(d), "B"} }
 
 func blobPartition(d oci.Digest) string { return "B#" + string(d) }
 
-// linkRow says that a repository has a blob. It repeats the blob's row, so that a pull
-// reads one row. They share a partition, so that "is any link left?" is one Query.
+// linkRow records that a repository has a blob. It is a copy of the blob's row, so that a
+// pull reads only one row. Blob and links share a partition, so that one Query answers
+// whether any link is left.
 type linkRow blobRow
 
 func linkKey(repo string, d oci.Digest) Key { return Key{blobPartition(d), linkPrefix + repo} }
 
 const linkPrefix = "L#"
 
-// objectRow is the row of a content key, which begins as an upload session or, for the
-// bytes of a manifest, live.
+// objectRow is the row of a content key. It begins as an upload session (open), or as live
+// if the content is the bytes of a manifest.
 type objectRow struct {
 	Version string      `row:"w"`
 	State   objectState `row:"s"`
 	Repo    string      `row:"r"` // repository of the push
-	Digest  oci.Digest  `row:"d"` // that the upload has become, under this key or another
-	Size    int64       `row:"z"` // of the content; of a direct upload, as announced
+	Digest  oci.Digest  `row:"d"` // of the resulting blob or manifest; empty while open
+	Size    int64       `row:"z"` // of the content; for a direct upload, the announced size
 
-	// Of upload sessions. A dead one keeps Stored until its bytes are dropped.
+	// The fields below are only for upload sessions. A dead session keeps Stored and Hashed
+	// until its bytes are deleted.
 	Expires  int64  `row:"x"`
-	Stored   []byte `row:"u"` // Stored.State
-	Hashed   int64  `row:"o"` // bytes that the running hashes have: all stored ones, or those verified
-	Complete bool   `row:"a"` // all bytes are in place, and only their digest is unproven
+	Stored   []byte `row:"u"` // Stored.State of the port
+	Hashed   int64  `row:"o"` // bytes in the running hashes: those appended or, of a direct upload, verified
+	Complete bool   `row:"a"` // the store has all bytes, but their digest has not been verified
 }
 
 // uploadRow is the object row of an upload through the registry.
 type uploadRow struct {
 	objectRow
-	NextPart int64 `row:"n"` // first part number that no claim has
+	NextPart int64 `row:"n"` // lowest part number that no claim has taken
 }
 
 // directRow is the object row of an upload straight to the store.
 type directRow struct {
 	objectRow
-	Offered  oci.Digest `row:"e"` // announced; Digest is empty until the upload has become a blob
-	PartSize int64      `row:"p"` // 0: one PUT
-	Lease    int64      `row:"l"` // a verification runs until then; 0: none. Only complete uploads have it
+	Offered  oci.Digest `row:"e"` // announced digest; Digest is empty until the upload is a blob
+	PartSize int64      `row:"p"` // in bytes; 0 if the client sends one PUT
+	Lease    int64      `row:"l"` // end of the verification lease, 0 without one; absent until Complete
 }
 
 type objectState string
@@ -203,17 +207,17 @@ const (
 
 func objectKey(key string) Key { return Key{"K#" + key, "K"} }
 
-// repositoryRow is the catalog's entry of a repository.
+// repositoryRow is the entry of a repository in the catalog.
 type repositoryRow struct {
-	Renewed int64 `row:"t"` // when it was first pushed to
+	Renewed int64 `row:"t"` // time of the first push; never renewed
 }
 
 func repositoryKey(repo string) Key { return Key{catalogPartition, repo} }
 
 const catalogPartition = "N"
 
-// reviewRow asks the sweep to look at a link, a blob, or the references of a deleted
-// manifest.
+// reviewRow queues a link, a blob, or the references of a deleted manifest for garbage
+// collection.
 type reviewRow struct {
 	Kind   reviewKind `row:"y"`
 	Repo   string     `row:"r"`
@@ -229,17 +233,18 @@ const (
 	reviewManifest reviewKind = "manifest"
 )
 
-// queueShards spreads both queues, so that their writes share no partition.
+// queueShards is the number of partitions of each queue (reviews and expiries). More than one
+// partition spreads the write load.
 const queueShards = 16
 
-// reviewKey has the time from which on the sweep may look. The nonce keeps two reviews of
-// one millisecond apart.
+// reviewKey sorts reviews by due, the earliest time at which garbage collection may handle
+// the review. The nonce separates two reviews with the same due time.
 func reviewKey(subject string, due int64, nonce string) Key {
 	return Key{fmt.Sprintf("Q#%02d", shard(subject)), dueKey(due, nonce)}
 }
 
-// expiryRow lists an upload under the time that it expires, in a queue apart from the
-// reviews: it is read more often.
+// expiryRow queues an upload for ExpireUploads, under the time at which the upload expires.
+// The queue is separate from the reviews because it is read more often.
 type expiryRow struct {
 	Key string `row:"k"` // content key
 }
@@ -258,16 +263,16 @@ func shard(subject string) int {
 
 func dueKey(due int64, nonce string) string { return fmt.Sprintf("%015d#%s", due, nonce) }
 
-// dueOf is the time in the key of a queue's row.
+// dueOf returns the time in the key of a review or expiry.
 func dueOf(k Key) int64 {
 	digits, _, _ := strings.Cut(k.SK, "#")
 	due, _ := strconv.ParseInt(digits, 10, 64) // written by dueKey
 	return due
 }
 
-// encode returns the attributes of a row struct. It leaves out zero values, which decode
-// restores, so a struct with few fields set is also the change of those fields alone; and
-// the version, which every write sets anew.
+// encode returns the attributes of a row struct. It omits zero values, so the attributes of
+// a struct with a few fields set, used with Set, change only those fields. It also omits
+// the version, because every write gets a new one.
 func encode(row any) Attrs {
 	attrs := Attrs{}
 	eachField(reflect.ValueOf(row), func(name string, field reflect.Value) {
@@ -288,8 +293,9 @@ func encode(row any) Attrs {
 	return attrs
 }
 
-// decode is the inverse of encode. Attributes that are missing, or of another type, are
-// zero values; nil Attrs, no row, are the zero T.
+// decode is the inverse of encode, and also decodes the version. A field whose attribute is
+// missing, or has another type, gets its zero value; nil Attrs (the row does not exist) give
+// the zero T.
 func decode[T any](attrs Attrs) (row T) {
 	eachField(reflect.ValueOf(&row).Elem(), func(name string, field reflect.Value) {
 		switch value := attrs[name].(type) {
@@ -312,8 +318,8 @@ func decode[T any](attrs Attrs) (row T) {
 	return row
 }
 
-// eachField visits the fields of a row struct, and of those embedded in it, under the
-// names of their attributes.
+// eachField calls visit with each field of a row struct and of the structs embedded in it,
+// and with the name of its attribute.
 func eachField(row reflect.Value, visit func(name string, field reflect.Value)) {
 	for i := range row.NumField() {
 		if field := row.Type().Field(i); field.Anonymous {
@@ -324,8 +330,9 @@ func eachField(row reflect.Value, visit func(name string, field reflect.Value)) 
 	}
 }
 
-// packDigests is the form of manifestRow.Refs: per digest one byte for the algorithm, then
-// the raw sum. 10,000 sha256 digests take 330 KB, under DynamoDB's 400 KB an item.
+// packDigests encodes manifestRow.Refs: for each digest, one byte for the algorithm ('2' or
+// '5', from sha256 and sha512), then the raw sum. 10,000 sha256 digests take 330,000
+// bytes; a DynamoDB item holds 400 KiB.
 func packDigests(ds []oci.Digest) []byte {
 	var packed []byte
 	for _, d := range ds {

@@ -14,14 +14,14 @@ import (
 // session is an upload through the registry that this request has claimed.
 type session struct {
 	key       string
-	uploadRow // as the claim's last write left it
+	uploadRow // as the claim's last write returned it
 	before    Stored
 	claim     Claim
 	hashes    upload.Hashes
 }
 
-// newUpload returns an upload id and the content key that belongs to it. Who
-// knows the id may write; the key, which presigned URLs show, does not betray it.
+// newUpload returns an upload id and its content key. A client that knows the id may write to
+// the upload. The key, which presigned URLs contain, does not reveal the id.
 func (r *Registry) newUpload() (id, key string) {
 	id = r.random(32)
 	return id, uploadKey(id)
@@ -32,15 +32,15 @@ func uploadKey(id string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// sessionEnd is when an upload expires that is used now.
+// sessionEnd returns the time at which an upload expires if this request is its last.
 func (r *Registry) sessionEnd() int64 { return r.now() + sessionLife.Milliseconds() }
 
-// openRow is the row with which all uploads begin.
+// openRow returns the row of a new upload session.
 func (r *Registry) openRow(repo string) objectRow {
 	return objectRow{State: objectOpen, Repo: repo, Expires: r.sessionEnd()}
 }
 
-// openWrites writes the row of a new upload, and lists it under the time that it expires.
+// openWrites returns the writes of the row of a new upload and of its expiry.
 func (r *Registry) openWrites(key string, row Attrs, expires int64) []Write {
 	return []Write{
 		{Key: objectKey(key), Op: Put, If: Absent(), Attrs: row},
@@ -48,14 +48,14 @@ func (r *Registry) openWrites(key string, row Attrs, expires int64) []Write {
 	}
 }
 
-// expiryWrite has ExpireUploads look at an upload once it expires.
+// expiryWrite returns the write that queues an upload for ExpireUploads.
 func (r *Registry) expiryWrite(key string, expires int64) Write {
 	return Write{Key: expiryKey(key, expires, r.nonce()), Op: Put, Attrs: encode(expiryRow{Key: key})}
 }
 
-// claim takes an upload over: an earlier claim can no longer record anything, and has no
-// part numbers in common with this one. So a request that hangs, or was given up by its
-// client, blocks no other.
+// claim takes over an upload for this request: an earlier claim can no longer record chunks,
+// and has no part numbers in common with the new one. So a request that hangs, or that its
+// client has given up, does not block the next request.
 func (r *Registry) claim(ctx context.Context, repo, id string, c Chunk) (session, error) {
 	s := session{key: uploadKey(id)}
 	parts := partsFor(c.Length)
@@ -65,7 +65,7 @@ func (r *Registry) claim(ctx context.Context, repo, id string, c Chunk) (session
 	}
 	row, err := r.meta.Update(ctx, Write{
 		Key: objectKey(s.key), Op: Set, If: All(conds...), Add: map[string]int64{attrNextPart: parts},
-		Attrs: encode(objectRow{Expires: r.sessionEnd()}), // the body may take long from here
+		Attrs: encode(objectRow{Expires: r.sessionEnd()}), // the body may take long to arrive
 	})
 	if conflict := asConflict(err); conflict != nil {
 		return session{}, r.refuseClaim(conflict, repo)
@@ -80,6 +80,7 @@ func (r *Registry) claim(ctx context.Context, repo, id string, c Chunk) (session
 	return s, err
 }
 
+// refuseClaim returns the error for a claim whose condition did not hold.
 func (r *Registry) refuseClaim(conflict *Conflict, repo string) error {
 	row := decode[objectRow](conflict.found(0).Attrs)
 	if err := r.checkOpen(row, repo); err != nil {
@@ -88,9 +89,9 @@ func (r *Registry) refuseClaim(conflict *Conflict, repo string) error {
 	return &upload.OffsetError{Offset: row.Hashed}
 }
 
-// checkOpen refuses a session that cannot be used, in one answer for all reasons: a
-// stranger learns nothing of other repositories' uploads. For one that has become a blob
-// the error is an *endedError.
+// checkOpen returns an error if the session cannot be used. The error is the same for all
+// reasons, so that a client learns nothing about the uploads of other repositories. If the
+// session has become a blob of this repository, the error is an *endedError.
 func (r *Registry) checkOpen(row objectRow, repo string) error {
 	if row.State == objectOpen && row.Repo == repo && row.Expires > r.now() {
 		return nil
@@ -102,8 +103,8 @@ func (r *Registry) checkOpen(row objectRow, repo string) error {
 	return err
 }
 
-// checkRepeated answers the repetition of a last request whose upload has become a blob:
-// success while the repository has the blob and the store its content, else ended.
+// checkRepeated returns the result of a repeated last request whose upload has become a blob:
+// nil while the repository has the blob and the store has its content, otherwise ended.
 func (r *Registry) checkRepeated(ctx context.Context, repo string, ended *endedError) error {
 	b, err := r.FindBlob(ctx, repo, ended.digest, true)
 	if errors.Is(err, oci.NewError(oci.BlobUnknown, "")) {
@@ -119,7 +120,7 @@ func (r *Registry) checkRepeated(ctx context.Context, repo string, ended *endedE
 	return err
 }
 
-// lostClaim returns why a request can no longer write to the session that it has claimed.
+// lostClaim returns the error for a request that can no longer write to its claimed session.
 func (r *Registry) lostClaim(conflict *Conflict, repo string) error {
 	if found := conflict.found(0); found != nil {
 		if err := r.checkOpen(decode[objectRow](found.Attrs), repo); err != nil {
@@ -129,7 +130,7 @@ func (r *Registry) lostClaim(conflict *Conflict, repo string) error {
 	return upload.ErrTakenOver()
 }
 
-// cancel ends a session that is open, and returns its last row.
+// cancel makes an open session dead, and returns its last open row.
 func (r *Registry) cancel(ctx context.Context, repo, key string) (ended objectRow, err error) {
 	rows, err := r.meta.Get(ctx, objectKey(key))
 	if err != nil {
@@ -139,8 +140,9 @@ func (r *Registry) cancel(ctx context.Context, repo, key string) (ended objectRo
 	return r.endSession(ctx, key, decode[objectRow](rows[0].Attrs), open)
 }
 
-// endSession makes the row of a session dead if check allows it, and returns the row that
-// it replaced or, with the error of check, refused to.
+// endSession makes the row of a session dead if check returns nil for it. It returns the row
+// that it replaced; if check returns an error, it returns this error and the row that check
+// rejected.
 func (r *Registry) endSession(ctx context.Context, key string, row objectRow, check func(objectRow) error) (objectRow, error) {
 	for range maxContended {
 		if err := check(row); err != nil {
@@ -158,35 +160,35 @@ func (r *Registry) endSession(ctx context.Context, key string, row objectRow, ch
 	return objectRow{}, fmt.Errorf("end upload: %w", ErrContended)
 }
 
-// deadSession keeps the attributes that are needed to drop the bytes again, should that
-// fail.
+// deadSession returns the dead row of a session. It keeps the attributes that a later attempt
+// needs to delete the bytes if the first one fails.
 func deadSession(row objectRow) objectRow {
 	return objectRow{State: objectDead, Repo: row.Repo, Stored: row.Stored, Hashed: row.Hashed}
 }
 
-// stored is the appended content of an upload through the registry.
+// stored describes the appended bytes of an upload through the registry.
 func (row objectRow) stored() Stored { return Stored{Size: row.Hashed, State: row.Stored} }
 
-// forget drops the bytes of a dead session for the last time.
+// forget deletes the bytes of a dead session, and then the attributes that drop needs.
 func (r *Registry) forget(ctx context.Context, key string, row objectRow) error {
 	if err := r.drop(ctx, key, row); err != nil || row.Stored == nil {
 		return err
 	}
-	_, err := r.meta.Update(ctx, Write{ // dead is final: the condition only says so
+	_, err := r.meta.Update(ctx, Write{ // always holds: a dead row stays dead
 		Key: objectKey(key), Op: Put, If: inState(objectDead),
 		Attrs: encode(objectRow{State: objectDead, Repo: row.Repo}),
 	})
 	return err
 }
 
-// drop removes all bytes of an ended session: parts, tails, and the content of a
-// completion that was never recorded.
+// drop deletes all bytes of a dead session: parts, tails, and the content of a completion that
+// was never recorded.
 func (r *Registry) drop(ctx context.Context, key string, row objectRow) error {
 	return errors.Join(r.blobs.Discard(ctx, key, row.stored(), Stored{}), r.blobs.Delete(ctx, key))
 }
 
-// rejectContent ends a session whose key has content with another digest or size than
-// announced, if nothing else has written to the session.
+// rejectContent makes a session dead, and deletes its content, because the content differs from
+// the announced digest or size. It does neither if another write has changed the session.
 func (r *Registry) rejectContent(ctx context.Context, key string, row objectRow) {
 	_, err := r.meta.Update(ctx, Write{
 		Key: objectKey(key), Op: Put, If: unchanged(row.Version),

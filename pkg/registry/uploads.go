@@ -14,7 +14,7 @@ import (
 // Upload describes an upload session.
 type Upload struct {
 	ID     string
-	Offset int64 // bytes that are stored
+	Offset int64 // number of bytes stored so far
 }
 
 // Chunk is the body of one request of an upload.
@@ -23,13 +23,13 @@ type Chunk = upload.Chunk
 // Finish is the last request of an upload.
 type Finish = upload.Finish
 
-// StartUpload opens a session. Its digest is computed by sha256 while the bytes arrive, and
-// by algorithm if that is another one.
+// StartUpload opens a session. While the bytes arrive, the registry computes their sha256 and,
+// if algorithm is sha512, also their sha512.
 func (r *Registry) StartUpload(ctx context.Context, repo string, algorithm oci.Algorithm) (Upload, error) {
 	id, key := r.newUpload()
 	row := r.openRow(repo)
 	attrs := encode(row)
-	attrs[attrHashed] = int64(0) // claims compare it with the offset of their chunk
+	attrs[attrHashed] = int64(0) // explicitly, because claims compare it with the offset of their chunk
 	if err := saveHashes(upload.NewHashes(algorithm), attrs); err != nil {
 		return Upload{}, err
 	}
@@ -39,7 +39,8 @@ func (r *Registry) StartUpload(ctx context.Context, repo string, algorithm oci.A
 	return Upload{ID: id}, nil
 }
 
-// UploadStatus returns the current state of an upload. The error is BLOB_UPLOAD_UNKNOWN.
+// UploadStatus returns the current state of an upload. The error is BLOB_UPLOAD_UNKNOWN if there
+// is no such upload.
 func (r *Registry) UploadStatus(ctx context.Context, repo, id string) (Upload, error) {
 	rows, err := r.meta.Get(ctx, objectKey(uploadKey(id)))
 	if err != nil {
@@ -52,9 +53,10 @@ func (r *Registry) UploadStatus(ctx context.Context, repo, id string) (Upload, e
 	return Upload{ID: id, Offset: row.Hashed}, nil
 }
 
-// AppendUpload stores a chunk at the end of the upload, all of it or, on error, nothing.
-// Errors: BLOB_UPLOAD_UNKNOWN, an *upload.OffsetError, BLOB_UPLOAD_INVALID if the body breaks off
-// or another request takes over, SIZE_INVALID.
+// AppendUpload appends a chunk to the upload: all of it or, on error, nothing. Errors:
+// BLOB_UPLOAD_UNKNOWN; an *upload.OffsetError; BLOB_UPLOAD_INVALID if the body ends early,
+// another request takes over, or the upload has all its bytes; SIZE_INVALID if the body differs
+// from the announced length or the blob exceeds the store's limit.
 func (r *Registry) AppendUpload(ctx context.Context, repo, id string, c Chunk) (Upload, error) {
 	s, err := r.claim(ctx, repo, id, c)
 	if err != nil {
@@ -71,8 +73,9 @@ func (r *Registry) AppendUpload(ctx context.Context, repo, id string, c Chunk) (
 	if err := saveHashes(s.hashes, attrs); err != nil {
 		return Upload{}, err
 	}
-	// The condition on the offset rejects a late repetition of this write after one of the
-	// claim's write, which restores the version: later chunks would be lost.
+	// The store may apply a late copy of the claim's write, which restores the version, and
+	// then a late copy of this write. The condition on the offset rejects that copy, which
+	// would otherwise remove later chunks from the session.
 	_, err = r.meta.Update(ctx, Write{
 		Key: objectKey(s.key), Op: Set, If: All(unchanged(s.Version), Equal(attrHashed, s.before.Size)),
 		Attrs: attrs, Add: map[string]int64{attrNextPart: -stored.Unused},
@@ -87,8 +90,8 @@ func (r *Registry) AppendUpload(ctx context.Context, repo, id string, c Chunk) (
 	return Upload{ID: id, Offset: stored.Size}, nil
 }
 
-// store appends the chunk's body and hashes it. On error it gives the claim up, and the
-// caller must not record anything.
+// store appends the chunk's body to the store and to the hashes. On error it gives back the
+// unused part numbers of the claim, and the caller must not record the chunk.
 func (r *Registry) store(ctx context.Context, s *session, c Chunk) (Stored, error) {
 	if c.Length == 0 || c.Body == nil {
 		stored := s.before
@@ -102,7 +105,8 @@ func (r *Registry) store(ctx context.Context, s *session, c Chunk) (Stored, erro
 	return stored, err
 }
 
-// appendBody does the work of store; with an error, only Unused is valid.
+// appendBody appends a body that is not empty. With an error, only Unused of the result is
+// valid.
 func (r *Registry) appendBody(ctx context.Context, s *session, c Chunk) (Stored, error) {
 	claim := s.claim
 	claim.More = func(ctx context.Context) (first, count int64, err error) { return r.extend(ctx, s) }
@@ -116,7 +120,7 @@ func (r *Registry) appendBody(ctx context.Context, s *session, c Chunk) (Stored,
 		return stored, body.Broken()
 	case errors.Is(err, ErrTooLarge):
 		return stored, oci.NewError(oci.SizeInvalid,
-			"the blob is larger than what the store can hold in pieces of this size: %s", oci.UploadAlternatives)
+			"the blob exceeds the size limit of the store for chunks of this size: %s", oci.UploadAlternatives)
 	case errors.Is(err, ErrBusy):
 		return stored, fmt.Errorf("%w (cause: %w)",
 			oci.NewError(oci.Unavailable, "too many uploads are in progress: try again later"), err)
@@ -130,8 +134,8 @@ func (r *Registry) appendBody(ctx context.Context, s *session, c Chunk) (Stored,
 	return stored, nil
 }
 
-// CancelUpload ends a session and drops its bytes. It does not undo a completion that was
-// faster. The error is BLOB_UPLOAD_UNKNOWN.
+// CancelUpload ends a session and deletes its bytes. The error is BLOB_UPLOAD_UNKNOWN if there
+// is no such upload, or if it has already become a blob.
 func (r *Registry) CancelUpload(ctx context.Context, repo, id string) error {
 	key := uploadKey(id)
 	ended, err := r.cancel(ctx, repo, key)
@@ -147,8 +151,9 @@ func (r *Registry) CancelUpload(ctx context.Context, repo, id string) error {
 	return nil
 }
 
-// PushBlob stores a whole blob from one request. A negative length means that it is
-// unknown. Errors: DIGEST_INVALID, SIZE_INVALID, BLOB_UPLOAD_INVALID.
+// PushBlob stores a whole blob from the body of one request. A negative length means that the
+// length is unknown. Errors: DIGEST_INVALID, SIZE_INVALID, BLOB_UPLOAD_INVALID if the body ends
+// early.
 func (r *Registry) PushBlob(ctx context.Context, repo string, want oci.Digest, length int64, body io.Reader) error {
 	if length < 0 || length > smallBlob {
 		u, err := r.StartUpload(ctx, repo, want.Algorithm())
@@ -167,8 +172,9 @@ func (r *Registry) PushBlob(ctx context.Context, repo string, want oci.Digest, l
 	return r.pushSmall(ctx, repo, want, content)
 }
 
-// pushSmall opens a session before it stores anything, so that after a crash the queue of
-// uploads leads to the content. The same transaction checks whether the blob exists.
+// pushSmall opens a session before it stores the content, so that ExpireUploads deletes the
+// content after a crash. The transaction that opens the session fails if the blob already
+// exists; then pushSmall links to the existing blob, or heals it.
 func (r *Registry) pushSmall(ctx context.Context, repo string, d oci.Digest, content []byte) error {
 	look := []Write{{Key: blobKey(d), Op: Check, If: Absent()}}
 	for range maxContended {
@@ -187,7 +193,7 @@ func (r *Registry) pushSmall(ctx context.Context, repo string, d oci.Digest, con
 		case conflict == nil:
 			return fmt.Errorf("open upload session: %w", err)
 		case look == nil || conflict.found(0) == nil:
-			continue // the key is an earlier try's, whose answer was lost
+			continue // the key exists: an earlier attempt was applied, but its answer was lost
 		}
 		existing := decode[blobRow](conflict.found(0).Attrs).Key
 		intact, err := r.intact(ctx, existing, d, b.size, checkSum)
@@ -195,10 +201,11 @@ func (r *Registry) pushSmall(ctx context.Context, repo string, d oci.Digest, con
 			return err
 		}
 		if !intact {
-			look = nil // store the content: its commit heals the blob
+			look = nil // store the content even though the blob exists: the commit heals it
 			continue
 		}
-		// The blob exists. If it is deleted before it is linked, it is stored after all.
+		// The blob is intact. If it is deleted before the link is written, the next
+		// iteration stores the content.
 		b.version = ""
 		done, err := r.linkExisting(ctx, b, existing)
 		if done || err != nil {
@@ -208,8 +215,8 @@ func (r *Registry) pushSmall(ctx context.Context, repo string, d oci.Digest, con
 	return fmt.Errorf("push blob: %w", ErrContended)
 }
 
-// putOnce stores content under a fresh key, which only this request knows: if the key is
-// taken, an earlier try of this request stored the content and its answer was lost.
+// putOnce stores content under a new key, which only this request knows. If the key already has
+// content, an earlier attempt of this request stored it and its answer was lost.
 func (r *Registry) putOnce(ctx context.Context, key string, content []byte) error {
 	if err := r.blobs.Put(ctx, key, content); err != nil && !errors.Is(err, ErrTaken) {
 		return err

@@ -12,10 +12,10 @@ import (
 	"github.com/pierless/pierless/pkg/oci/upload"
 )
 
-// VerifyDirect reads the bytes of an upload for Options.VerifyFor and saves its progress;
-// once all bytes are read and have the announced digest, they become a blob: done. While
-// another call verifies the upload, VerifyDirect only reports that call's progress. Errors:
-// BLOB_UPLOAD_UNKNOWN, BLOB_UPLOAD_INVALID if the upload is not complete yet,
+// VerifyDirect reads and hashes the bytes of an upload for Options.VerifyFor and saves its
+// progress. The call that reads the last bytes compares the digest, makes the bytes a blob and
+// returns done. While another call verifies the upload, VerifyDirect only reports the recorded
+// progress. Errors: BLOB_UPLOAD_UNKNOWN, BLOB_UPLOAD_INVALID if the upload is not complete yet,
 // DIGEST_INVALID, which ends the upload.
 func (r *Registry) VerifyDirect(ctx context.Context, repo, id string) (u direct.Upload, done bool, err error) {
 	s := directSession{id: id, key: directKey(id)}
@@ -33,7 +33,8 @@ func (r *Registry) VerifyDirect(ctx context.Context, repo, id string) (u direct.
 		return direct.Upload{}, false, err
 	}
 	if offset := s.Hashed + n; offset < s.Size {
-		// Even if the client has gone: the uploads of impatient ones must make progress too.
+		// Record even if the client has disconnected: otherwise the uploads of clients with a
+		// short timeout would never make progress.
 		u, err = r.recordVerification(context.WithoutCancel(ctx), s, offset, hs)
 		return u, false, err
 	}
@@ -44,7 +45,7 @@ func (r *Registry) VerifyDirect(ctx context.Context, repo, id string) (u direct.
 	return s.upload(), true, r.commit(ctx, s.blob())
 }
 
-// recordComplete records that all bytes are in place, so that they can be verified.
+// recordComplete records that the store has all bytes, so that VerifyDirect can verify them.
 func (r *Registry) recordComplete(ctx context.Context, s directSession) (direct.Upload, error) {
 	attrs := Attrs{attrComplete: int64(1), attrHashed: int64(0), attrLease: int64(0), attrExpires: r.sessionEnd()}
 	if err := saveHashes(upload.NewHashes(s.Offered.Algorithm()), attrs); err != nil {
@@ -70,12 +71,13 @@ func (r *Registry) recordComplete(ctx context.Context, s directSession) (direct.
 	return direct.Upload{}, fmt.Errorf("record completion: %w", ErrContended)
 }
 
-// verifyLease keeps a second call from verifying the same upload. It is longer than a call
-// takes; after it, another call takes over from one that crashed.
+// verifyLease is the time for which a call of VerifyDirect keeps other calls from verifying the
+// same upload. It is longer than a call takes. If the call crashes, another call can take over
+// after this time.
 func (r *Registry) verifyLease() time.Duration { return max(r.opts.VerifyFor, 0) + 5*time.Second }
 
-// claimVerification reads the session and takes its lease. The hashes are nil if another
-// call has the lease.
+// claimVerification reads the session into s and takes its verification lease. The returned
+// hashes are nil if another call has the lease.
 func (r *Registry) claimVerification(ctx context.Context, s *directSession, repo string) (upload.Hashes, error) {
 	nonce := r.nonce()
 	row, err := r.meta.Update(ctx, Write{
@@ -89,7 +91,7 @@ func (r *Registry) claimVerification(ctx context.Context, s *directSession, repo
 	case err == nil:
 		s.directRow = decode[directRow](row.Attrs)
 		return loadHashes(row.Attrs)
-	case conflict == nil: // the client may have gone after the lease was written
+	case conflict == nil: // the write may have been applied: release the lease
 		r.releaseVerification(ctx, s.key, nonce)
 		return nil, fmt.Errorf("claim verification: %w", err)
 	}
@@ -103,18 +105,18 @@ func (r *Registry) claimVerification(ctx context.Context, s *directSession, repo
 	return nil, nil
 }
 
-// releaseVerification ends the lease of a call that failed, so that the next one can begin
-// at once. version is that of the row with the lease.
+// releaseVerification ends the lease of a call that failed, so that the next call can begin at
+// once. version is the version of the session that the failed call has claimed.
 func (r *Registry) releaseVerification(ctx context.Context, key, version string) {
 	_, err := r.meta.Update(context.WithoutCancel(ctx), Write{
 		Key: objectKey(key), Op: Set, If: unchanged(version), Attrs: Attrs{attrLease: int64(0)},
 	})
-	if asConflict(err) == nil { // else another call has the lease, or this one never had it
+	if asConflict(err) == nil { // a conflict means that this call does not have the lease
 		r.cleanUp("lease of a verification", key, err)
 	}
 }
 
-// recordVerification saves how far the content is hashed, and ends the lease.
+// recordVerification saves the number of hashed bytes and the hash states, and ends the lease.
 func (r *Registry) recordVerification(ctx context.Context, s directSession, offset int64, hs upload.Hashes) (direct.Upload, error) {
 	attrs := Attrs{attrHashed: offset, attrLease: int64(0), attrExpires: r.sessionEnd()}
 	if err := saveHashes(hs, attrs); err != nil {
@@ -129,15 +131,16 @@ func (r *Registry) recordVerification(ctx context.Context, s directSession, offs
 }
 
 const (
-	// windowSize is read in one request, in bytes. Concurrent requests are faster than one
-	// after the other.
+	// windowSize is the number of bytes of one read from the store.
 	windowSize = 16 << 20
-	// readAhead is how many windows are being read or waiting in memory.
+	// readAhead is the number of windows that are being read, or are read and not yet hashed.
+	// Concurrent reads are faster than sequential ones.
 	readAhead = 4
 )
 
-// rehash hashes the content of a key from offset on, until size or for VerifyFor, and
-// returns the number of bytes: at least one window.
+// rehash hashes the content of a key from offset to size, but stops after VerifyFor. It returns
+// the number of bytes hashed: at least one window, for which it may take until the end of the
+// lease.
 func (r *Registry) rehash(ctx context.Context, key string, offset, size int64, hs upload.Hashes) (n int64, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -152,7 +155,7 @@ func (r *Registry) rehash(ctx context.Context, key string, offset, size int64, h
 			return n, nil
 		}
 		until := began.Add(r.opts.VerifyFor)
-		if n == 0 { // each call makes some progress
+		if n == 0 { // so that each call makes some progress
 			until = began.Add(r.verifyLease())
 		}
 		p, inTime := r.waitFor(ctx, ahead[0], until)
@@ -163,7 +166,7 @@ func (r *Registry) rehash(ctx context.Context, key string, offset, size int64, h
 			return n, nil
 		}
 		if p.err != nil && n > 0 {
-			return n, nil // what was read counts; the next call begins with the fault
+			return n, nil // keep the progress; the next call returns the error
 		}
 		if p.err != nil {
 			return 0, p.err
@@ -179,7 +182,7 @@ type window struct {
 	err     error
 }
 
-// waitFor returns the next window, unless it is not read in time.
+// waitFor waits for the next window. inTime is false if it does not arrive before until.
 func (r *Registry) waitFor(ctx context.Context, next chan window, until time.Time) (p window, inTime bool) {
 	left := until.Sub(r.opts.Now())
 	if left <= 0 {
@@ -197,8 +200,8 @@ func (r *Registry) waitFor(ctx context.Context, next chan window, until time.Tim
 	}
 }
 
-// readWindow starts a read. The channel has room for the result, so the read ends even if
-// nothing receives it.
+// readWindow starts to read a window in the background. The channel is buffered, so the
+// goroutine ends even if its result is never received.
 func (r *Registry) readWindow(ctx context.Context, key string, offset, length int64) chan window {
 	done := make(chan window, 1)
 	go func() {
@@ -215,7 +218,7 @@ func (r *Registry) readWindow(ctx context.Context, key string, offset, length in
 func (r *Registry) readOnce(ctx context.Context, key string, offset, length int64) ([]byte, error) {
 	content, err := r.blobs.Open(ctx, key, offset, length)
 	if errors.Is(err, ErrNoContent) {
-		return nil, oci.NewError(oci.BlobUploadUnknown, "the upload was ended: start a new one")
+		return nil, oci.NewError(oci.BlobUploadUnknown, "another request ended this upload: start a new one")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read back upload: %w", err)
