@@ -52,14 +52,17 @@ func paths() map[route.Kind]string {
 	return all
 }
 
-// TestMatrix asks for every path with every method and sort of credentials. It has its own
-// lists of the paths that are open to callers without credentials: a row of the table that
-// opens one more must be added here.
+// TestMatrix requests every path with every method and kind of credentials. A row of the
+// table that allows callers without credentials must also be in one of the lists here: this
+// is the second opinion on access.
 func TestMatrix(t *testing.T) {
 	token, sum := auth.NewToken()
 	other, _ := auth.NewToken()
+	// Open to GET and HEAD if anonymous pull is on.
 	open := map[route.Kind]bool{route.Blob: true, route.Manifest: true, route.TagList: true, route.Referrers: true}
-	public := map[route.Kind]bool{route.Token: true} // with any method
+	// Open to any method if anonymous pull is on.
+	public := map[route.Kind]bool{route.Token: true}
+	// Always open: the id in the path is a secret.
 	capability := map[route.Kind]bool{route.Upload: true, route.Direct: true, route.DirectParts: true, route.Verification: true}
 	all := paths()
 	right := []string{"right", "other user", "right, Bearer"}
@@ -86,7 +89,8 @@ func TestMatrix(t *testing.T) {
 					}
 					w := ask(door(t, sum, anonymous), method, all[kind], sent...)
 					if got := w.Code == 299; got != want || !got && w.Code != http.StatusUnauthorized {
-						t.Errorf("%s %s, credentials %s, anonymous pull %v: %d, want passed %v", method, all[kind], name, anonymous, w.Code, want)
+						t.Errorf("%s %s, credentials %s, anonymous pull %v: access %v (status %d), want %v; if this is intended, add the kind to a list of this test",
+							method, all[kind], name, anonymous, got, w.Code, want)
 					}
 				}
 			}
