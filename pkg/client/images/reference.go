@@ -60,25 +60,20 @@ func ParseReference(s string, plain Transport) (Reference, error) {
 
 // String returns the form that ParseReference parses, with a prefix unless it is in a registry.
 func (p Reference) String() string {
-	switch p.Transport {
-	case InRegistry:
-		return p.Name.String()
-	case DockerDaemon:
-		return string(p.Transport) + ":" + p.Name.String()
-	case DockerArchive:
-		if p.Name == (Name{}) {
-			return string(p.Transport) + ":" + p.Path
-		}
-		return string(p.Transport) + ":" + p.Path + ":" + p.Name.String()
-	default: // a path with a selector
-	}
+	at := p.Path
 	switch {
+	case p.Transport == InRegistry:
+		return p.Name.String()
+	case p.Transport == DockerDaemon:
+		at = p.Name.String()
+	case p.Name != (Name{}):
+		at += ":" + p.Name.String()
 	case p.Selector.Digest != "":
-		return string(p.Transport) + ":" + p.Path + "@" + string(p.Selector.Digest)
+		at += "@" + string(p.Selector.Digest)
 	case p.Selector.Tag != "":
-		return string(p.Transport) + ":" + p.Path + ":" + p.Selector.Tag
+		at += ":" + p.Selector.Tag
 	}
-	return string(p.Transport) + ":" + p.Path
+	return string(p.Transport) + ":" + at
 }
 
 // parseDockerArchive parses FILE[:NAME[:TAG]].

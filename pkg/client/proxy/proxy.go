@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -80,15 +81,9 @@ func New(opts Options) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	if opts.Spool == "" {
-		opts.Spool = os.TempDir()
-	}
-	if opts.SpoolLimit == 0 {
-		opts.SpoolLimit = defaultSpoolLimit
-	}
-	if opts.Log == nil {
-		opts.Log = slog.Default()
-	}
+	opts.Spool = cmp.Or(opts.Spool, os.TempDir())
+	opts.SpoolLimit = cmp.Or(opts.SpoolLimit, defaultSpoolLimit)
+	opts.Log = cmp.Or(opts.Log, slog.Default())
 	p := &Proxy{
 		upstream: upstream, guard: guard.New(opts.Listen, opts.AllowHosts), transport: opts.Transport, log: opts.Log,
 		internalHosts: opts.InternalHosts, sleep: client.Sleep, limits: idle.Default(),
