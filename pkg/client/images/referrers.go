@@ -96,7 +96,7 @@ func (e *extras) add(d oci.Descriptor) {
 	e.list = append(e.list, d)
 }
 
-func (e *extras) putTag(_ context.Context, tag string, m client.Manifest) error {
+func (e *extras) putTag(_ context.Context, tag string, m client.Manifest) error { //nolint:unparam // of Destination
 	e.add(withTag(m.Descriptor, tag))
 	return nil
 }
