@@ -25,20 +25,12 @@ func newCopy(getenv func(string) string) *cobra.Command {
 
 // copyFlags are the flags of push, pull and copy.
 type copyFlags struct {
+	images.Options
 	credentials
-	platform             string
-	jobs                 int
-	referrers, plainHTTP bool
-	parts                bool
-	internalHosts        []string
-	json, quiet          bool
+	plainHTTP, parts bool
+	internalHosts    []string
+	json, quiet      bool
 }
-
-// misuse is an error in the command line.
-type misuse struct{ error }
-
-func (misuse) ExitCode() int   { return 2 }
-func (e misuse) Unwrap() error { return e.error }
 
 // copying adds the flags and the code of push, pull and copy to cmd. The command takes from
 // least to two arguments, which places parses.
@@ -46,9 +38,9 @@ func copying(cmd *cobra.Command, getenv func(string) string, least int, places f
 	var f copyFlags
 	flags := cmd.Flags()
 	f.addFlags(cmd, getenv)
-	flags.StringVar(&f.platform, "platform", "", "copy only the image for this `platform`: os/architecture[/variant]")
-	flags.IntVarP(&f.jobs, "jobs", "j", 4, "`number` of layers to copy at a time")
-	flags.BoolVar(&f.referrers, "referrers", false,
+	flags.Func("platform", "copy only the image for this `platform`: os/architecture[/variant]", f.setPlatform)
+	flags.IntVarP(&f.Jobs, "jobs", "j", 4, "`number` of layers to copy at a time")
+	flags.BoolVar(&f.Referrers, "referrers", false,
 		"also copy signatures, SBOMs and other referrers, and cosign's tags (from registries and layouts, not to Docker)")
 	flags.BoolVar(&f.parts, "parts", false,
 		"send layers above 4 MiB in parts, so that an interrupted push resumes within them; layers above 5 GiB always are")
@@ -56,10 +48,10 @@ func copying(cmd *cobra.Command, getenv func(string) string, least int, places f
 	flags.BoolVar(&f.plainHTTP, "plain-http", false, "use http for registries")
 	flags.BoolVar(&f.json, "json", false, "write the result as JSON")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "show no progress")
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misuse{err} })
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return status2{err} })
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) < least || len(args) > 2 {
-			return misuse{fmt.Errorf("%d arguments are the wrong number: %s", len(args), cmd.UseLine())}
+			return status2{fmt.Errorf("%d arguments are the wrong number: %s", len(args), cmd.UseLine())}
 		}
 		return nil
 	}
@@ -68,17 +60,13 @@ func copying(cmd *cobra.Command, getenv func(string) string, least int, places f
 		if err == nil {
 			err = f.check(from, to)
 		}
-		var opts images.Options
 		if err == nil {
-			opts, err = f.options()
+			err = f.read(cmd.InOrStdin())
 		}
 		if err != nil {
-			return misuse{err}
+			return status2{err}
 		}
-		if err := f.read(cmd.InOrStdin()); err != nil {
-			return misuse{err}
-		}
-		return f.run(cmd, getenv, from, to, opts)
+		return f.run(cmd, getenv, from, to)
 	}
 	return cmd
 }
@@ -97,7 +85,7 @@ func named(to, from images.Reference) images.Reference {
 // check returns the error for a combination that cannot work.
 func (f copyFlags) check(from, to images.Reference) error {
 	switch {
-	case f.jobs < 1:
+	case f.Jobs < 1:
 		return errors.New("--jobs must be at least 1")
 	case to.Transport == images.SelfImage:
 		return errors.New("self: cannot be the destination")
@@ -117,19 +105,19 @@ func (f copyFlags) check(from, to images.Reference) error {
 	return nil
 }
 
-// options returns the options of the copy itself.
-func (f copyFlags) options() (images.Options, error) {
-	opts := images.Options{Jobs: f.jobs, Referrers: f.referrers}
-	if f.platform == "" {
-		return opts, nil
+// setPlatform parses the flag for the platform; an empty one selects none.
+func (f *copyFlags) setPlatform(s string) error {
+	if s == "" {
+		f.Platform = nil
+		return nil
 	}
-	p, err := images.ParsePlatform(f.platform)
-	opts.Platform = &p
-	return opts, err
+	p, err := images.ParsePlatform(s)
+	f.Platform = &p
+	return err
 }
 
 // run copies the image and writes the result.
-func (f copyFlags) run(cmd *cobra.Command, getenv func(string) string, from, to images.Reference, opts images.Options) (err error) {
+func (f copyFlags) run(cmd *cobra.Command, getenv func(string) string, from, to images.Reference) (err error) {
 	shown := f.observer(cmd.ErrOrStderr())
 	ends, err := f.open(cmd, getenv, shown, from, to)
 	if err != nil {
@@ -137,8 +125,8 @@ func (f copyFlags) run(cmd *cobra.Command, getenv func(string) string, from, to 
 		return advised(err)
 	}
 	defer func() { err = errors.Join(err, ends.Close()) }()
-	opts.Observer = shown
-	result, err := images.Copy(cmd.Context(), ends.from, ends.to, opts)
+	f.Observer = shown
+	result, err := images.Copy(cmd.Context(), ends.from, ends.to, f.Options)
 	shown.end()
 	if err != nil {
 		return interrupted(cmd.Context(), advised(err))

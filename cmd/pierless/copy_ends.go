@@ -46,7 +46,7 @@ func (e *copyEnds) Close() error {
 func (f copyFlags) open(cmd *cobra.Command, getenv func(string) string, log io.Writer, from, to images.Reference) (*copyEnds, error) {
 	e := &copyEnds{
 		flags: f, stdin: cmd.InOrStdin(), log: slog.New(newNotices(log)), getenv: getenv,
-		clients: map[string]*client.Client{}, spool: images.NewSpool(os.TempDir(), 0),
+		clients: map[string]*client.Client{}, spool: images.NewSpool(os.TempDir(), images.DefaultSpool),
 	}
 	server, err := loginServer(from, to)
 	if err == nil {

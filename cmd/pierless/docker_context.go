@@ -14,16 +14,21 @@ import (
 	"github.com/moby/moby/client"
 )
 
+// dockerDir returns the directory of docker's configuration, or "" if it is unknown.
+func dockerDir(getenv func(string) string) string {
+	home, err := os.UserHomeDir()
+	if dir := getenv("DOCKER_CONFIG"); dir != "" || err != nil {
+		return dir
+	}
+	return filepath.Join(home, ".docker")
+}
+
 // currentContext returns the options for the daemon of docker's current context, as Docker
 // Desktop, Colima and rootless daemons set it. The default context has none.
 func currentContext(getenv func(string) string) ([]client.Opt, error) {
-	dir := getenv("DOCKER_CONFIG")
+	dir := dockerDir(getenv)
 	if dir == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return nil, nil // a container without a home has no contexts
-		}
-		dir = filepath.Join(home, ".docker")
+		return nil, nil // a container without a home has no contexts
 	}
 	name := getenv("DOCKER_CONTEXT")
 	if name == "" {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -38,8 +37,7 @@ const doctorExample = `  echo "$TOKEN" | pierless doctor --username admin --pass
 // doctorFlags are the flags of doctor.
 type doctorFlags struct {
 	doctor.Options
-	credentials
-	list, json bool
+	examination
 }
 
 func newDoctor(getenv func(string) string) *cobra.Command {
@@ -49,27 +47,13 @@ func newDoctor(getenv func(string) string) *cobra.Command {
 	}
 	var f doctorFlags
 	flags := cmd.Flags()
-	f.addFlags(cmd, getenv)
 	flags.StringVar(&f.APIEndpoint, "api-endpoint", "", "default endpoint of the API, which must be closed if you use a custom domain")
 	flags.StringSliceVar(&f.Only, "only", nil, "run these checks only: an ID, or a pattern such as 'head-*'")
 	flags.DurationVar(&f.MaxExpiry, "max-expiry", 0, "longest allowed lifetime of presigned URLs (default 20m)")
-	flags.BoolVar(&f.list, "list", false, "list the checks instead of running them")
-	flags.BoolVar(&f.json, "json", false, "write the report as JSON")
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return unverified{err} })
-	cmd.Args = func(cmd *cobra.Command, args []string) error {
-		if !f.list && len(args) != 1 {
-			return unverified{errors.New("give the address of one registry, for example https://registry.example.com")}
-		}
-		return nil
-	}
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if f.list {
-			return listChecks(cmd.OutOrStdout())
-		}
-		f.URL = args[0]
+	return f.examines(cmd, getenv, "checks", listChecks, func(url string) error {
+		f.URL, f.Username, f.Password = url, f.user, f.password
 		return runDoctor(cmd, f)
-	}
-	return cmd
+	})
 }
 
 var errWrong = errors.New("this deployment has faults")
@@ -83,35 +67,25 @@ func listChecks(w io.Writer) error {
 }
 
 func runDoctor(cmd *cobra.Command, f doctorFlags) error {
-	if err := f.read(cmd.InOrStdin()); err != nil {
-		return unverified{err}
-	}
-	f.Username, f.Password = f.user, f.password
-	report, err := doctorWithProgress(cmd.Context(), f.Options, cmd.ErrOrStderr())
+	shown := newProgress(cmd.ErrOrStderr(), "checks", "wrong")
+	f.Progress = shown.step
+	report, err := doctor.Run(cmd.Context(), f.Options)
+	shown.end(err)
 	if err != nil {
-		return unverified{err}
+		return status2{err}
 	}
 	write := doctor.WriteText
 	if f.json {
 		write = doctor.WriteJSON
 	}
 	if err := write(cmd.OutOrStdout(), report); err != nil {
-		return unverified{fmt.Errorf("write the report: %w", err)}
+		return status2{fmt.Errorf("write the report: %w", err)}
 	}
 	switch {
 	case report.Count(verify.Failed) > 0:
 		return errWrong
 	case report.Count(verify.Skipped) > 0:
-		return unverified{errors.New("some checks could not be completed")}
+		return status2{errors.New("some checks could not be completed")}
 	}
 	return nil
-}
-
-// doctorWithProgress shows a progress bar if w is a terminal.
-func doctorWithProgress(ctx context.Context, opts doctor.Options, w io.Writer) (*verify.Report, error) {
-	p := newProgress(w, "checks", "wrong")
-	opts.Progress = func(_, total int, r verify.Result) { p.step(total, r.Status == verify.Failed) }
-	report, err := doctor.Run(ctx, opts)
-	p.end(err)
-	return report, err
 }

@@ -42,11 +42,7 @@ func (c credentials) logins(getenv func(string) string, server string) func(ctx 
 // loginFiles returns the paths of docker's config.json, then of the files of podman, skopeo and
 // buildah.
 func loginFiles(getenv func(string) string) []string {
-	dir := getenv("DOCKER_CONFIG")
-	if home, err := os.UserHomeDir(); err == nil && dir == "" {
-		dir = filepath.Join(home, ".docker")
-	}
-	paths := []string{filepath.Join(dir, "config.json")}
+	paths := []string{filepath.Join(dockerDir(getenv), "config.json")}
 	if path := getenv("REGISTRY_AUTH_FILE"); path != "" {
 		return append(paths, path)
 	}

@@ -21,6 +21,13 @@ func main() {
 	}
 }
 
+// status2 is an error with the exit status 2: an error in the command line, or a registry
+// that could not be tested.
+type status2 struct{ error }
+
+func (status2) ExitCode() int   { return 2 }
+func (e status2) Unwrap() error { return e.error }
+
 // exitCode returns the exit code of an error with an ExitCode method, else 1.
 func exitCode(err error) int {
 	var e interface{ ExitCode() int }

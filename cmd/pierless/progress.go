@@ -7,6 +7,8 @@ import (
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
+
+	"github.com/pierless/pierless/pkg/verify"
 )
 
 // progress is a bar of steps, shown only on a terminal.
@@ -21,14 +23,14 @@ func newProgress(w io.Writer, steps, fault string) *progress {
 	return &progress{bars: mpb.New(mpb.WithOutput(w)), steps: steps, fault: fault}
 }
 
-// step counts one step of total. It is not safe for concurrent use.
-func (p *progress) step(total int, fault bool) {
+// step counts a result as one step of total. It is not safe for concurrent use.
+func (p *progress) step(_, total int, r verify.Result) {
 	if p.bar == nil {
 		counted := decor.Any(func(s decor.Statistics) string { return fmt.Sprintf("%d/%d %s ", s.Current, s.Total, p.steps) })
 		faults := decor.Any(func(decor.Statistics) string { return fmt.Sprintf(" %d %s", p.faults.Load(), p.fault) })
 		p.bar = p.bars.AddBar(int64(total), mpb.PrependDecorators(counted), mpb.AppendDecorators(faults), mpb.BarRemoveOnComplete())
 	}
-	if fault {
+	if r.Status == verify.Failed {
 		p.faults.Add(1)
 	}
 	p.bar.Increment()
@@ -42,22 +44,13 @@ func (p *progress) end(err error) {
 	p.bars.Wait()
 }
 
-// counter is a growing number without a known end, shown only on a terminal.
-type counter struct {
-	bars *mpb.Progress
-	bar  *mpb.Bar
-}
-
-func newCounter(w io.Writer, what string) *counter {
+// newCounter shows a growing number without a known end, only on a terminal, until end is called.
+func newCounter(w io.Writer, what string) (set func(n int), end func()) {
 	bars := mpb.New(mpb.WithOutput(w))
 	counted := decor.Any(func(s decor.Statistics) string { return fmt.Sprintf(" %d %s", s.Current, what) })
-	return &counter{bars, bars.AddSpinner(0, mpb.AppendDecorators(counted), mpb.BarRemoveOnComplete())}
-}
-
-func (c *counter) set(n int) { c.bar.SetCurrent(int64(n)) }
-
-// end removes the counter.
-func (c *counter) end() {
-	c.bar.Abort(true)
-	c.bars.Wait()
+	bar := bars.AddSpinner(0, mpb.AppendDecorators(counted), mpb.BarRemoveOnComplete())
+	return func(n int) { bar.SetCurrent(int64(n)) }, func() {
+		bar.Abort(true)
+		bars.Wait()
+	}
 }

@@ -64,16 +64,13 @@ func runProxy(cmd *cobra.Command, f proxyFlags) error {
 	if err != nil {
 		return err
 	}
+	defer p.Close()
 	at := listener.Addr().String()
 	log.Info("ready", "listen", at, "registry", p.Upstream(), "spool", p.Spool(), "try", "docker push "+at+"/<name>:<tag>")
 	if !guard.Loopback(at) {
 		log.Warn("other machines can reach this address, and the network can read their passwords", "listen", at)
 	}
-	served := run(cmd.Context(), listener, p, log)
-	if err := p.Close(); err != nil {
-		log.Error("remove the spool", "error", err)
-	}
-	return served
+	return run(cmd.Context(), listener, p, log)
 }
 
 // withPort returns the address of a --listen flag with the port of at.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -116,14 +117,11 @@ func logReady(log *slog.Logger, c env.Config, at net.Addr) {
 // does not slow down requests.
 func sweepInBackground(ctx context.Context, reg *registry.Registry, log *slog.Logger) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		sweep.Every(ctx, sweepInterval, reg, log)
-	}()
+	var running sync.WaitGroup
+	running.Go(func() { sweep.Every(ctx, sweepInterval, reg, log) })
 	return func() {
 		cancel()
-		<-done
+		running.Wait()
 	}
 }
 

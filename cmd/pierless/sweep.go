@@ -34,11 +34,11 @@ func runSweep(cmd *cobra.Command, c env.Config, asJSON bool) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	reg := registry.New(s.meta, s.blobs, registry.Options{Log: setup.Log(cmd.ErrOrStderr(), c.Log)})
-	shown := newCounter(cmd.ErrOrStderr(), "uploads checked")
+	show, end := newCounter(cmd.ErrOrStderr(), "uploads checked")
 	report, err := sweep.Run(cmd.Context(), reg, func(r sweep.Report) {
-		shown.set(r.Uploads.Ended + r.Uploads.Kept + r.Uploads.Done)
+		show(r.Uploads.Ended + r.Uploads.Kept + r.Uploads.Done)
 	})
-	shown.end()
+	end()
 	if writeErr := writeSweep(cmd.OutOrStdout(), report, asJSON); err == nil {
 		err = writeErr
 	}

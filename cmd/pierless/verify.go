@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -38,11 +37,10 @@ const verifyExample = `  pierless verify http://127.0.0.1:5000
 // verifyFlags are the flags of verify.
 type verifyFlags struct {
 	verify.Options
-	credentials
-	groups    []string
-	list, all bool
-	json      bool
-	junit     string
+	examination
+	groups []string
+	all    bool
+	junit  string
 }
 
 func newVerify(getenv func(string) string) *cobra.Command {
@@ -52,42 +50,19 @@ func newVerify(getenv func(string) string) *cobra.Command {
 	}
 	var f verifyFlags
 	flags := cmd.Flags()
-	f.addFlags(cmd, getenv)
 	flags.StringSliceVar(&f.groups, "group", nil, "run these groups only")
 	flags.StringSliceVar(&f.Only, "only", nil, "run these cases only: an ID, or a pattern such as 'blob-*'")
-	flags.BoolVar(&f.list, "list", false, "list the cases instead of running them")
 	flags.BoolVar(&f.all, "all", false, "show every case in the report, also those that passed")
-	flags.BoolVar(&f.json, "json", false, "write the report as JSON")
 	flags.StringVar(&f.junit, "junit", "", "also write the report to this file as JUnit XML")
 	flags.IntVar(&f.Parallel, "parallel", 4, "number of cases to run at once")
 	flags.Int64Var(&f.MaxBody, "max-body", 0, "the registry's limit for request bodies, in bytes: cases that need more expect 413; 0: no limit")
 	flags.StringVar(&f.Repositories, "repositories", "", "prefix of the cases' repositories (default a new one for each run)")
 	flags.BoolVar(&f.Keep, "keep", false, "do not delete the content of the cases")
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return unverified{err} })
-	cmd.Args = func(cmd *cobra.Command, args []string) error {
-		if f.list {
-			return nil
-		}
-		if err := cobra.ExactArgs(1)(cmd, args); err != nil {
-			return unverified{errors.New("give the address of one registry, for example http://127.0.0.1:5000")}
-		}
-		return nil
-	}
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if f.list {
-			return listCases(cmd.OutOrStdout())
-		}
-		f.URL = args[0]
+	return f.examines(cmd, getenv, "cases", listCases, func(url string) error {
+		f.URL, f.Username, f.Password = url, f.user, f.password
 		return runVerify(cmd, f)
-	}
-	return cmd
+	})
 }
-
-// unverified is an error because of which a registry could not be tested.
-type unverified struct{ error }
-
-func (unverified) ExitCode() int   { return 2 }
-func (e unverified) Unwrap() error { return e.error }
 
 var errNotVerified = errors.New("a MUST is not met")
 
@@ -102,20 +77,19 @@ func listCases(w io.Writer) error {
 func runVerify(cmd *cobra.Command, f verifyFlags) error {
 	for _, g := range f.groups {
 		if !slices.Contains(verify.Groups(), verify.Group(g)) {
-			return unverified{fmt.Errorf("there is no group %q: use %v", g, verify.Groups())}
+			return status2{fmt.Errorf("there is no group %q: use %v", g, verify.Groups())}
 		}
 		f.Groups = append(f.Groups, verify.Group(g))
 	}
-	if err := f.read(cmd.InOrStdin()); err != nil {
-		return unverified{err}
-	}
-	f.Username, f.Password = f.user, f.password
-	report, err := verifyWithProgress(cmd.Context(), f.Options, cmd.ErrOrStderr())
+	shown := newProgress(cmd.ErrOrStderr(), "cases", "failed")
+	f.Progress = shown.step
+	report, err := verify.Run(cmd.Context(), f.Options)
+	shown.end(err)
 	if err != nil {
-		return unverified{err}
+		return status2{err}
 	}
 	if err := f.write(report, cmd.OutOrStdout()); err != nil {
-		return unverified{fmt.Errorf("write the report: %w", err)}
+		return status2{fmt.Errorf("write the report: %w", err)}
 	}
 	if !report.OK() {
 		return errNotVerified
@@ -139,13 +113,4 @@ func (f verifyFlags) write(report *verify.Report, w io.Writer) error {
 		return report.WriteJSON(w)
 	}
 	return report.WriteText(w, f.all)
-}
-
-// verifyWithProgress shows a progress bar if w is a terminal.
-func verifyWithProgress(ctx context.Context, opts verify.Options, w io.Writer) (*verify.Report, error) {
-	p := newProgress(w, "cases", "failed")
-	opts.Progress = func(_, total int, r verify.Result) { p.step(total, r.Status == verify.Failed) }
-	report, err := verify.Run(ctx, opts)
-	p.end(err)
-	return report, err
 }

@@ -75,9 +75,6 @@ func (s *source) taken() int64 {
 }
 
 func (s *source) current() *body {
-	if s == nil {
-		return nil
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.body

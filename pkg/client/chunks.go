@@ -135,11 +135,7 @@ func (r *Repository) keepChunks(ctx context.Context, b Blob, u *Upload) {
 // resumeChunks returns the unfinished upload, or nil if there is none that can be used. The
 // error is that of the context.
 func (r *Repository) resumeChunks(ctx context.Context, b Blob) (*Upload, error) {
-	if r.client.opts.Resume == nil {
-		return nil, nil
-	}
-	kept, _ := r.client.opts.Resume.Load(r.client.Host(), r.name, b.Digest)
-	state, ok := chunksOf(kept)
+	state, ok := chunksOf(r.remembered(b))
 	if !ok {
 		return nil, nil
 	}

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,9 +69,10 @@ type Options struct {
 // Resume keeps the state of unfinished blob uploads. The state, of at most a few KiB, grants
 // write access: it must be unreadable for others. Methods are called concurrently.
 type Resume interface {
-	Load(registry, repository string, d oci.Digest) (state string, ok bool)
+	// Load returns the state of the upload of a blob, or "" if there is none.
+	Load(registry, repository string, d oci.Digest) (state string)
+	// Save replaces this state; "" deletes it.
 	Save(registry, repository string, d oci.Digest, state string) error
-	Drop(registry, repository string, d oci.Digest) error
 }
 
 const (
@@ -99,12 +101,8 @@ func New(registry string, opts Options) (*Client, error) {
 	if opts.Attempts <= 0 {
 		opts.Attempts = defaultAttempts
 	}
-	if opts.UserAgent == "" {
-		opts.UserAgent = defaultUserAgent
-	}
-	if opts.Log == nil {
-		opts.Log = slog.New(slog.DiscardHandler)
-	}
+	opts.UserAgent = cmp.Or(opts.UserAgent, defaultUserAgent)
+	opts.Log = cmp.Or(opts.Log, slog.New(slog.DiscardHandler))
 	if opts.Sleep == nil {
 		opts.Sleep = Sleep
 	}

@@ -171,24 +171,18 @@ type memory struct {
 	ids map[oci.Digest]string
 }
 
-func (m *memory) Load(_, _ string, d oci.Digest) (string, bool) {
+func (m *memory) Load(_, _ string, d oci.Digest) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	id, ok := m.ids[d]
-	return id, ok
+	return m.ids[d]
 }
 
 func (m *memory) Save(_, _ string, d oci.Digest, id string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.ids[d] = id
-	return nil
-}
-
-func (m *memory) Drop(_, _ string, d oci.Digest) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.ids, d)
+	if m.ids[d] = id; id == "" {
+		delete(m.ids, d)
+	}
 	return nil
 }
 

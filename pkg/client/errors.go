@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -167,23 +168,10 @@ type networkError struct {
 func (e *networkError) Error() string { return e.method + " " + e.where + ": " + scrub(e.err.Error()) }
 func (e *networkError) Unwrap() error { return e.err }
 
+var query = regexp.MustCompile(`\?[^" \n]*`)
+
 // scrub removes the queries of URLs in a text.
-func scrub(text string) string {
-	var b strings.Builder
-	for {
-		i := strings.IndexByte(text, '?')
-		if i < 0 {
-			return b.String() + text
-		}
-		b.WriteString(text[:i])
-		text = text[i+1:]
-		if end := strings.IndexAny(text, "\" \n"); end >= 0 {
-			text = text[end:]
-		} else {
-			text = ""
-		}
-	}
-}
+func scrub(text string) string { return query.ReplaceAllString(text, "") }
 
 const (
 	maxErrorBody = 64 << 10

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 
 	"github.com/pierless/pierless/pkg/oci"
@@ -82,20 +83,12 @@ func (c *Client) nextPage(from *url.URL, h http.Header) (*url.URL, error) {
 	return next, nil
 }
 
+var linkTarget = regexp.MustCompile(`(?i)<([^>]*)>[^<]*\brel *= *"?next`)
+
 // nextLink returns the target with rel=next: <target>; rel="next", <...>.
 func nextLink(headers []string) string {
-	rest := strings.Join(headers, ",")
-	for {
-		_, after, found := strings.Cut(rest, "<")
-		target, after, closed := strings.Cut(after, ">")
-		if !found || !closed {
-			return ""
-		}
-		params, _, _ := strings.Cut(after, "<")
-		params = strings.ReplaceAll(strings.ToLower(params), " ", "")
-		if strings.Contains(params, `rel="next"`) || strings.Contains(params, "rel=next") {
-			return target
-		}
-		rest = after
+	if link := linkTarget.FindStringSubmatch(strings.Join(headers, ",")); link != nil {
+		return link[1]
 	}
+	return ""
 }

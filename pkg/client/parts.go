@@ -26,12 +26,8 @@ const (
 // resumeParts continues the upload that another process, or an earlier call, left. It returns
 // false if there is none.
 func (r *Repository) resumeParts(ctx context.Context, b Blob) (done bool, err error) {
-	resume := r.client.opts.Resume
-	if resume == nil {
-		return false, nil
-	}
-	id, ok := resume.Load(r.client.Host(), r.name, b.Digest)
-	if _, chunks := chunksOf(id); !ok || chunks {
+	id := r.remembered(b)
+	if _, chunks := chunksOf(id); id == "" || chunks {
 		return false, nil
 	}
 	u, err := r.statusOf(ctx, b, id)
@@ -49,23 +45,25 @@ func (r *Repository) resumeParts(ctx context.Context, b Blob) (done bool, err er
 	return err == nil, err
 }
 
+// remembered returns the state of an unfinished upload of the blob, or "".
+func (r *Repository) remembered(b Blob) string {
+	if r.client.opts.Resume == nil {
+		return ""
+	}
+	return r.client.opts.Resume.Load(r.client.Host(), r.name, b.Digest)
+}
+
 // remember saves the state of an upload for the next process. A failure is only logged: that
 // process restarts the upload.
-func (r *Repository) remember(ctx context.Context, b Blob, id string) {
+func (r *Repository) remember(ctx context.Context, b Blob, state string) {
 	if resume := r.client.opts.Resume; resume != nil {
-		if err := resume.Save(r.client.Host(), r.name, b.Digest, id); err != nil {
+		if err := resume.Save(r.client.Host(), r.name, b.Digest, state); err != nil {
 			r.client.opts.Log.LogAttrs(ctx, slog.LevelWarn, "saving the state of an upload failed", slog.String("error", err.Error()))
 		}
 	}
 }
 
-func (r *Repository) forget(ctx context.Context, b Blob) {
-	if resume := r.client.opts.Resume; resume != nil {
-		if err := resume.Drop(r.client.Host(), r.name, b.Digest); err != nil {
-			r.client.opts.Log.LogAttrs(ctx, slog.LevelWarn, "deleting the state of an upload failed", slog.String("error", err.Error()))
-		}
-	}
-}
+func (r *Repository) forget(ctx context.Context, b Blob) { r.remember(ctx, b, "") }
 
 // pushParts sends the parts that the store does not have, completes the upload and waits for
 // its verification. After an error the upload stays, for a later call to resume, unless its

@@ -32,7 +32,10 @@ func (r *Repository) Referrers(
 		for page, err := range r.client.pages(ctx, k) {
 			if first && hasStatus(err,
 				http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusBadRequest) {
-				r.taggedReferrers(ctx, d, artifactType)(yield)
+				m, err := r.Manifest(ctx, oci.Reference{Tag: ReferrersTag(d)})
+				if !is(err, oci.ManifestUnknown) && !is(err, oci.NameUnknown) {
+					yieldIndex(m.Content, artifactType, err, yield)
+				}
 				return
 			}
 			first = false
@@ -40,19 +43,6 @@ func (r *Repository) Referrers(
 				return
 			}
 		}
-	}
-}
-
-// taggedReferrers reads the index that clients keep if the registry has no list.
-func (r *Repository) taggedReferrers(
-	ctx context.Context, d oci.Digest, artifactType string,
-) iter.Seq2[oci.Descriptor, error] {
-	return func(yield func(oci.Descriptor, error) bool) {
-		m, err := r.Manifest(ctx, oci.Reference{Tag: ReferrersTag(d)})
-		if is(err, oci.ManifestUnknown) || is(err, oci.NameUnknown) {
-			return
-		}
-		yieldIndex(m.Content, artifactType, err, yield)
 	}
 }
 

@@ -20,14 +20,14 @@ import (
 // archiveWriter writes an image as an archive that is an OCI layout and, for Docker, one of docker
 // save as well: old daemons read manifest.json, new ones index.json.
 type archiveWriter struct {
-	name   string // of the destination
-	tag    string // for index.json
-	saved  *Name  // for manifest.json; nil: none. The zero Name: no tag
-	takes  limits
-	spool  *Spool
-	done   func(ctx context.Context) error // after the last byte
-	drop   func() error                    // instead of done; no-op after it
-	extras extras
+	extras
+	name  string // of the destination
+	tag   string // for index.json
+	saved *Name  // for manifest.json; nil: none. The zero Name: no tag
+	takes limits
+	spool *Spool
+	done  func(ctx context.Context) error // after the last byte
+	drop  func() error                    // instead of done; no-op after it
 
 	mu  sync.Mutex // of w: an archive has one end
 	w   *tar.Writer
@@ -40,7 +40,7 @@ func ToArchive(p Reference, spool *Spool) (Destination, error) {
 	if info, err := os.Stat(p.Path); err == nil && !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a regular file", p.Path)
 	}
-	if err := dropAbandoned(filepath.Dir(p.Path)); err != nil {
+	if err := dropAbandoned(filepath.Dir(p.Path), partPrefix); err != nil {
 		return nil, err
 	}
 	f, err := createPart(filepath.Dir(p.Path))
@@ -71,8 +71,6 @@ func ToArchive(p Reference, spool *Spool) (Destination, error) {
 }
 
 func (w *archiveWriter) limits(context.Context) (limits, error) { return w.takes, nil }
-
-func (w *archiveWriter) hasImage(context.Context, oci.Descriptor) (bool, error) { return false, nil }
 
 // putBlob writes one blob after the other. A remote blob that must wait is fetched meanwhile.
 func (w *archiveWriter) putBlob(ctx context.Context, b Blob, progress func(delta int64)) (client.PushResult, error) {
@@ -115,13 +113,8 @@ func (w *archiveWriter) putManifest(_ context.Context, m client.Manifest) error 
 		return nil
 	}
 	w.has[m.Digest] = true
-	w.extras.addReferrer(m)
+	w.addReferrer(m)
 	return w.file(blobPath(m.Digest), m.Content)
-}
-
-func (w *archiveWriter) putTag(_ context.Context, tag string, m client.Manifest) error {
-	w.extras.add(withTag(m.Descriptor, tag))
-	return nil
 }
 
 // finish writes the documents that name the image.
@@ -138,7 +131,7 @@ func (w *archiveWriter) finish(ctx context.Context, root client.Manifest) (named
 			d.Annotations = addName(d.Annotations, *w.saved)
 		}
 	}
-	if err := w.writeIndex(w.extras.entries(d)); err != nil {
+	if err := w.writeIndex(w.entries(d)); err != nil {
 		return named{}, err
 	}
 	return named{name: w.name}, w.end(ctx)

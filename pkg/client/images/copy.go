@@ -116,21 +116,10 @@ type Layer struct {
 	Seconds   float64           `json:"seconds"`
 }
 
-// LayerError is the failure of one blob. The image is not visible at the destination.
-type LayerError struct {
-	Digest oci.Digest
-	Err    error
-}
-
-// Error returns the digest and the cause.
-func (e *LayerError) Error() string { return fmt.Sprintf("layer %s: %v", e.Digest, e.Err) }
-
-// Unwrap returns the cause.
-func (e *LayerError) Unwrap() error { return e.Err }
-
 // Copy copies an image: layers concurrently and only those that the destination lacks, each
 // manifest after everything that it names, the name last. The first failure of a layer ends
-// the copy with a *LayerError. Repeating the copy continues it.
+// the copy; its error names the layer. The image is then not visible at the destination, and
+// repeating the copy continues it.
 func Copy(ctx context.Context, from Source, to Destination, opts Options) (Result, error) {
 	started := time.Now()
 	takes, err := to.limits(ctx)

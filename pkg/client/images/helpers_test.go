@@ -112,7 +112,7 @@ func must[T any](v T, err error) func(t *testing.T) T {
 func testSpool(t *testing.T) *Spool {
 	t.Helper()
 	dir := t.TempDir()
-	s := NewSpool(dir, 0)
+	s := NewSpool(dir, DefaultSpool)
 	t.Cleanup(func() {
 		if left := must(os.ReadDir(dir))(t); len(left) > 0 || s.used != 0 || len(s.files) > 0 {
 			t.Errorf("the spool keeps %v, %d bytes", left, s.used)

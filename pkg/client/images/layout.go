@@ -158,14 +158,13 @@ func (l layout) tagged(ctx context.Context, tag string) (m client.Manifest, foun
 // writers use one or the other.
 func (l layout) referrers(ctx context.Context, subject oci.Digest) iter.Seq2[oci.Descriptor, error] {
 	return func(yield func(oci.Descriptor, error) bool) {
-		in, err := readIndex(l.index)
-		list, found, listErr := l.tagged(ctx, client.ReferrersTag(subject))
-		var listed index
-		if err == nil && found {
-			err = listErr
-		}
+		var in, listed index
+		list, found, err := l.tagged(ctx, client.ReferrersTag(subject))
 		if err == nil && found {
 			listed, err = readIndex(list.Content)
+		}
+		if err == nil {
+			in, err = readIndex(l.index)
 		}
 		if err != nil {
 			yield(oci.Descriptor{}, err)

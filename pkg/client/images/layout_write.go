@@ -19,16 +19,18 @@ import (
 )
 
 const (
-	partPrefix  = ".pierless-unfinished-" // of files that are being written
+	partPrefix = ".pierless-unfinished-" // of files that are being written
+	// abandonedIn is the age from which an unfinished file or upload is abandoned: registries
+	// expire idle uploads after a day.
 	abandonedIn = 24 * time.Hour
 )
 
 // layoutWriter writes an image into a layout. Each file gets its name when it is complete,
 // index.json last: after an interruption the next copy uses the files that are there.
 type layoutWriter struct {
-	dir    string
-	tag    string
-	extras extras
+	extras
+	dir string
+	tag string
 }
 
 // ToLayout writes an image into a layout, and creates it if necessary. Without a tag the image is
@@ -50,20 +52,20 @@ func ToLayout(dir, tag string) (Destination, error) {
 		if err := os.MkdirAll(blobs, 0o755); err != nil {
 			return nil, err
 		}
-		if err := dropAbandoned(blobs); err != nil {
+		if err := dropAbandoned(blobs, partPrefix); err != nil {
 			return nil, err
 		}
 	}
 	return w, w.write(layoutFile, strings.NewReader(layoutVersion))
 }
 
-// dropAbandoned deletes old files of copies that were killed. It ignores those that it must not
-// delete: others may write to the directory.
-func dropAbandoned(dir string) error {
+// dropAbandoned deletes the old files of a directory whose names have a prefix: copies that were
+// killed left them. It ignores those that it cannot delete: others may write to the directory.
+func dropAbandoned(dir, prefix string) error {
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
 		info, gone := e.Info()
-		if gone == nil && info.Mode().IsRegular() && strings.HasPrefix(e.Name(), partPrefix) && time.Since(info.ModTime()) > abandonedIn {
+		if gone == nil && info.Mode().IsRegular() && strings.HasPrefix(e.Name(), prefix) && time.Since(info.ModTime()) > abandonedIn {
 			_ = os.Remove(filepath.Join(dir, e.Name()))
 		}
 	}
@@ -106,9 +108,6 @@ func (w *layoutWriter) writeBy(path string, fill func(io.Writer) error) (err err
 
 func (w *layoutWriter) limits(context.Context) (limits, error) { return limits{}, nil }
 
-// hasImage returns false: looking for each blob is as cheap.
-func (w *layoutWriter) hasImage(context.Context, oci.Descriptor) (bool, error) { return false, nil }
-
 func (w *layoutWriter) putBlob(ctx context.Context, b Blob, progress func(delta int64)) (client.PushResult, error) {
 	path := blobPath(b.Digest)
 	if info, err := os.Stat(filepath.Join(w.dir, filepath.FromSlash(path))); err == nil && info.Size() == b.Size {
@@ -119,13 +118,8 @@ func (w *layoutWriter) putBlob(ctx context.Context, b Blob, progress func(delta 
 }
 
 func (w *layoutWriter) putManifest(_ context.Context, m client.Manifest) error {
-	w.extras.addReferrer(m)
+	w.addReferrer(m)
 	return w.write(blobPath(m.Digest), bytes.NewReader(m.Content))
-}
-
-func (w *layoutWriter) putTag(_ context.Context, tag string, m client.Manifest) error {
-	w.extras.add(withTag(m.Descriptor, tag))
-	return nil
 }
 
 // finish adds the image to index.json, and keeps the other entries.
@@ -138,7 +132,7 @@ func (w *layoutWriter) finish(ctx context.Context, root client.Manifest) (named,
 		old, err = []byte("{}"), nil
 	}
 	if err == nil {
-		old, err = client.EditIndex(old, w.add(root))
+		old, err = client.EditIndex(old, w.replacing(root))
 	}
 	if err != nil {
 		return named{}, fmt.Errorf("update index.json of %s: %w", w.dir, err)
@@ -147,11 +141,11 @@ func (w *layoutWriter) finish(ctx context.Context, root client.Manifest) (named,
 	return named{name: r.String()}, w.write(indexFile, bytes.NewReader(old))
 }
 
-// add returns a function that replaces entries with the same tag, or without a tag and with the
+// replacing returns a function that replaces entries with the same tag, or without a tag and with the
 // same digest.
-func (w *layoutWriter) add(root client.Manifest) func([]client.IndexEntry) []client.IndexEntry {
+func (w *layoutWriter) replacing(root client.Manifest) func([]client.IndexEntry) []client.IndexEntry {
 	return func(entries []client.IndexEntry) []client.IndexEntry {
-		ours := w.extras.entries(withTag(root.Descriptor, w.tag))
+		ours := w.entries(withTag(root.Descriptor, w.tag))
 		entries = slices.DeleteFunc(entries, func(e client.IndexEntry) bool {
 			tag := e.Annotations[refName]
 			return slices.ContainsFunc(ours, func(n oci.Descriptor) bool {

@@ -1,7 +1,6 @@
 package images
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -41,10 +40,8 @@ func ParseReference(s string, plain Transport) (Reference, error) {
 	prefix, rest, found := strings.Cut(s, ":")
 	kind := Transport(prefix)
 	switch {
-	case found && kind == DockerArchive:
-		return parseDockerArchive(rest)
-	case found && (kind == OCILayout || kind == OCIArchive):
-		return parseLayout(kind, rest)
+	case found && (kind == DockerArchive || kind == OCILayout || kind == OCIArchive):
+		return parsePath(kind, rest)
 	case found && kind == SelfImage:
 		return Reference{Transport: SelfImage, Path: rest}, nil
 	case found && kind == DockerDaemon:
@@ -60,42 +57,42 @@ func ParseReference(s string, plain Transport) (Reference, error) {
 
 // String returns the form that ParseReference parses, with a prefix unless it is in a registry.
 func (p Reference) String() string {
-	switch p.Transport {
-	case InRegistry:
-		return p.Name.String()
-	case DockerDaemon:
-		return string(p.Transport) + ":" + p.Name.String()
-	case DockerArchive:
-		if p.Name == (Name{}) {
-			return string(p.Transport) + ":" + p.Path
-		}
-		return string(p.Transport) + ":" + p.Path + ":" + p.Name.String()
-	default: // a path with a selector
-	}
+	at := p.Path
 	switch {
+	case p.Transport == InRegistry:
+		return p.Name.String()
+	case p.Transport == DockerDaemon:
+		at = p.Name.String()
+	case p.Name != (Name{}):
+		at += ":" + p.Name.String()
 	case p.Selector.Digest != "":
-		return string(p.Transport) + ":" + p.Path + "@" + string(p.Selector.Digest)
+		at += "@" + string(p.Selector.Digest)
 	case p.Selector.Tag != "":
-		return string(p.Transport) + ":" + p.Path + ":" + p.Selector.Tag
+		at += ":" + p.Selector.Tag
 	}
-	return string(p.Transport) + ":" + p.Path
+	return string(p.Transport) + ":" + at
 }
 
-// parseDockerArchive parses FILE[:NAME[:TAG]].
-func parseDockerArchive(s string) (Reference, error) {
-	at := pathEnd(s)
-	p := Reference{Transport: DockerArchive, Path: s}
-	if at >= 0 {
-		var err error
-		if p.Name, err = ParseName(s[at+1:]); err != nil {
-			return p, err
-		}
+// parsePath parses FILE[:NAME[:TAG]] of a docker-archive, and PATH[:TAG|@DIGEST] of a layout.
+func parsePath(kind Transport, s string) (p Reference, err error) {
+	p = Reference{Transport: kind, Path: s}
+	colon, at := pathEnd(s), strings.LastIndexByte(s, '@')
+	switch {
+	case kind == DockerArchive && colon >= 0:
+		p.Path = s[:colon]
+		p.Name, err = ParseName(s[colon+1:])
+	case kind == DockerArchive: // any image of the archive
+	case at >= 0 && !strings.ContainsAny(s[at:], `/\`): // a directory may have an @ in its name: those of Jenkins do
 		p.Path = s[:at]
+		p.Selector.Digest, err = oci.ParseDigest(s[at+1:])
+	case colon >= 0:
+		p.Path, p.Selector.Tag = s[:colon], s[colon+1:]
+		err = oci.CheckTag(p.Selector.Tag)
 	}
-	if p.Path == "" {
-		return p, errors.New("docker-archive: needs a file: docker-archive:FILE")
+	if err == nil && p.Path == "" {
+		err = fmt.Errorf("%s: needs a path: %s:PATH", kind, kind)
 	}
-	return p, nil
+	return p, err
 }
 
 // pathEnd returns the index of the colon behind a path, or -1. It skips that of a Windows drive.
@@ -108,28 +105,6 @@ func pathEnd(s string) int {
 		return skip + i
 	}
 	return -1
-}
-
-// parseLayout parses PATH[:TAG|@DIGEST].
-func parseLayout(kind Transport, s string) (Reference, error) {
-	p := Reference{Transport: kind, Path: s}
-	// A directory may have an @ in its name: those of Jenkins do.
-	if at := strings.LastIndexByte(s, '@'); at >= 0 && !strings.ContainsAny(s[at:], `/\`) {
-		parsed, err := oci.ParseDigest(s[at+1:])
-		if err != nil {
-			return p, err
-		}
-		p.Path, p.Selector.Digest = s[:at], parsed
-	} else if at := pathEnd(s); at >= 0 {
-		if err := oci.CheckTag(s[at+1:]); err != nil {
-			return p, err
-		}
-		p.Path, p.Selector.Tag = s[:at], s[at+1:]
-	}
-	if p.Path == "" {
-		return p, fmt.Errorf("%s: needs a path: %s:PATH", kind, kind)
-	}
-	return p, nil
 }
 
 // Name is the name of an image: HOST/REPOSITORY:TAG@DIGEST.

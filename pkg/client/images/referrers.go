@@ -83,7 +83,8 @@ func withTag(d oci.Descriptor, tag string) oci.Descriptor {
 	return d
 }
 
-// extras are the referrers and signatures that index.json names beside the image.
+// extras are the referrers and signatures that index.json names beside the image. A destination
+// with an index.json embeds them.
 type extras struct {
 	mu   sync.Mutex
 	list []oci.Descriptor
@@ -94,6 +95,14 @@ func (e *extras) add(d oci.Descriptor) {
 	defer e.mu.Unlock()
 	e.list = append(e.list, d)
 }
+
+func (e *extras) putTag(_ context.Context, tag string, m client.Manifest) error { //nolint:unparam // of Destination
+	e.add(withTag(m.Descriptor, tag))
+	return nil
+}
+
+// hasImage returns false: an archive is new, and looking for each blob of a layout is as cheap.
+func (e *extras) hasImage(context.Context, oci.Descriptor) (bool, error) { return false, nil }
 
 // addReferrer adds a manifest if it has a subject.
 func (e *extras) addReferrer(m client.Manifest) {

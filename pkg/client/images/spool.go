@@ -10,7 +10,7 @@ import (
 	"sync"
 )
 
-// DefaultSpool is the default limit of a Spool, in bytes: 4 GiB.
+// DefaultSpool is the usual limit of a Spool, in bytes: 4 GiB.
 const DefaultSpool = 4 << 30
 
 // Spool keeps layers on disk until they are sent: in unnamed files if the system supports that,
@@ -26,12 +26,8 @@ type Spool struct {
 	files map[*file]struct{}
 }
 
-// NewSpool returns a spool of about limit bytes in dir; 0: DefaultSpool. Only the owner can read
-// its files.
+// NewSpool returns a spool of about limit bytes in dir. Only the owner can read its files.
 func NewSpool(dir string, limit int64) *Spool {
-	if limit <= 0 {
-		limit = DefaultSpool
-	}
 	return &Spool{dir: dir, max: limit, freed: make(chan struct{}), files: map[*file]struct{}{}}
 }
 

@@ -26,24 +26,19 @@ type stream struct {
 	what      string // for errors
 	spool     *Spool
 	open      func(ctx context.Context, p *Platform) (io.ReadCloser, error)
-	close     func() error // nil: open opens it
+	close     func() error // of a file that was open before send
 }
 
 // FromDaemon reads an image from a Docker daemon.
 func FromDaemon(d Daemon, n Name, spool *Spool) Source {
 	return &stream{
-		reference: Reference{Transport: DockerDaemon, Name: n}, what: "the Docker daemon", spool: spool,
+		reference: Reference{Transport: DockerDaemon, Name: n}, what: "the Docker daemon", spool: spool, close: func() error { return nil },
 		open: func(ctx context.Context, p *Platform) (io.ReadCloser, error) { return d.Save(ctx, n.String(), p) },
 	}
 }
 
 // Close closes a file that was open before send; send closes what it opens.
-func (s *stream) Close() error {
-	if s.close == nil {
-		return nil
-	}
-	return s.close()
-}
+func (s *stream) Close() error { return s.close() }
 
 func (s *stream) send(ctx context.Context, t *transfer) (client.Manifest, error) {
 	body, err := s.open(ctx, t.opts.Platform)

@@ -1,6 +1,7 @@
 package images
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,9 +50,7 @@ type taggedManifest struct {
 }
 
 func newTransfer(ctx context.Context, to Destination, takes limits, opts Options) *transfer {
-	if opts.Jobs <= 0 {
-		opts.Jobs = defaultJobs
-	}
+	opts.Jobs = cmp.Or(opts.Jobs, defaultJobs)
 	if opts.Observer == nil {
 		opts.Observer = noObserver{}
 	}
@@ -110,7 +109,7 @@ func (t *transfer) put(ctx context.Context, b Blob) error {
 	pushed, err := t.to.putBlob(ctx, b, advance)
 	end()
 	if err != nil {
-		return &LayerError{b.Digest, err}
+		return fmt.Errorf("layer %s: %w", b.Digest, err)
 	}
 	t.done(b.Descriptor, pushed, time.Since(started))
 	return nil

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,7 +41,7 @@ type Options struct {
 	Listen string
 	// AllowHosts are more hosts, with or without a port, that clients use for the proxy.
 	AllowHosts []string
-	// Spool is the directory in which the proxy creates its own; empty means os.TempDir.
+	// Spool is the directory for unfinished uploads; empty means os.TempDir.
 	Spool string
 	// SpoolLimit is the size of the spool in bytes; 0 means 20 GiB. The spool also keeps
 	// some space free on its disk.
@@ -73,22 +74,15 @@ type Proxy struct {
 	behind sync.WaitGroup     // work after an answer
 }
 
-// New returns a proxy and creates its spool, which Close removes. It makes no request to the
-// registry. An error is about the options or the spool's directory.
+// New returns a proxy, which Close ends. It makes no request to the registry. An error is about the options or the spool's directory.
 func New(opts Options) (*Proxy, error) {
 	upstream, err := client.ParseRegistry(opts.Registry, opts.PlainHTTP)
 	if err != nil {
 		return nil, err
 	}
-	if opts.Spool == "" {
-		opts.Spool = os.TempDir()
-	}
-	if opts.SpoolLimit == 0 {
-		opts.SpoolLimit = defaultSpoolLimit
-	}
-	if opts.Log == nil {
-		opts.Log = slog.Default()
-	}
+	opts.Spool = cmp.Or(opts.Spool, os.TempDir())
+	opts.SpoolLimit = cmp.Or(opts.SpoolLimit, defaultSpoolLimit)
+	opts.Log = cmp.Or(opts.Log, slog.Default())
 	p := &Proxy{
 		upstream: upstream, guard: guard.New(opts.Listen, opts.AllowHosts), transport: opts.Transport, log: opts.Log,
 		internalHosts: opts.InternalHosts, sleep: client.Sleep, limits: idle.Default(),
@@ -111,12 +105,11 @@ func (p *Proxy) Upstream() string { return p.upstream.String() }
 // Spool returns the directory that keeps unfinished uploads.
 func (p *Proxy) Spool() string { return p.spool.dir }
 
-// Close ends the open uploads and removes the spool. All requests must have ended.
-func (p *Proxy) Close() error {
+// Close ends the open uploads and removes their bytes. All requests must have ended.
+func (p *Proxy) Close() {
 	p.stop()
 	p.sessions.expire(time.Time{})
 	p.behind.Wait()
-	return p.spool.close()
 }
 
 // expireIdle discards uploads without requests until the context ends.

@@ -232,7 +232,7 @@ func (c *claim) end() {
 // drop removes the file. The caller holds the lock.
 func (s *session) drop() {
 	if s.file != nil {
-		_ = s.file.remove() // at the latest, close removes it with the spool
+		_ = s.file.remove() // at the latest, the end of the process removes it
 		s.file = nil
 	}
 }

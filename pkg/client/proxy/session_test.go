@@ -24,7 +24,6 @@ func newSession(t *testing.T) *session {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = spool.close() })
 	return &session{spool: spool, hashes: upload.NewHashes(), used: time.Now()}
 }
 

@@ -3,21 +3,13 @@ package proxy
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
-	"strings"
 	"sync"
-	"time"
-
-	"github.com/gofrs/flock"
 )
 
+// The spool leaves free space on its disk for others: leaveFree bytes, or the disk's size
+// divided by leavePart, whichever is smaller.
 const (
-	spoolPrefix = "pierless-proxy-"
-	lockName    = "lock"
-	// The spool leaves free space on its disk for others: leaveFree bytes, or the disk's
-	// size divided by leavePart, whichever is smaller.
 	leaveFree = 1 << 30
 	leavePart = 20
 )
@@ -25,136 +17,38 @@ const (
 // errSpoolFull is returned if the spool accepts no more bytes.
 var errSpoolFull = errors.New("the spool is full")
 
-// spool is a directory of this process that keeps bytes until their digest is known. Other
-// processes have their own beside it. A process that starts removes the directories of
-// killed ones.
+// spool keeps bytes in files without a name until their digest is known. The system deletes
+// such files when their process ends, however it ends.
 type spool struct {
 	dir   string
-	lock  *flock.Flock
 	limit int64 // bytes
 
-	mu     sync.Mutex
-	used   int64 // bytes
-	closed bool
+	mu   sync.Mutex
+	used int64 // bytes
 }
 
-// openSpool creates the directory in base.
-func openSpool(base string, limit int64) (*spool, error) {
-	if err := os.MkdirAll(base, 0o700); err != nil {
+// openSpool checks that files can be created in dir, which it creates if necessary.
+func openSpool(dir string, limit int64) (*spool, error) {
+	s := &spool{dir: dir, limit: limit}
+	f, err := s.create()
+	if err != nil {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
-	if err := cleanSpools(base); err != nil {
-		return nil, fmt.Errorf("clean the spool: %w", err)
-	}
-	for range 10 { // another process that starts may take the new directory for an abandoned one
-		dir, err := os.MkdirTemp(base, spoolPrefix) // 0700
-		if err != nil {
-			return nil, fmt.Errorf("spool: %w", err)
-		}
-		lock := flock.New(filepath.Join(dir, lockName), flock.SetPermissions(0o600))
-		locked, err := lock.TryLock()
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, errors.Join(fmt.Errorf("lock the spool: %w", err), os.RemoveAll(dir))
-		}
-		if locked && stillThere(lock) {
-			return &spool{dir: dir, lock: lock, limit: limit}, nil
-		}
-		_ = lock.Close() // the other process removes the directory
-	}
-	return nil, errors.New("spool: other processes remove each new directory")
+	return s, f.remove()
 }
 
-func stillThere(lock *flock.Flock) bool {
-	byName, err := os.Stat(lock.Path())
-	if err != nil {
-		return false
-	}
-	held, err := lock.Stat()
-	return err == nil && os.SameFile(byName, held)
-}
-
-// cleanSpools removes the directories of processes that have ended.
-func cleanSpools(base string) error {
-	entries, err := os.ReadDir(base)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if !e.IsDir() || !strings.HasPrefix(e.Name(), spoolPrefix) {
-			continue
-		}
-		if err := cleanSpool(filepath.Join(base, e.Name())); err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, fs.ErrNotExist) {
-			return err // a directory of another user stays
-		}
-	}
-	return nil
-}
-
-func cleanSpool(dir string) error {
-	info, err := os.Lstat(filepath.Join(dir, lockName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return cleanUnlocked(dir)
-	}
-	if err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() {
-		return nil // the proxy has not made it
-	}
-	lock := flock.New(filepath.Join(dir, lockName), flock.SetFlag(os.O_RDWR))
-	locked, err := lock.TryLock()
-	if err != nil || !locked {
-		return err
-	}
-	return errors.Join(os.RemoveAll(dir), lock.Close())
-}
-
-// cleanUnlocked removes a directory without a lock, unless its process may be about to
-// create the lock.
-func cleanUnlocked(dir string) error {
-	info, err := os.Lstat(dir)
-	if err != nil || time.Since(info.ModTime()) < time.Minute {
-		return err
-	}
-	return os.RemoveAll(dir)
-}
-
-// close removes the directory.
-func (s *spool) close() error {
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-	return errors.Join(os.RemoveAll(s.dir), s.lock.Close())
-}
-
-// create returns an empty file.
+// create returns an empty file. It creates the directory too: cleaners of the system's
+// temporary directory remove directories that were not used for some days.
 func (s *spool) create() (*spoolFile, error) {
-	f, err := os.CreateTemp(s.dir, "") // 0600
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := s.remake(); err != nil {
-			return nil, err
-		}
-		f, err = os.CreateTemp(s.dir, "")
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return nil, err
 	}
+	f, err := os.CreateTemp(s.dir, "pierless-proxy-") // 0600
 	if err != nil {
 		return nil, err
 	}
-	return &spoolFile{spool: s, file: f}, nil
-}
-
-// remake creates the directory again: cleaners of the system's temporary directory remove
-// directories that were not used for some days.
-func (s *spool) remake() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return fs.ErrClosed
-	}
-	err := os.Mkdir(s.dir, 0o700)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	return err
+	named := os.Remove(f.Name()) != nil // Windows cannot remove the name of an open file
+	return &spoolFile{spool: s, file: f, named: named}, nil
 }
 
 // reserve takes n bytes of the limit, or returns them if n is negative. The error is
@@ -189,6 +83,7 @@ func (s *spool) fits(n int64) error {
 type spoolFile struct {
 	spool    *spool
 	file     *os.File
+	named    bool
 	reserved int64 // bytes
 }
 
@@ -218,11 +113,11 @@ func (f *spoolFile) truncate(size int64) error {
 
 // remove deletes the file and frees its space. Reads that are in progress fail.
 func (f *spoolFile) remove() error {
-	err := errors.Join(f.file.Close(), os.Remove(f.file.Name()))
+	err := f.file.Close()
+	if f.named {
+		err = errors.Join(err, os.Remove(f.file.Name()))
+	}
 	_ = f.spool.reserve(-f.reserved) // giving back cannot fail
 	f.reserved = 0
-	if errors.Is(err, fs.ErrNotExist) { // the spool was closed
-		return nil
-	}
 	return err
 }

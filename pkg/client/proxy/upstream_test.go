@@ -249,9 +249,7 @@ func newSite(t *testing.T, registry string, change ...func(*proxy.Options)) *sit
 	srv.Start()
 	t.Cleanup(func() {
 		srv.Close()
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
+		p.Close()
 	})
 	return &site{t: t, proxy: p, url: srv.URL, spool: p.Spool(), answered: answered}
 }
