@@ -27,6 +27,7 @@ var arrows = map[string][]string{
 	"internal/awsenv":           {"internal/awsclient"},
 	"internal/setup":            {"internal/env", "pkg/server", "pkg/server/auth"},
 	"internal/awsinit":          {},
+	"internal/calls":            {},
 	"pkg/server/lambdahttp":     {},
 	"pkg/oci/route":             {"pkg/oci"},
 	"pkg/oci/direct":            {"pkg/oci"},

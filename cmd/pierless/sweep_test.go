@@ -42,7 +42,7 @@ func abandoned(t *testing.T, n int) (dir string) {
 
 func TestSweep(t *testing.T) {
 	dir := abandoned(t, 3)
-	for _, want := range []sweep.Report{{Uploads: sweep.Uploads{Ended: 3}, Complete: true}, {Complete: true}} {
+	for _, want := range []sweep.Report{{Uploads: registry.Expired{Ended: 3}, Complete: true}, {Complete: true}} {
 		out, wait := startEnded(t, "sweep", "--data-dir", dir, "--json")
 		if err := wait(); err != nil {
 			t.Fatal(err)

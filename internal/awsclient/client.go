@@ -40,9 +40,6 @@ type Settings struct {
 	SSE string
 	// KMSKeyID requires aws:kms; "" is the account's own key for S3.
 	KMSKeyID string
-	// PathStyle puts the bucket into the path of S3 URLs, not into the host. nil means true
-	// only if the endpoint is an IP address or localhost.
-	PathStyle *bool
 	// DualStack sends requests, and the clients that use presigned URLs, to S3's dual-stack
 	// endpoint (IPv4 and IPv6). It has no effect on a custom endpoint.
 	DualStack bool
@@ -62,7 +59,7 @@ func New(cfg aws.Config, settings Settings) (Clients, error) {
 	}
 	return Clients{
 		S3: s3.NewFromConfig(cfg, func(o *s3.Options) {
-			o.UsePathStyle = pathStyle(settings.PathStyle, aws.ToString(o.BaseEndpoint))
+			o.UsePathStyle = pathStyle(aws.ToString(o.BaseEndpoint))
 			o.Retryer, o.Logger = newRetryer(), logging.Nop{}
 			// The SDK refuses to combine it with a custom endpoint.
 			if settings.DualStack && o.BaseEndpoint == nil {
@@ -107,12 +104,9 @@ func HTTPClient() *awshttp.BuildableClient {
 		})
 }
 
-// pathStyle chooses by the endpoint if nothing is set: an IP address cannot have a
-// subdomain, and subdomains of localhost seldom resolve.
-func pathStyle(set *bool, endpoint string) bool {
-	if set != nil {
-		return *set
-	}
+// pathStyle reports whether the bucket stands in the path of S3 URLs, not in the host: an IP
+// address cannot have a subdomain, and subdomains of localhost seldom resolve.
+func pathStyle(endpoint string) bool {
 	parsed, err := url.Parse(endpoint)
 	if err != nil {
 		return false

@@ -59,10 +59,9 @@ func Stalled(r *http.Request) error {
 }
 
 func errStalled(limit time.Duration) *oci.Error {
-	stalled := oci.NewError(oci.BlobUploadInvalid,
-		"the client sent no byte of the request body for %s; nothing was stored: send it again", limit)
-	stalled.Status = http.StatusRequestTimeout
-	return stalled
+	return oci.NewError(oci.BlobUploadInvalid,
+		"the client sent no byte of the request body for %s; nothing was stored: send it again", limit).
+		WithStatus(http.StatusRequestTimeout)
 }
 
 // Drain reads and discards the rest of a body, up to limit bytes and for up to within. If

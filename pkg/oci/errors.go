@@ -96,6 +96,12 @@ func NewError(c Code, format string, args ...any) *Error {
 	return &Error{Code: c, Message: fmt.Sprintf(format, args...)}
 }
 
+// WithStatus sets Status and returns e.
+func (e *Error) WithStatus(status int) *Error {
+	e.Status = status
+	return e
+}
+
 // Error returns the code and the message.
 func (e *Error) Error() string {
 	if e.Message == "" {

@@ -16,6 +16,5 @@ func TooLarge(size int64) *Error {
 	if size >= 0 {
 		err = NewError(SizeInvalid, "a body of %d bytes is larger than this registry accepts in one request: %s", size, UploadAlternatives)
 	}
-	err.Status = http.StatusRequestEntityTooLarge
-	return err
+	return err.WithStatus(http.StatusRequestEntityTooLarge)
 }

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"fmt"
-	"net/http"
 
 	"github.com/pierless/pierless/pkg/oci"
 )
@@ -32,13 +31,6 @@ func (e *endedError) Unwrap() error { return e.error }
 
 func errManifestUnknown(repo string, ref oci.Reference) error {
 	return oci.NewError(oci.ManifestUnknown, "repository %s has no manifest %s", repo, ref)
-}
-
-// errManifestTooLarge is SIZE_INVALID with status 413.
-func errManifestTooLarge() error {
-	err := oci.NewError(oci.SizeInvalid, "a manifest may have at most %d bytes", MaxManifest)
-	err.Status = http.StatusRequestEntityTooLarge
-	return err
 }
 
 func errBlobUnknown(repo string, d oci.Digest) error {

@@ -12,7 +12,7 @@ type Expired struct {
 	Kept   int  `json:"kept"`   // uploads that were used since they were queued
 	Done   int  `json:"done"`   // entries of uploads that had been completed or cancelled
 	Failed int  `json:"failed"` // entries that stay in the queue after a failure
-	More   bool `json:"more"`   // the limit was reached before the end of the queue
+	More   bool `json:"-"`      // the limit was reached before the end of the queue
 }
 
 // ExpireUploads ends expired uploads, chunked and direct, and deletes their bytes. It handles

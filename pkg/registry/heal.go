@@ -38,17 +38,10 @@ func (r *Registry) intact(ctx context.Context, key string, d oci.Digest, size in
 
 // stat calls Blobs.Stat, and repeats it after faults but not after ErrNoContent or ErrEncoded.
 func (r *Registry) stat(ctx context.Context, key string, sum bool) (size int64, sha256 oci.Digest, err error) {
-	var answer error
 	err = r.retry(ctx, func() (err error) {
 		size, sha256, err = r.blobs.Stat(ctx, key, sum)
-		if errors.Is(err, ErrNoContent) || errors.Is(err, ErrEncoded) {
-			answer, err = err, nil
-		}
 		return err
 	})
-	if err == nil {
-		err = answer
-	}
 	return size, sha256, err
 }
 

@@ -27,7 +27,7 @@ func (s *slow) Get(context.Context, ...registry.Key) ([]registry.Row, error) {
 }
 
 // TestPatience: a store that does not answer for long is not asked again. Other faults, and
-// quick ones, have three tries.
+// quick ones, have three tries; an answer has one.
 func TestPatience(t *testing.T) {
 	for _, tt := range []struct {
 		err   error
@@ -38,6 +38,9 @@ func TestPatience(t *testing.T) {
 		{registry.ErrUnavailable, 1500 * time.Millisecond, 2},
 		{registry.ErrUnavailable, 2 * time.Second, 1},
 		{errors.New("another fault"), time.Minute, 3},
+		{registry.ErrTaken, 0, 1},
+		{registry.ErrNoContent, 0, 1},
+		{registry.ErrEncoded, 0, 1},
 	} {
 		clock := time.Unix(1e9, 0)
 		names := &slow{clock: &clock, takes: tt.takes, err: fmt.Errorf("%w: cause", tt.err)}

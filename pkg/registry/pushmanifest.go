@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"net/http"
 
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/oci/upload"
@@ -31,7 +32,8 @@ type PushedManifest struct {
 // SIZE_INVALID for each missing or wrong reference.
 func (r *Registry) PushManifest(ctx context.Context, repo string, p ManifestPush) (PushedManifest, error) {
 	if len(p.Content) > MaxManifest {
-		return PushedManifest{}, errManifestTooLarge()
+		return PushedManifest{}, oci.NewError(oci.SizeInvalid, "a manifest may have at most %d bytes", MaxManifest).
+			WithStatus(http.StatusRequestEntityTooLarge)
 	}
 	m, err := oci.ParseManifest(p.ContentType, p.Content)
 	if err != nil {

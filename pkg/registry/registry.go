@@ -85,7 +85,7 @@ func New(meta Metadata, blobs Blobs, opts Options) *Registry {
 		opts.Now = time.Now
 	}
 	if opts.Sleep == nil {
-		opts.Sleep = sleep
+		opts.Sleep = Sleep
 	}
 	r := &Registry{blobs: blobs, opts: opts, retrier: retrier{clock: opts.Now, sleep: opts.Sleep}}
 	r.meta = retrying{Metadata: meta, retrier: r.retrier, nonce: r.nonce}

@@ -24,15 +24,14 @@ type retrier struct {
 }
 
 // retry repeats f while the store reports that another write is in the way, and a few
-// times after faults. f must be safe to repeat. A *Conflict is an answer and ends it.
+// times after faults. f must be safe to repeat.
 func (r retrier) retry(ctx context.Context, f func() error) error {
 	contended, faults := 0, 0
 	began := r.clock()
 	for {
 		err := f()
-		conflict := asConflict(err)
 		switch {
-		case err == nil, conflict != nil:
+		case err == nil, isAnswer(err):
 			return err
 		case ctx.Err() != nil:
 			return errors.Join(context.Cause(ctx), err)
@@ -50,6 +49,12 @@ func (r retrier) retry(ctx context.Context, f func() error) error {
 			return err
 		}
 	}
+}
+
+// isAnswer reports whether an error is the store's answer about a row or an object: a
+// repetition would get the same.
+func isAnswer(err error) bool {
+	return asConflict(err) != nil || errors.Is(err, ErrTaken) || errors.Is(err, ErrNoContent) || errors.Is(err, ErrEncoded)
 }
 
 // retryContended repeats f while another write is in its way, and after no other error.
@@ -72,14 +77,15 @@ func (r retrier) pause(ctx context.Context, tries int) error {
 	return r.sleep(ctx, rand.N(5*time.Millisecond<<min(tries, 7)))
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
+// Sleep waits for d or until ctx ends, and then returns its cause. Adapters pause with it too.
+func Sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 }
 

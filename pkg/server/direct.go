@@ -41,9 +41,8 @@ func requireDirect(opts Options, all handlers) handlers {
 
 // errNoDirect is ErrNoDirect for clients, which then upload by the spec.
 func errNoDirect() *oci.Error {
-	err := oci.NewError(oci.Unsupported, "this registry takes no direct uploads: upload as usual, with POST /v2/<name>/blobs/uploads/")
-	err.Status = http.StatusNotFound
-	return err
+	return oci.NewError(oci.Unsupported, "this registry takes no direct uploads: upload as usual, with POST /v2/<name>/blobs/uploads/").
+		WithStatus(http.StatusNotFound)
 }
 
 // start opens an upload, or links the blob if the registry has it.
@@ -161,9 +160,8 @@ func readJSON(r *http.Request, into any) error {
 		return fmt.Errorf("%w (cause: %w)", oci.NewError(oci.BlobUploadInvalid, "the request body ended early"), err)
 	}
 	if len(content) > direct.MaxBody {
-		err := oci.NewError(oci.SizeInvalid, "the body may have at most %d bytes: send fewer parts", direct.MaxBody)
-		err.Status = http.StatusRequestEntityTooLarge
-		return err
+		return oci.NewError(oci.SizeInvalid, "the body may have at most %d bytes: send fewer parts", direct.MaxBody).
+			WithStatus(http.StatusRequestEntityTooLarge)
 	}
 	err = json.Unmarshal(content, into)
 	var mistyped *json.UnmarshalTypeError

@@ -59,9 +59,8 @@ func clientErrors(ctx context.Context, err error) oci.Errors {
 	case errors.Is(err, registry.ErrNoDirect):
 		return oci.Errors{errNoDirect()}
 	case errors.Is(err, registry.ErrFull):
-		full := oci.NewError(oci.Unavailable, "the registry's disk is full: ask its operator for space, then push again")
-		full.Status = http.StatusInsufficientStorage
-		return oci.Errors{full}
+		return oci.Errors{oci.NewError(oci.Unavailable, "the registry's disk is full: ask its operator for space, then push again").
+			WithStatus(http.StatusInsufficientStorage)}
 	case errors.Is(err, registry.ErrUnavailable):
 		return oci.Errors{oci.NewError(oci.Unavailable, "the storage behind the registry does not respond: try again")}
 	case errors.Is(err, registry.ErrContended), ctx.Err() != nil:

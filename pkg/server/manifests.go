@@ -104,9 +104,8 @@ func pushTags(r *http.Request, ref oci.Reference) ([]string, error) {
 		}
 	}
 	if len(tags) > registry.MaxTagsPerPush {
-		err := oci.NewError(oci.TagInvalid, "one push can set up to %d tags: push again with the others", registry.MaxTagsPerPush)
-		err.Status = http.StatusRequestURITooLong
-		return nil, err
+		return nil, oci.NewError(oci.TagInvalid, "one push can set up to %d tags: push again with the others", registry.MaxTagsPerPush).
+			WithStatus(http.StatusRequestURITooLong)
 	}
 	return tags, nil
 }

@@ -195,7 +195,6 @@ func checkUploadID(id string) error {
 }
 
 func errNoRoute() error {
-	err := oci.NewError(oci.Unsupported, "the API has no such path: docs/request-handling.md lists its paths")
-	err.Status = http.StatusNotFound
-	return err
+	return oci.NewError(oci.Unsupported, "the API has no such path: docs/request-handling.md lists its paths").
+		WithStatus(http.StatusNotFound)
 }

@@ -2,7 +2,10 @@ package upload
 
 import (
 	"errors"
+	"fmt"
 	"io"
+
+	"github.com/pierless/pierless/pkg/oci"
 )
 
 // Body hashes the bytes that are read through it and remembers how reading ended. With it a
@@ -41,12 +44,18 @@ func (b *Body) Len() int64 { return b.n }
 // Ended reports whether the body was read to its end, be it a regular one or an error.
 func (b *Body) Ended() bool { return b.end != nil }
 
-// Broken returns the error for a body that could not be read to its end, or nil.
+// Broken returns the error for a body that could not be read to its end, or nil. The cause
+// is for the log, unless it has a text for clients itself.
 func (b *Body) Broken() error {
+	var known *oci.Error
 	if b.end == nil || errors.Is(b.end, io.EOF) {
 		return nil
 	}
-	return broken(b.n, b.end)
+	if errors.As(b.end, &known) {
+		return b.end
+	}
+	return fmt.Errorf("%w (cause: %w)",
+		oci.NewError(oci.BlobUploadInvalid, "the request body ended early, after %d bytes; none of it was stored", b.n), b.end)
 }
 
 // Check returns the error for a body that broke off, or that has another length in bytes
@@ -55,5 +64,8 @@ func (b *Body) Check(length int64) error {
 	if err := b.Broken(); err != nil {
 		return err
 	}
-	return checkLength(b.n, length)
+	if length >= 0 && b.n != length {
+		return oci.NewError(oci.SizeInvalid, "the request body has %d bytes, but %d were announced", b.n, length)
+	}
+	return nil
 }

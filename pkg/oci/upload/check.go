@@ -1,11 +1,6 @@
 package upload
 
-import (
-	"errors"
-	"fmt"
-
-	"github.com/pierless/pierless/pkg/oci"
-)
+import "github.com/pierless/pierless/pkg/oci"
 
 // OffsetError rejects a chunk that does not begin at the end of the upload. The code is
 // RANGE_INVALID.
@@ -30,24 +25,6 @@ func ErrUnknown() *oci.Error {
 // ErrTakenOver returns the error for a request whose upload was claimed by a later request.
 func ErrTakenOver() *oci.Error {
 	return oci.NewError(oci.BlobUploadInvalid, "a later request took over this upload: ask for its status")
-}
-
-// broken returns the error for a body that ended early, after n bytes. The cause is for the
-// log, unless it has a text for clients itself.
-func broken(n int64, cause error) error {
-	var known *oci.Error
-	if errors.As(cause, &known) {
-		return cause
-	}
-	return fmt.Errorf("%w (cause: %w)",
-		oci.NewError(oci.BlobUploadInvalid, "the request body ended early, after %d bytes; none of it was stored", n), cause)
-}
-
-func checkLength(got, want int64) error {
-	if want >= 0 && got != want {
-		return oci.NewError(oci.SizeInvalid, "the request body has %d bytes, but %d were announced", got, want)
-	}
-	return nil
 }
 
 // CheckSize compares the size of a blob with the announced one, both in bytes; a negative

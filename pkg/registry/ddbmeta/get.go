@@ -114,12 +114,5 @@ func (n *Metadata) getBatch(ctx context.Context, keys []registry.Key, rows []reg
 // pause waits 25 ms to 3.2 s, longer with each try, jittered, unless ctx ends.
 func pause(ctx context.Context, try int) error {
 	longest := 50 * time.Millisecond << min(try, 6)
-	timer := time.NewTimer(longest/2 + rand.N(longest/2)) // spreads load, hides nothing
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
+	return registry.Sleep(ctx, longest/2+rand.N(longest/2)) // spreads load, hides nothing
 }

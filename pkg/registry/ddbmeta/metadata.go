@@ -134,9 +134,9 @@ func (n *Metadata) update(ctx context.Context, w registry.Write, r rendered) (re
 			return registry.Row{}, err
 		}
 		return decodeRow(out.Attributes)
-	case registry.Check:
+	default:
+		return registry.Row{}, errors.New("ddbmeta: a check needs a transaction")
 	}
-	return registry.Row{}, errors.New("ddbmeta: a check needs a transaction")
 }
 
 // retrying disables the SDK's retries for a write that would count twice if its first

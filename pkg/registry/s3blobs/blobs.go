@@ -2,6 +2,7 @@ package s3blobs
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/binary"
@@ -24,14 +25,7 @@ const (
 
 // Options configure a Blobs. The zero Options are usable.
 type Options struct {
-	// PresignExpiry is the lifetime of a presigned URL, 20 minutes by default and at most 7
-	// days. It ends earlier if the signing credentials expire earlier.
-	PresignExpiry time.Duration
-	// UploadExpiry is the lifetime of a presigned request that stores bytes: MaxUploadExpiry
-	// by default, which is also the maximum. It ends earlier if the signing credentials
-	// expire earlier.
-	UploadExpiry time.Duration
-	// Now is the clock for signing those requests, time.Now by default.
+	// Now is the clock for signing requests that store bytes, time.Now by default.
 	Now func() time.Time
 	// SSE is the encryption at rest that each object asks for: "" leaves it to the
 	// bucket, else AES256 or aws:kms.
@@ -64,23 +58,11 @@ var _ registry.Blobs = (*Blobs)(nil)
 
 // New returns the content of a bucket that awsinit.CreateBucket or a template has created.
 func New(client *s3.Client, bucket string, opts Options) *Blobs {
-	if opts.PresignExpiry <= 0 {
-		opts.PresignExpiry = 20 * time.Minute
-	}
-	if opts.UploadExpiry <= 0 || opts.UploadExpiry > MaxUploadExpiry {
-		opts.UploadExpiry = MaxUploadExpiry
-	}
+	opts.Parallel = cmp.Or(opts.Parallel, 6)
+	opts.Memory = cmp.Or(opts.Memory, 512<<20)
+	opts.MemoryWait = cmp.Or(opts.MemoryWait, 20*time.Second)
 	if opts.Now == nil {
 		opts.Now = time.Now
-	}
-	if opts.Parallel <= 0 {
-		opts.Parallel = 6
-	}
-	if opts.Memory <= 0 {
-		opts.Memory = 512 << 20
-	}
-	if opts.MemoryWait <= 0 {
-		opts.MemoryWait = 20 * time.Second
 	}
 	client = s3.New(client.Options(), func(o *s3.Options) {
 		o.APIOptions = append(o.APIOptions, awsclient.MarkUnavailable(registry.ErrUnavailable))

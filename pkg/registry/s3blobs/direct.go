@@ -19,8 +19,9 @@ import (
 	"github.com/pierless/pierless/pkg/registry"
 )
 
-// MaxUploadExpiry is the longest lifetime of a presigned request that stores bytes.
-const MaxUploadExpiry = 15 * time.Minute
+// uploadExpiry is the lifetime of a presigned request that stores bytes. It ends earlier if
+// the signing credentials expire earlier.
+const uploadExpiry = 15 * time.Minute
 
 // PresignPut signs a PUT of the content of a key. S3 checks the signed headers: the length,
 // the SHA-256, and that the key has no content yet. The signer cannot sign a length of 0;
@@ -35,15 +36,11 @@ func (b *Blobs) PresignPut(ctx context.Context, key string, d oci.Digest, size i
 	}
 	encryption, kmsKey, bucketKey := b.encryption()
 	s := b.sign(size)
-	signed, err := b.presign.PresignPutObject(ctx, &s3.PutObjectInput{
+	return s.request(b.presign.PresignPutObject(ctx, &s3.PutObjectInput{
 		Bucket: b.bucket, Key: contentKey(key), IfNoneMatch: aws.String("*"),
 		ContentLength: aws.Int64(size), ChecksumSHA256: sum,
 		ServerSideEncryption: encryption, SSEKMSKeyId: kmsKey, BucketKeyEnabled: bucketKey,
-	}, s.options)
-	if err != nil {
-		return direct.Request{}, err
-	}
-	return s.request(signed), nil
+	}, s.options))
 }
 
 // PresignPart signs a PUT of one part, of which S3 checks the length and the SHA-256.
@@ -60,15 +57,11 @@ func (b *Blobs) PresignPart(ctx context.Context, key string, stored registry.Sto
 		return direct.Request{}, err
 	}
 	s := b.sign(part.Size)
-	signed, err := b.presign.PresignUploadPart(ctx, &s3.UploadPartInput{
+	return s.request(b.presign.PresignUploadPart(ctx, &s3.UploadPartInput{
 		Bucket: b.bucket, Key: contentKey(key), UploadId: aws.String(upload),
 		PartNumber:    aws.Int32(int32(part.Number)), // at most MaxParts
 		ContentLength: aws.Int64(part.Size), ChecksumSHA256: sum,
-	}, s.options)
-	if err != nil {
-		return direct.Request{}, err
-	}
-	return s.request(signed), nil
+	}, s.options))
 }
 
 // checksum encodes a digest for S3, which can check sha256 only.
@@ -92,7 +85,7 @@ type signing struct {
 
 func (b *Blobs) sign(size int64) *signing {
 	at := b.options.Now().UTC().Truncate(time.Second) // as precise as a signature is
-	return &signing{signer: b.signer, size: size, at: at, expires: at.Add(b.options.UploadExpiry)}
+	return &signing{signer: b.signer, size: size, at: at, expires: at.Add(uploadExpiry)}
 }
 
 func (s *signing) options(o *s3.PresignOptions) {
@@ -115,12 +108,15 @@ func (s *signing) PresignHTTP(
 }
 
 // request returns the client's request: each signed header but Host, which is in the URL.
-func (s *signing) request(signed *v4.PresignedHTTPRequest) direct.Request {
+func (s *signing) request(signed *v4.PresignedHTTPRequest, err error) (direct.Request, error) {
+	if err != nil {
+		return direct.Request{}, err
+	}
 	headers := map[string]string{"Content-Length": strconv.FormatInt(s.size, 10)}
 	for name, values := range signed.SignedHeader {
 		if name != "Host" {
 			headers[name] = strings.Join(values, ",")
 		}
 	}
-	return direct.Request{Method: signed.Method, URL: signed.URL, Headers: headers, Expires: s.expires}
+	return direct.Request{Method: signed.Method, URL: signed.URL, Headers: headers, Expires: s.expires}, nil
 }

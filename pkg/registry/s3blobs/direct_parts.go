@@ -39,44 +39,42 @@ func uploadOf(stored registry.Stored) (string, error) {
 
 // ListParts lists the parts of a multipart upload, with one call per 1,000 parts.
 func (b *Blobs) ListParts(ctx context.Context, key string, stored registry.Stored) ([]direct.Part, error) {
-	upload, err := uploadOf(stored)
-	if err != nil {
-		return nil, err
+	list, err := b.listParts(ctx, key, stored)
+	if code(err) == codeNoUpload {
+		return nil, fmt.Errorf("%w: %w", registry.ErrNoContent, err)
 	}
-	listed, err := b.listParts(ctx, key, upload)
-	if err != nil {
-		if code(err) == codeNoUpload {
-			return nil, fmt.Errorf("%w: %w", registry.ErrNoContent, err)
-		}
-		return nil, err
-	}
-	return partsOf(listed)
+	return list.parts, err
 }
 
-func (b *Blobs) listParts(ctx context.Context, key, upload string) (parts []types.Part, err error) {
+// partList holds the parts of a multipart upload, for a check and for the completion.
+type partList struct {
+	upload    string
+	parts     []direct.Part
+	completed []types.CompletedPart
+}
+
+func (b *Blobs) listParts(ctx context.Context, key string, stored registry.Stored) (list partList, err error) {
+	if list.upload, err = uploadOf(stored); err != nil {
+		return list, err
+	}
 	pages := s3.NewListPartsPaginator(b.client, &s3.ListPartsInput{
-		Bucket: b.bucket, Key: contentKey(key), UploadId: aws.String(upload),
+		Bucket: b.bucket, Key: contentKey(key), UploadId: aws.String(list.upload),
 	})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return nil, err
+			return list, err
 		}
-		parts = append(parts, page.Parts...)
-	}
-	return parts, nil
-}
-
-func partsOf(listed []types.Part) ([]direct.Part, error) {
-	parts := make([]direct.Part, len(listed))
-	for i, p := range listed {
-		d, ok := digestOf(p.ChecksumSHA256)
-		if !ok {
-			return nil, fmt.Errorf("s3blobs: S3 returned no SHA-256 of part %d", aws.ToInt32(p.PartNumber))
+		for _, p := range page.Parts {
+			d, ok := digestOf(p.ChecksumSHA256)
+			if !ok {
+				return list, fmt.Errorf("s3blobs: S3 returned no SHA-256 of part %d", aws.ToInt32(p.PartNumber))
+			}
+			list.parts = append(list.parts, direct.Part{Number: int(aws.ToInt32(p.PartNumber)), Size: aws.ToInt64(p.Size), Digest: d})
+			list.completed = append(list.completed, types.CompletedPart{ETag: p.ETag, PartNumber: p.PartNumber, ChecksumSHA256: p.ChecksumSHA256})
 		}
-		parts[i] = direct.Part{Number: int(aws.ToInt32(p.PartNumber)), Size: aws.ToInt64(p.Size), Digest: d}
 	}
-	return parts, nil
+	return list, nil
 }
 
 // digestOf returns the digest of a SHA-256 checksum, and false for anything else, such as
@@ -95,24 +93,12 @@ func digestOf(sum *string) (oci.Digest, bool) {
 func (b *Blobs) CompleteParts(
 	ctx context.Context, key string, stored registry.Stored, check func([]direct.Part) error,
 ) error {
-	upload, err := uploadOf(stored)
-	if err != nil {
-		return err
-	}
-	listed, err := b.listParts(ctx, key, upload)
+	list, err := b.listParts(ctx, key, stored)
 	if err != nil {
 		return portError(err)
 	}
-	parts, err := partsOf(listed)
-	if err != nil {
+	if err := check(list.parts); err != nil {
 		return err
 	}
-	if err := check(parts); err != nil {
-		return err
-	}
-	completed := make([]types.CompletedPart, len(listed))
-	for i, p := range listed {
-		completed[i] = types.CompletedPart{ETag: p.ETag, PartNumber: p.PartNumber, ChecksumSHA256: p.ChecksumSHA256}
-	}
-	return portError(b.finishUpload(ctx, key, upload, completed))
+	return portError(b.finishUpload(ctx, key, list.upload, list.completed))
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -35,7 +36,6 @@ func (b *Blobs) Open(ctx context.Context, key string, offset, length int64) (io.
 	}
 	out, err := b.client.GetObject(ctx, input, unverified)
 	switch code(err) {
-	case "":
 	case codeNoKey:
 		return nil, fmt.Errorf("%w: %w", registry.ErrNoContent, err)
 	case codeRange:
@@ -104,11 +104,15 @@ const (
 	servedCaching = "private, max-age=31536000, immutable"
 )
 
+// presignExpiry is the lifetime of a presigned URL for reading. It ends earlier if the
+// signing credentials expire earlier.
+const presignExpiry = 20 * time.Minute
+
 // Presign returns a URL for GET or HEAD; any other method is an error. S3 signs the method
 // too: it rejects the URL of one for the other.
 func (b *Blobs) Presign(ctx context.Context, method, key string) (string, error) {
 	options := func(o *s3.PresignOptions) {
-		o.Expires = b.options.PresignExpiry
+		o.Expires = presignExpiry
 		// Checksum validation would sign a header that clients do not send.
 		o.ClientOptions = append(o.ClientOptions, unverified)
 	}

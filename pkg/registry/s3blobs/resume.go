@@ -10,6 +10,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/pierless/pierless/pkg/registry"
 )
 
 // resumeTries is how often in a row an interrupted read is resumed; after resumeProgress
@@ -22,12 +24,7 @@ const (
 // pause waits before a repetition: not at all after the first try, then up to 400 ms.
 func pause(ctx context.Context, try int) error {
 	if try > 1 {
-		timer := time.NewTimer(50 * time.Millisecond << min(try-2, 3))
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-		}
+		return registry.Sleep(ctx, 50*time.Millisecond<<min(try-2, 3))
 	}
 	return context.Cause(ctx)
 }

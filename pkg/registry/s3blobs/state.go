@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // state is the input of the next Append and of Complete.
@@ -100,15 +101,8 @@ func appendParts(out []byte, parts []part) []byte {
 
 // isRaw reports whether an ETag can be restored from its 16 bytes.
 func isRaw(etag string) bool {
-	if len(etag) != 2*rawTag+2 || etag[0] != '"' || etag[len(etag)-1] != '"' {
-		return false
-	}
-	for _, c := range []byte(etag[1 : len(etag)-1]) {
-		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
-		}
-	}
-	return true
+	return len(etag) == 2*rawTag+2 && etag[0] == '"' && etag[len(etag)-1] == '"' &&
+		strings.Trim(etag[1:len(etag)-1], "0123456789abcdef") == ""
 }
 
 // decodeState is the inverse of encode. Any other input is an error, never a panic and

@@ -29,18 +29,10 @@ type Registry interface {
 
 // Report is the progress of a run.
 type Report struct {
-	Uploads Uploads `json:"uploads"`
+	// Uploads sums the steps; Failed counts those of the last step, as they are tried again.
+	Uploads registry.Expired `json:"uploads"`
 	// Complete is true if there was nothing left to do.
 	Complete bool `json:"complete"`
-}
-
-// Uploads counts uploads that were not completed in time.
-type Uploads struct {
-	Ended int `json:"ended"` // whose bytes were dropped
-	Kept  int `json:"kept"`  // that were used meanwhile
-	Done  int `json:"done"`  // that had been completed or cancelled
-	// Failed counts uploads that the last step could not end; they are tried again.
-	Failed int `json:"failed"`
 }
 
 // Run sweeps until there is nothing left to do, or ctx's deadline is near: then the report

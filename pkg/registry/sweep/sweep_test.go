@@ -49,7 +49,7 @@ func TestRunGoesOnToTheEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(sweep.Report{Uploads: sweep.Uploads{Ended: 120, Kept: 3, Done: 3}, Complete: true}, got); diff != "" || f.due != 0 {
+	if diff := cmp.Diff(sweep.Report{Uploads: registry.Expired{Ended: 120, Kept: 3, Done: 3}, Complete: true}, got); diff != "" || f.due != 0 {
 		t.Errorf("%s, %d left", diff, f.due)
 	}
 	if len(told) != f.steps || f.steps < 2 || told[len(told)-1] != got || told[0].Complete {

@@ -61,7 +61,7 @@ func (g *Guard) Authorize(
 		w.Header().Set(challengeHeader, challenge)
 		return nil, err
 	}
-	return withCaller(r.Context(), c), nil
+	return context.WithValue(r.Context(), callerKey{}, c), nil
 }
 
 // identify returns the caller. It refuses wrong credentials even if none are needed, so

@@ -11,11 +11,8 @@ type caller struct {
 	anonymous bool
 }
 
+// callerKey is the key of the caller in the context of a request.
 type callerKey struct{}
-
-func withCaller(ctx context.Context, c caller) context.Context {
-	return context.WithValue(ctx, callerKey{}, c)
-}
 
 // callerOf returns the caller. Without a Guard the registry is open, and every caller may
 // do everything.

@@ -44,10 +44,7 @@ func parseEvent(payload []byte) (event, error) {
 }
 
 func badEvent(cause error) *Fault {
-	return &Fault{
-		Status: http.StatusInternalServerError, Cause: cause,
-		Message: "the event is not an HTTP API event of payload format 2.0: check the integration of this route",
-	}
+	return failed("the event is not an HTTP API event of payload format 2.0: check the integration of this route", cause)
 }
 
 // decode bypasses encoding/json for the body, which is most of an event: to decode a chunk
@@ -122,7 +119,8 @@ func (e *event) restore(r *http.Request) {
 	if r.ContentLength > 0 {
 		r.Header.Set("Content-Length", strconv.FormatInt(r.ContentLength, 10))
 	}
-	if id := e.requestID(); id != "" {
+	// API Gateway's id of the request, as in its access log, without the padding of the base64.
+	if id := strings.TrimRight(e.RequestContext.RequestID, "="); id != "" {
 		r.Header.Set("X-Request-Id", id)
 	}
 }
@@ -160,12 +158,6 @@ func (e *event) host() string {
 	return host
 }
 
-// requestID returns API Gateway's id of the request, as in its access log, without the
-// padding of the base64.
-func (e *event) requestID() string {
-	return strings.TrimRight(e.RequestContext.RequestID, "=")
-}
-
 // isToken reports whether s is valid as a method or a header name (RFC 9110, 5.6.2).
 func isToken(s string) bool {
 	return s != "" && strings.IndexFunc(s, func(c rune) bool {
@@ -176,10 +168,8 @@ func isToken(s string) bool {
 
 // isValue reports whether s is valid as a header value (RFC 9110, 5.5).
 func isValue(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
-			return false
-		}
-	}
-	return true
+	return !strings.ContainsFunc(s, isControl)
 }
+
+// isControl reports whether a header value must not contain a character.
+func isControl(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }

@@ -35,6 +35,11 @@ type Fault struct {
 	Cause   error // for the log; may be nil
 }
 
+// failed is a Fault of the function or its gateway, not of the client.
+func failed(message string, cause error) *Fault {
+	return &Fault{http.StatusInternalServerError, message, cause}
+}
+
 // Error implements error.
 func (f *Fault) Error() string {
 	if f.Cause == nil {
@@ -82,10 +87,10 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 // it translates correctly; the handler's request has the others too.
 func (f *Function) serve(ctx context.Context, event event) ([]byte, error) {
 	w := newWriter(event.RequestContext.HTTP.Method)
-	var failed error
+	var fault error
 	adapter := httpadapter.NewV2(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		event.restore(r)
-		failed = f.call(w, r)
+		fault = f.call(w, r)
 		rw.WriteHeader(http.StatusOK) // for the adapter; w has the answer
 	}))
 	if _, err := adapter.ProxyWithContext(ctx, event.guarded()); err != nil {
@@ -94,8 +99,8 @@ func (f *Function) serve(ctx context.Context, event event) ([]byte, error) {
 		}
 		return nil, err
 	}
-	if failed != nil {
-		return nil, failed
+	if fault != nil {
+		return nil, fault
 	}
 	return w.render()
 }
@@ -105,10 +110,7 @@ func (f *Function) serve(ctx context.Context, event event) ([]byte, error) {
 func (f *Function) call(w *writer, r *http.Request) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = &Fault{
-				Status: http.StatusInternalServerError, Message: "the registry failed",
-				Cause: fmt.Errorf("panic: %v\n%s", v, debug.Stack()),
-			}
+			err = failed("the registry failed", fmt.Errorf("panic: %v\n%s", v, debug.Stack()))
 		}
 	}()
 	f.handler.ServeHTTP(w, r)
@@ -133,7 +135,7 @@ func asFault(err error) *Fault {
 	if errors.As(err, &f) {
 		return f
 	}
-	return &Fault{Status: http.StatusInternalServerError, Message: "the function failed", Cause: err}
+	return failed("the function failed", err)
 }
 
 var _ lambda.Handler = (*Function)(nil)

@@ -74,10 +74,7 @@ func (w *writer) render() ([]byte, error) {
 		return nil, tooLong()
 	}
 	if announced := w.sent.Get("Content-Length"); announced != "" && !w.isHead && announced != strconv.Itoa(w.body.Len()) {
-		return nil, &Fault{
-			Status: http.StatusInternalServerError, Message: "the answer is incomplete",
-			Cause: fmt.Errorf("%d bytes written, %s announced", w.body.Len(), announced),
-		}
+		return nil, failed("the answer is incomplete", fmt.Errorf("%d bytes written, %s announced", w.body.Len(), announced))
 	}
 	answer := events.APIGatewayV2HTTPResponse{StatusCode: w.status, Headers: map[string]string{}}
 	for name, values := range w.sent {
@@ -96,7 +93,7 @@ func (w *writer) render() ([]byte, error) {
 	w.setBody(&answer)
 	b, err := json.Marshal(answer)
 	if err != nil {
-		return nil, &Fault{Status: http.StatusInternalServerError, Message: "the answer cannot be encoded", Cause: err}
+		return nil, failed("the answer cannot be encoded", err)
 	}
 	if len(b) > maxAnswer {
 		return nil, tooLong()
@@ -141,7 +138,7 @@ func (w *writer) isText() bool {
 // cleanValue removes line breaks from a header value, as net/http does.
 func cleanValue(s string) string {
 	s = strings.Map(func(c rune) rune {
-		if c < ' ' && c != '\t' || c == 0x7f {
+		if isControl(c) {
 			return ' '
 		}
 		return c
@@ -150,5 +147,5 @@ func cleanValue(s string) string {
 }
 
 func tooLong() *Fault {
-	return &Fault{Status: http.StatusInternalServerError, Message: "the answer is larger than this registry can send", Cause: errTooLong}
+	return failed("the answer is larger than this registry can send", errTooLong)
 }

@@ -1,6 +1,6 @@
 //go:build localstack
 
-package awsenv_test
+package calls_test
 
 import (
 	"bytes"
@@ -379,7 +379,7 @@ func operations() []operation {
 // and docs/calls.md with the counts.
 func TestCallBudget(t *testing.T) {
 	var doc strings.Builder
-	doc.WriteString("# Calls per operation\n\n<!-- Written by TestCallBudget in internal/awsenv, run with -tags localstack -update. -->\n\n" +
+	doc.WriteString("# Calls per operation\n\n<!-- Written by TestCallBudget in internal/calls, run with -tags localstack -update. -->\n\n" +
 		"The AWS calls of one request, counted on LocalStack with the real adapters, and their limits: one\n" +
 		"call more fails `make test`. The number of calls does not grow with the size of the bucket or the\n" +
 		"table, with one exception: healing a lost object takes one Query and one transaction for each 99\n" +

@@ -1,6 +1,6 @@
 //go:build localstack
 
-package awsenv_test
+package calls_test
 
 import (
 	"bytes"
