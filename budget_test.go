@@ -25,7 +25,7 @@ var wings = []struct {
 		"functions", "internal/awsclient", "internal/awsenv", "internal/env", "internal/idle", "internal/setup",
 		"pkg/oci", "pkg/registry", "pkg/server",
 	}},
-	{"client, images, proxy, command line", 8_000, []string{"cmd", "internal/awsinit", "internal/guard", "pkg/client"}},
+	{"client, images, proxy, command line", 8_950, []string{"cmd", "internal/awsinit", "internal/guard", "pkg/client"}},
 	{"verify and doctor", 7_500, []string{"pkg/verify"}},
 	{"local cloud", 3_600, []string{"localstack/cloud"}},
 	{"embedded store", 1_000, []string{"pkg/registry/local"}},
