@@ -19,10 +19,8 @@ sum() {
 # replaced copies the package's module, writes our files over it, and prints the directory
 # of the copy. There, the module's own go.mod pins the dependencies.
 replaced() {
-  local name source copy
-  name=$(go list -C "$module" -m -f '{{.Path}}' all | while read -r m; do case $package/ in "$m"/*) echo "$m" ;; esac; done | tail -n 1)
-  go mod download -C "$module" "$name"
-  source=$(go list -C "$module" -m -f '{{.Dir}}' "$name")
+  local source copy
+  source=$(go list -C "$module" -find -f '{{.Module.Dir}}' "$package")
   copy=$PWD/.cache/src/$(basename "$package")
   rm -rf "$copy" && mkdir -p "${copy%/*}"
   cp -R "$source" "$copy"

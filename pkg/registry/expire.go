@@ -8,10 +8,10 @@ import (
 
 // Expired is the result of ExpireUploads.
 type Expired struct {
-	Ended  int  `json:"ended"`  // expired uploads, whose bytes were dropped
-	Kept   int  `json:"kept"`   // uploads that were used since they were queued
-	Done   int  `json:"done"`   // entries of uploads that had been completed or cancelled
-	Failed int  `json:"failed"` // entries that stay in the queue after a failure
+	Ended  int  `json:"ended"`  // expired uploads, whose bytes were deleted
+	Kept   int  `json:"kept"`   // uploads that were used after they were queued
+	Done   int  `json:"done"`   // uploads that had already ended
+	Failed int  `json:"failed"` // uploads that stay in the queue because of an error
 	More   bool `json:"-"`      // the limit was reached before the end of the queue
 }
 

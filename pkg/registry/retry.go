@@ -23,8 +23,8 @@ type retrier struct {
 	sleep func(context.Context, time.Duration) error
 }
 
-// retry repeats f while the store reports that another write is in the way, and a few
-// times after faults. f must be safe to repeat.
+// retry calls f until it succeeds or the store gives an answer (isAnswer). It gives up after
+// maxContended ErrContended or maxFaults other errors. f must be safe to repeat.
 func (r retrier) retry(ctx context.Context, f func() error) error {
 	contended, faults := 0, 0
 	began := r.clock()
@@ -57,7 +57,7 @@ func isAnswer(err error) bool {
 	return asConflict(err) != nil || errors.Is(err, ErrTaken) || errors.Is(err, ErrNoContent) || errors.Is(err, ErrEncoded)
 }
 
-// retryContended repeats f while another write is in its way, and after no other error.
+// retryContended repeats f after ErrContended, and after no other error.
 func (r retrier) retryContended(ctx context.Context, f func() error) error {
 	var last error
 	err := r.retry(ctx, func() error {
