@@ -58,7 +58,7 @@ func TestTemplateRoutes(t *testing.T) {
 		t.Fatalf("%s has no lines %q and %q", templateFile, generatedBegin, generatedEnd)
 	}
 	want := integrations() + paths()
-	if *update {
+	if *update && have != want { // a current file keeps its time, and may be read meanwhile
 		updated := head + generatedBegin + comment + "\n" + want + generatedEnd + tail
 		if err := os.WriteFile(templateFile, []byte(updated), 0o644); err != nil {
 			t.Fatal(err)

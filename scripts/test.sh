@@ -20,11 +20,6 @@ prepare() {
   choose_localstack
 }
 
-# What comes over the network, or runs on one core, goes beside the checks.
-install_tools() {
-  scripts/venv.sh sam tools/sam/sam.txt
-  scripts/venv.sh checkov tools/sam/checkov.txt
-}
 install_stores() {
   localstack/install.sh
   scripts/versitygw.sh
@@ -62,13 +57,13 @@ test_on_localstack() (
 )
 
 step "prerequisites and ports" prepare
-start tools install_tools
+# Downloads, and checks that keep one core busy, run beside the other steps.
+start template scripts/template-check.sh
 start stores install_stores
 step "check" scripts/check.sh
-join tools
-step "template" scripts/template-check.sh
 join stores
 step "start LocalStack" start_localstack
 start localstack test_on_localstack
 step "tests" test_alone
 join localstack
+join template
