@@ -89,18 +89,25 @@ func TestFailedRequestLeavesNothing(t *testing.T) {
 	}
 }
 
-// TestContentAfterTakeover: reading spooled bytes fails once another request has completed the
-// upload and removed them.
-func TestContentAfterTakeover(t *testing.T) {
-	s := newSession(t)
+// claimHolding returns a claim that has read body. It ends with the test.
+func claimHolding(t *testing.T, s *session, body string) *claim {
+	t.Helper()
 	c, _, err := s.newClaim(t.Context(), -1, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.end()
-	if err := c.read(upload.Chunk{Length: 3, Body: strings.NewReader("abc")}); err != nil {
+	t.Cleanup(c.end)
+	if err := c.read(upload.Chunk{Length: int64(len(body)), Body: strings.NewReader(body)}); err != nil {
 		t.Fatal(err)
 	}
+	return c
+}
+
+// TestContentAfterTakeover: reading spooled bytes fails once another request has completed the
+// upload and removed them.
+func TestContentAfterTakeover(t *testing.T) {
+	s := newSession(t)
+	c := claimHolding(t, s, "abc")
 	for _, a := range []oci.Algorithm{oci.SHA256, oci.SHA512} {
 		b, err := c.content(upload.Finish{Digest: a.FromBytes([]byte("abc")), Size: -1})
 		if err != nil {
@@ -181,15 +188,7 @@ func TestSendAfterTakeover(t *testing.T) {
 
 // TestBrokenBody: the error has the length of the request's own body.
 func TestBrokenBody(t *testing.T) {
-	s := newSession(t)
-	c, _, err := s.newClaim(t.Context(), -1, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.end()
-	if err := c.read(upload.Chunk{Length: 3, Body: strings.NewReader("abc")}); err != nil {
-		t.Fatal(err)
-	}
+	c := claimHolding(t, newSession(t), "abc")
 	body := io.MultiReader(strings.NewReader("defg"), iotest.ErrReader(errors.New("cut")))
 	if err := c.read(upload.Chunk{Length: -1, Body: body}); err == nil || !strings.Contains(err.Error(), "after 4 bytes") {
 		t.Errorf("got %v", err)

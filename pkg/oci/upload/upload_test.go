@@ -130,7 +130,7 @@ func TestHashesContinue(t *testing.T) {
 		t.Error("the clone changed the original")
 	}
 	if _, computed := upload.NewHashes().Digest(oci.SHA512); computed {
-		t.Error("sha512 is computed although nobody announced it")
+		t.Error("sha512 is computed without an announcement")
 	}
 }
 
