@@ -1,6 +1,6 @@
 # An index: targets of more than a line are scripts in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help build run test check format up down e2e bench functions bench-cold bench-push fuzz generate verify conformance deploy-test clean
+.PHONY: help build run test check format up down e2e race bench functions bench-cold bench-push fuzz generate verify conformance deploy-test clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -11,7 +11,7 @@ run: build ## build and start a registry on this machine's disk
 build: ## build bin/pierless
 	scripts/build.sh
 
-test: ## everything but e2e: check, tests, tests on LocalStack; FLAGS=-count=1 repeats what passed
+test: ## everything but e2e and race: check, tests, tests on LocalStack; FLAGS=-count=1 repeats what passed
 	scripts/test.sh $(FLAGS)
 
 check: ## formatting, linters, vulnerabilities, generated docs
@@ -30,6 +30,9 @@ down: ## stop it
 
 e2e: ## docker, podman, skopeo, crane, regctl, oras, containerd on both stores and the functions; deploy-test
 	scripts/e2e.sh
+
+race: ## the tests again, with the race detector
+	scripts/race.sh $(FLAGS)
 
 bench: ## benchmarks
 	go test -run '^$$' -bench . -benchmem ./...

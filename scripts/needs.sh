@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Usage: scripts/needs.sh localstack|test|e2e [FLAGS OF GO TEST]
+# Usage: scripts/needs.sh localstack|test|race|e2e [FLAGS OF GO TEST]
 # Checks, in less than a second, that this machine has what the scripts do not fetch
 # themselves: programs of the right versions and disk space. As root on Debian it installs
 # the missing packages; otherwise it lists everything that is missing and fails.
@@ -98,10 +98,14 @@ needs_localstack() {
 
 needs_test() {
   needs_localstack
-  needs_cc
   needs git git
   needs make make
   needs_disk
+}
+
+needs_race() {
+  needs_go
+  needs_cc
 }
 
 needs_e2e() {
@@ -118,14 +122,16 @@ install() {
   echo "needs: installing Debian's ${packages[*]}" >&2
   # The tests start the daemons themselves: the packages must not.
   export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
-  apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null 2>&1 ||
-    { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${packages[@]}"; } >/dev/null || true
+  # Another run of this script may be installing too.
+  apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${packages[@]}" >/dev/null 2>&1 ||
+    { apt-get update -qq && apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${packages[@]}"; } >/dev/null || true
 }
 
 check() {
   case $1 in
     localstack) needs_localstack ;;
     test) needs_test ;;
+    race) needs_race ;;
     e2e) needs_e2e ;;
     *)
       sed -n 's/^# Usage: /usage: /p' "$0" >&2

@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # Usage: scripts/test.sh [FLAGS OF GO TEST]
-# Everything but the end-to-end tests: checks, tests with the race detector, then the
-# tests that are other ones on LocalStack and versitygw. go keeps the results of tests:
-# those whose code and inputs are unchanged do not run again, unless FLAGS (-count=1,
-# -shuffle=on) demand it.
+# Everything but the end-to-end tests and the race detector: checks, tests, and the tests that
+# are other ones on LocalStack and versitygw. go keeps the results of tests: those whose code
+# and inputs are unchanged do not run again, unless FLAGS (-count=1, -shuffle=on) demand it.
 cd "$(dirname "$0")/.."
 . scripts/step.sh
 . scripts/localstack.sh
@@ -20,9 +19,12 @@ prepare() {
   choose_localstack
 }
 
-install_stores() {
+# on_stores does all that needs LocalStack, which takes longer to install than the checks take.
+on_stores() {
   localstack/install.sh
   scripts/versitygw.sh
+  start_localstack
+  test_on_localstack
 }
 
 # go keeps results by environment and files, but does not know what LocalStack and
@@ -30,13 +32,11 @@ install_stores() {
 pins() { cat localstack/requirements.txt localstack/pom.xml localstack/*.java localstack/*.py localstack/*.sh tools/versitygw/* | cksum; }
 
 # on_localstack prints the packages whose tests the tag localstack changes: those with
-# files of that tag, and those that test on internal/storetest; and the rules, whose simulation
-# has fewer seeds under the race detector.
+# files of that tag, and those that test on internal/storetest.
 on_localstack() {
   local module
   module=$(go list -m)
   {
-    echo "$module/pkg/registry"
     git grep -lE --untracked '^//go:build .*localstack' -- '*_test.go' ':!e2e' | xargs -n 1 dirname | sed "s|^|$module/|"
     # shellcheck disable=SC2016 # a template of go
     go list -tags localstack -test -f '{{$p := .}}{{range .Deps}}{{$p.ImportPath}} {{.}}{{"\n"}}{{end}}' ./... |
@@ -44,9 +44,7 @@ on_localstack() {
   } | sort -u
 }
 
-test_alone() { CGO_ENABLED=1 go test -race "${flags[@]}" ./...; }
-
-test_on_localstack() (
+test_on_localstack() {
   local packages again=()
   packages=$(on_localstack)
   eval "$(localstack/env.sh)"
@@ -54,16 +52,15 @@ test_on_localstack() (
   # shellcheck disable=SC2086 # one argument a package
   go test -tags localstack "${flags[@]}" "${again[@]}" $packages
   pins >.cache/tested-pins
-)
+}
 
 step "prerequisites and ports" prepare
-# Downloads, and checks that keep one core busy, run beside the other steps.
+# Work that waits for downloads or keeps one core busy runs beside the tests.
+start stores on_stores
 start template scripts/template-check.sh
-start stores install_stores
+start linter scripts/gobin.sh lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+step "tests" go test "${flags[@]}" ./...
+join linter
 step "check" scripts/check.sh
 join stores
-step "start LocalStack" start_localstack
-start localstack test_on_localstack
-step "tests" test_alone
-join localstack
 join template
