@@ -9,9 +9,9 @@ import (
 	"testing"
 
 	"github.com/pierless/pierless/internal/env"
+	"github.com/pierless/pierless/pkg/access"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/registry/local"
-	"github.com/pierless/pierless/pkg/server/auth"
 )
 
 // newTestHandler returns the handler of serve for a listen address.
@@ -28,7 +28,7 @@ func newTestHandler(t *testing.T, c env.Config, at string) http.Handler {
 	}
 	c.ServeBlobs = true
 	log := slog.New(slog.DiscardHandler)
-	h, err := newHandler(registry.New(store.Metadata(), store.Blobs(), registry.Options{Log: log}), c, addr, log)
+	h, err := newHandler(registry.New(store.Metadata(), store.Blobs(), registry.Options{Log: log}), store.Metadata(), c, addr, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func newTestHandler(t *testing.T, c env.Config, at string) http.Handler {
 // TestServeGuard: web pages cannot use an open registry, or one on loopback with anonymous pull;
 // the others have access control only.
 func TestServeGuard(t *testing.T) {
-	_, sum := auth.NewToken()
+	_, sum := access.NewToken()
 	open, closed, readable := env.Config{}, env.Config{AdminTokenSHA256: sum}, env.Config{AdminTokenSHA256: sum, AnonymousPull: true}
 	const loopback, remote = "127.0.0.1:5000", "0.0.0.0:5000"
 	for _, tt := range []struct {

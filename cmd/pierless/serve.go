@@ -70,7 +70,7 @@ func serve(cmd *cobra.Command, c env.Config) error {
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	handler, err := newHandler(reg, c, listener.Addr(), log)
+	handler, err := newHandler(reg, s.meta, c, listener.Addr(), log)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -82,8 +82,8 @@ func serve(cmd *cobra.Command, c env.Config) error {
 
 // newHandler returns the server for one process: it refuses requests of web pages, checks
 // access, then limits the number of request bodies.
-func newHandler(reg *registry.Registry, c env.Config, at net.Addr, log *slog.Logger) (http.Handler, error) {
-	opts, err := setup.Options(c, log)
+func newHandler(reg *registry.Registry, meta registry.Metadata, c env.Config, at net.Addr, log *slog.Logger) (http.Handler, error) {
+	opts, err := setup.Options(c, log, meta)
 	if err != nil {
 		return nil, err
 	}

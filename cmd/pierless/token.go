@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pierless/pierless/pkg/server/auth"
+	"github.com/pierless/pierless/pkg/access"
 )
 
 func newToken() *cobra.Command {
@@ -14,7 +14,7 @@ func newToken() *cobra.Command {
 	cmd := &cobra.Command{Use: "token", Short: "Create an administrator's token", Args: cobra.NoArgs}
 	cmd.Flags().BoolVar(&asJSON, "json", false, `print {"token","sha256"}`)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		token, sum := auth.NewToken()
+		token, sum := access.NewToken()
 		if asJSON {
 			return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]string{"token": token, "sha256": sum})
 		}

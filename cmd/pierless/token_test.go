@@ -19,7 +19,7 @@ func printed(t *testing.T, args ...string) string {
 // TestToken: a registry with the printed SHA-256 requires the printed token.
 func TestToken(t *testing.T) {
 	var made struct{ Token, SHA256 string }
-	if err := json.Unmarshal([]byte(printed(t, "token", "--json")), &made); err != nil || len(made.Token) != 43 || len(made.SHA256) != 64 {
+	if err := json.Unmarshal([]byte(printed(t, "token", "--json")), &made); err != nil || len(made.Token) != 53 || len(made.SHA256) != 64 {
 		t.Fatalf("%+v, %v", made, err)
 	}
 	if text := printed(t, "token"); strings.Contains(text, made.Token) || strings.Count(text, "\n") != 2 {

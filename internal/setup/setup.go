@@ -10,6 +10,8 @@ import (
 	"log/slog"
 
 	"github.com/pierless/pierless/internal/env"
+	"github.com/pierless/pierless/pkg/access"
+	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/server"
 	"github.com/pierless/pierless/pkg/server/auth"
 )
@@ -22,14 +24,16 @@ func Log(w io.Writer, format string) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, nil))
 }
 
-// Options returns the options of a server. Without an administrator's token Authorize is
-// nil, and the registry is open. The error names the variable that is wrong.
-func Options(c env.Config, log *slog.Logger) (server.Options, error) {
+// Options returns the options of a server over the rows of meta. Without an administrator's
+// token Authorize is nil, and the registry is open. The error names the variable that is
+// wrong.
+func Options(c env.Config, log *slog.Logger, meta registry.Metadata) (server.Options, error) {
 	opts := server.Options{Log: log, ServeBlobs: c.ServeBlobs, RedirectHead: c.RedirectHead}
 	if c.AdminTokenSHA256 == "" {
 		return opts, nil
 	}
-	guard, err := auth.New(auth.Options{TokenSHA256: c.AdminTokenSHA256, AnonymousPull: c.AnonymousPull})
+	opts.Directory = access.NewDirectory(meta, access.Options{AnonymousPull: c.AnonymousPull, Log: log})
+	guard, err := auth.New(c.AdminTokenSHA256, opts.Directory)
 	if err != nil {
 		return opts, fmt.Errorf("PIERLESS_ADMIN_TOKEN_SHA256: %w", err)
 	}

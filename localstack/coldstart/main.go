@@ -18,7 +18,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/pierless/pierless/pkg/server/auth"
+	"github.com/pierless/pierless/pkg/access"
 )
 
 // Limits of a function.
@@ -67,7 +67,7 @@ func run(args []string, out io.Writer) error {
 	if err != nil || len(binaries) == 0 {
 		return fmt.Errorf("no functions in %s: build them first", *directory)
 	}
-	token, sum := auth.NewToken()
+	token, sum := access.NewToken()
 	r, err := measure(append([]string{*hello}, binaries...), *noRequests, environment(sum), token, *n)
 	if err != nil {
 		return err

@@ -32,6 +32,7 @@ const (
 	TagInvalid              Code = "TAG_INVALID"
 	RangeInvalid            Code = "RANGE_INVALID"
 	PaginationNumberInvalid Code = "PAGINATION_NUMBER_INVALID"
+	AccessInvalid           Code = "ACCESS_INVALID"
 	Unavailable             Code = "UNAVAILABLE"
 	Unknown                 Code = "UNKNOWN"
 )
@@ -57,7 +58,7 @@ func Codes() []ErrorDescriptor {
 		{ManifestInvalid, http.StatusBadRequest, "manifest invalid", "The manifest is not JSON, does not match its media type or Content-Type, has too many references, or has a media type that is neither application/* nor *+json.", true},
 		{ManifestUnknown, http.StatusNotFound, "manifest unknown to registry", "The repository has no manifest with this tag or digest.", true},
 		{NameInvalid, http.StatusBadRequest, "invalid repository name", "The path has no valid repository name.", true},
-		{NameUnknown, http.StatusNotFound, "repository name not known to registry", "No manifest was ever pushed to this repository.", true},
+		{NameUnknown, http.StatusNotFound, "repository name not known to registry", "No manifest was ever pushed to this repository, or the credentials do not permit to pull from it.", true},
 		{SizeInvalid, http.StatusBadRequest, "provided length did not match content length", "The announced size differs from the content, or the size in a descriptor from the stored blob.", true},
 		{Unauthorized, http.StatusUnauthorized, "authentication required", "The request carries no valid credentials.", true},
 		{Denied, http.StatusForbidden, "requested access to the resource is denied", "The credentials are valid but do not permit this.", true},
@@ -66,6 +67,7 @@ func Codes() []ErrorDescriptor {
 		{TagInvalid, http.StatusBadRequest, "invalid tag", "The tag does not follow the spec's grammar.", false},
 		{RangeInvalid, http.StatusRequestedRangeNotSatisfiable, "invalid content range", "The chunk does not start at the end of the bytes that the upload has; Range shows them.", false},
 		{PaginationNumberInvalid, http.StatusBadRequest, "invalid number of results requested", "n must be a whole number that is not negative, last must be a valid entry of the list.", false},
+		{AccessInvalid, http.StatusBadRequest, "invalid access rules", "A token, grant or login rule is malformed or unsafe, or the proof of an identity cannot be read. Nothing was changed.", false},
 		{Unavailable, http.StatusServiceUnavailable, "service unavailable", "The storage behind the registry does not respond, or too many requests compete for one item or one process. No write is left incomplete; try again after the seconds in Retry-After.", false},
 		{Unknown, http.StatusInternalServerError, "unknown error", "A fault of the registry. The log has the cause under the X-Request-Id of the answer.", false},
 	}

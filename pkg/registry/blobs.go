@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/oci/direct"
@@ -63,10 +64,17 @@ func (r *Registry) DeleteBlob(ctx context.Context, repo string, d oci.Digest) er
 	return wrap("delete blob", err)
 }
 
+// maxMountSources is the number of links among which a mount without from looks for one of a
+// repository that the caller may pull.
+const maxMountSources = 100
+
 // MountBlob links a repository to a blob of the repository from or, if from is empty, of any
-// repository. It reports whether the blob was mounted; if not, the client must upload it.
-func (r *Registry) MountBlob(ctx context.Context, repo string, d oci.Digest, from string) (mounted bool, err error) {
-	source, err := r.mountSource(ctx, d, from)
+// repository that readable accepts. It reports whether the blob was mounted; if not, the client
+// must upload it.
+func (r *Registry) MountBlob(
+	ctx context.Context, repo string, d oci.Digest, from string, readable func(repo string) bool,
+) (mounted bool, err error) {
+	source, err := r.mountSource(ctx, d, from, readable)
 	if err != nil || source.Attrs == nil {
 		return false, err
 	}
@@ -80,23 +88,28 @@ func (r *Registry) MountBlob(ctx context.Context, repo string, d oci.Digest, fro
 	return r.mountLink(ctx, repo, d, source)
 }
 
-// mountSource returns the link to copy, or a Row with nil Attrs if there is none.
-func (r *Registry) mountSource(ctx context.Context, d oci.Digest, from string) (Row, error) {
+// mountSource returns the link to copy, or a Row with nil Attrs if readable accepts none.
+func (r *Registry) mountSource(ctx context.Context, d oci.Digest, from string, readable func(repo string) bool) (Row, error) {
 	if from != "" {
+		if !readable(from) {
+			return Row{}, nil
+		}
 		rows, err := r.meta.Get(ctx, linkKey(from, d))
 		if err != nil {
 			return Row{}, fmt.Errorf("read mount source: %w", err)
 		}
 		return rows[0], nil
 	}
-	page, err := r.meta.Query(ctx, Query{PK: blobPartition(d), Prefix: linkPrefix, Limit: 1})
+	page, err := r.meta.Query(ctx, Query{PK: blobPartition(d), Prefix: linkPrefix, Limit: maxMountSources})
 	if err != nil {
 		return Row{}, fmt.Errorf("find mount source: %w", err)
 	}
-	if len(page.Rows) == 0 {
-		return Row{}, nil
+	for _, row := range page.Rows {
+		if readable(strings.TrimPrefix(row.Key.SK, linkPrefix)) {
+			return row, nil
+		}
 	}
-	return page.Rows[0], nil
+	return Row{}, nil
 }
 
 // mountLink copies the link source to a repository. It reports false if source was deleted,
@@ -117,8 +130,8 @@ func (r *Registry) mountLink(ctx context.Context, repo string, d oci.Digest, sou
 
 // linkOffered links the repository to the offered blob if any repository has it. This is a
 // mount without "from", and the same access rules apply.
-func (r *Registry) linkOffered(ctx context.Context, repo string, o direct.Offer) (linked bool, err error) {
-	source, err := r.mountSource(ctx, o.Digest, "")
+func (r *Registry) linkOffered(ctx context.Context, repo string, o direct.Offer, readable func(string) bool) (linked bool, err error) {
+	source, err := r.mountSource(ctx, o.Digest, "", readable)
 	if err != nil || source.Attrs == nil {
 		return false, err
 	}

@@ -13,15 +13,17 @@ import (
 	"github.com/pierless/pierless/pkg/oci/upload"
 )
 
-// StartDirect opens an upload whose bytes the client sends straight to the store. If any
-// repository already has the blob, StartDirect links the repository to it instead and
-// returns exists. Errors: DIGEST_INVALID, SIZE_INVALID, ErrNoDirect.
-func (r *Registry) StartDirect(ctx context.Context, repo string, o direct.Offer) (u direct.Upload, exists bool, err error) {
+// StartDirect opens an upload whose bytes the client sends straight to the store. If a
+// repository that readable accepts already has the blob, StartDirect links the repository to it
+// instead and returns exists. Errors: DIGEST_INVALID, SIZE_INVALID, ErrNoDirect.
+func (r *Registry) StartDirect(
+	ctx context.Context, repo string, o direct.Offer, readable func(repo string) bool,
+) (u direct.Upload, exists bool, err error) {
 	parts := o.Parts || o.Size > direct.MaxPut || o.Digest.Algorithm() != oci.SHA256
 	if err := checkOffer(o, parts); err != nil {
 		return direct.Upload{}, false, err
 	}
-	exists, err = r.linkOffered(ctx, repo, o)
+	exists, err = r.linkOffered(ctx, repo, o, readable)
 	if exists || err != nil {
 		return direct.Upload{}, exists, err
 	}

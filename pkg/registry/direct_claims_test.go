@@ -131,7 +131,7 @@ func TestMountMeetsDelete(t *testing.T) {
 						}
 						return lives
 					}
-					if mounted, err := r.MountBlob(ctx, "r", d, "q"); mounted || err != nil {
+					if mounted, err := r.MountBlob(ctx, "r", d, "q", everywhere); mounted || err != nil {
 						t.Errorf("mount: %v, %v", mounted, err)
 					}
 				})

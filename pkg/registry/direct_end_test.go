@@ -20,7 +20,7 @@ func TestDirectStatusMovesTheEnd(t *testing.T) {
 			s := newSim(t, 1)
 			alone(t, s, func(ctx context.Context, r *Registry, store simBlobs) {
 				content := []byte("content")
-				u, _, _ := r.StartDirect(ctx, "r", offer(content, false))
+				u, _, _ := r.StartDirect(ctx, "r", offer(content, false), everywhere)
 				s.advance(sessionLife - time.Minute)
 				now, err := r.DirectStatus(ctx, "r", u.ID)
 				if err != nil || now.Put == nil || !now.Expires.After(u.Expires) {
@@ -53,7 +53,7 @@ func TestDirectEndMeetsRenewal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t, 1)
 		alone(t, s, func(ctx context.Context, r *Registry, store simBlobs) {
-			u, _, _ := r.StartDirect(ctx, "r", offer([]byte("content"), false))
+			u, _, _ := r.StartDirect(ctx, "r", offer([]byte("content"), false), everywhere)
 			s.advance(sessionLife - time.Minute)
 			key := objectKey(directKey(u.ID))
 			s.decide = func(p *pending) fate {
@@ -144,7 +144,7 @@ func directEnds(t *testing.T, seed uint64) {
 	left := seed%6 >= 4 // by its client, with all bytes sent
 	var u direct.Upload
 	alone(t, s, func(ctx context.Context, r *Registry, _ simBlobs) {
-		u, _, _ = r.StartDirect(ctx, "r", offer(content, seed%2 == 0))
+		u, _, _ = r.StartDirect(ctx, "r", offer(content, seed%2 == 0), everywhere)
 		if left {
 			_ = sendAll(ctx, r, "r", u, content)
 		}

@@ -36,7 +36,7 @@ func directFight(t *testing.T, seed uint64) {
 	}
 	var u direct.Upload
 	alone(t, s, func(ctx context.Context, r *Registry, _ simBlobs) {
-		u, _, _ = r.StartDirect(ctx, "r", offer(content, seed%2 == 0))
+		u, _, _ = r.StartDirect(ctx, "r", offer(content, seed%2 == 0), everywhere)
 	})
 	s.decide = func(p *pending) fate {
 		if p.what == "send" {

@@ -149,7 +149,7 @@ func (b simBlobs) Stat(_ context.Context, key string, sum bool) (size int64, d o
 
 // pushDirect is a client that sends a blob past the registry.
 func pushDirect(ctx context.Context, r *Registry, repo string, d oci.Digest, content []byte, inParts bool) error {
-	u, exists, err := r.StartDirect(ctx, repo, direct.Offer{Digest: d, Size: int64(len(content)), Parts: inParts})
+	u, exists, err := r.StartDirect(ctx, repo, direct.Offer{Digest: d, Size: int64(len(content)), Parts: inParts}, everywhere)
 	if exists || err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func pushDirect(ctx context.Context, r *Registry, repo string, d oci.Digest, con
 
 // sentInParts is an upload of content in the repository r whose parts are all stored.
 func sentInParts(ctx context.Context, r *Registry, content []byte) direct.Upload {
-	u, _, _ := r.StartDirect(ctx, "r", offer(content, true))
+	u, _, _ := r.StartDirect(ctx, "r", offer(content, true), everywhere)
 	_ = sendAll(ctx, r, "r", u, content)
 	return u
 }

@@ -40,7 +40,7 @@ func TestDirectPut(t *testing.T) {
 		alone(t, newSim(t, 1), func(ctx context.Context, r *Registry, store simBlobs) {
 			content := []byte("content")
 			o := offer(content, false)
-			u, exists, err := r.StartDirect(ctx, "r", o)
+			u, exists, err := r.StartDirect(ctx, "r", o, everywhere)
 			if err != nil || exists || u.State != direct.Open || u.Put == nil || u.PartSize != 0 {
 				t.Fatalf("start: %+v, %v, %v", u, exists, err)
 			}
@@ -71,13 +71,13 @@ func TestDirectPut(t *testing.T) {
 			if b, err := r.FindBlob(ctx, "r", o.Digest, false); err != nil || b.Size != o.Size {
 				t.Errorf("blob: %+v, %v", b, err)
 			}
-			if _, exists, err := r.StartDirect(ctx, "q", o); !exists || err != nil {
+			if _, exists, err := r.StartDirect(ctx, "q", o, everywhere); !exists || err != nil {
 				t.Errorf("offered again: %v, %v", exists, err)
 			}
 			if _, err := r.FindBlob(ctx, "q", o.Digest, false); err != nil {
 				t.Errorf("the offer that was there made no link: %v", err)
 			}
-			_, _, err = r.StartDirect(ctx, "q", direct.Offer{Digest: o.Digest, Size: o.Size + 1})
+			_, _, err = r.StartDirect(ctx, "q", direct.Offer{Digest: o.Digest, Size: o.Size + 1}, everywhere)
 			wantCode(t, "offer of what is there with a false size", err, oci.SizeInvalid)
 		})
 	})
@@ -96,7 +96,7 @@ func TestDirectOffers(t *testing.T) {
 			if err := r.DeleteBlob(ctx, "r", o.Digest); err != nil {
 				t.Fatal(err)
 			}
-			if _, exists, err := r.StartDirect(ctx, "q", o); exists || err != nil {
+			if _, exists, err := r.StartDirect(ctx, "q", o, everywhere); exists || err != nil {
 				t.Errorf("a blob without links: %v, %v", exists, err)
 			}
 			for what, bad := range map[string]direct.Offer{
@@ -105,15 +105,15 @@ func TestDirectOffers(t *testing.T) {
 				"empty, in parts":   {Digest: oci.SHA256.FromBytes(nil), Size: 0, Parts: true},
 				"empty, and sha512": {Digest: oci.SHA512.FromBytes(nil)},
 			} {
-				_, _, err := r.StartDirect(ctx, "q", bad)
+				_, _, err := r.StartDirect(ctx, "q", bad, everywhere)
 				wantCode(t, what, err, oci.SizeInvalid)
 			}
-			_, _, err := r.StartDirect(ctx, "q", direct.Offer{Digest: o.Digest})
+			_, _, err := r.StartDirect(ctx, "q", direct.Offer{Digest: o.Digest}, everywhere)
 			wantCode(t, "empty, by its size only", err, oci.DigestInvalid)
-			if u, _, err := r.StartDirect(ctx, "q", direct.Offer{Digest: oci.SHA256.FromBytes([]byte("x")), Size: direct.MaxPut + 1}); err != nil || u.PartSize == 0 {
+			if u, _, err := r.StartDirect(ctx, "q", direct.Offer{Digest: oci.SHA256.FromBytes([]byte("x")), Size: direct.MaxPut + 1}, everywhere); err != nil || u.PartSize == 0 {
 				t.Errorf("above 5 GiB: %+v, %v", u, err)
 			}
-			if u, _, err := r.StartDirect(ctx, "q", direct.Offer{Digest: oci.SHA512.FromBytes(content), Size: 7}); err != nil || u.PartSize == 0 {
+			if u, _, err := r.StartDirect(ctx, "q", direct.Offer{Digest: oci.SHA512.FromBytes(content), Size: 7}, everywhere); err != nil || u.PartSize == 0 {
 				t.Errorf("sha512: %+v, %v", u, err)
 			}
 		})
@@ -135,7 +135,7 @@ func TestDirectParts(t *testing.T) {
 			alone(t, newSim(t, 1), func(ctx context.Context, r *Registry, _ simBlobs) {
 				r.opts.VerifyFor = -1 // one window in each call
 				o := direct.Offer{Digest: algorithm.FromBytes(content), Size: int64(len(content)), Parts: true}
-				u, _, err := r.StartDirect(ctx, "r", o)
+				u, _, err := r.StartDirect(ctx, "r", o, everywhere)
 				if err != nil || u.Put != nil || u.PartSize != 16<<20 {
 					t.Fatalf("start: %+v, %v", u, err)
 				}
@@ -203,7 +203,7 @@ func TestDirectPartsOfOtherContent(t *testing.T) {
 		s := newSim(t, 1)
 		alone(t, s, func(ctx context.Context, r *Registry, _ simBlobs) {
 			d := oci.SHA256.FromBytes([]byte("abc"))
-			u, _, err := r.StartDirect(ctx, "r", direct.Offer{Digest: d, Size: 3, Parts: true})
+			u, _, err := r.StartDirect(ctx, "r", direct.Offer{Digest: d, Size: 3, Parts: true}, everywhere)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -244,7 +244,7 @@ func TestDirectStoreIsLax(t *testing.T) {
 			s := newSim(t, 1)
 			alone(t, s, func(ctx context.Context, r *Registry, store simBlobs) {
 				o := offer([]byte("content"), false)
-				u, _, _ := r.StartDirect(ctx, "r", o)
+				u, _, _ := r.StartDirect(ctx, "r", o, everywhere)
 				key := directKey(u.ID)
 				store.w.content[key], store.w.summed[key] = []byte(taken), true
 				store.w.encoded[key] = taken == "content"
@@ -302,7 +302,7 @@ func TestDirectVerificationLease(t *testing.T) {
 func TestDirectIDs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		alone(t, newSim(t, 1), func(ctx context.Context, r *Registry, _ simBlobs) {
-			u, _, _ := r.StartDirect(ctx, "r", offer([]byte("content"), false))
+			u, _, _ := r.StartDirect(ctx, "r", offer([]byte("content"), false), everywhere)
 			plain, _ := r.StartUpload(ctx, "r", "")
 			_, err := r.AppendUpload(ctx, "r", u.ID, Chunk{Offset: -1, Length: 1, Body: strings.NewReader("x")})
 			wantCode(t, "a chunk", err, oci.BlobUploadUnknown)

@@ -19,7 +19,7 @@ func TestExpireUploads(t *testing.T) {
 		alone(t, s, func(ctx context.Context, r *Registry, store simBlobs) {
 			var ids []string
 			for i := range 40 {
-				u, _, err := r.StartDirect(ctx, "r", offer(fmt.Append(nil, "content", i), i%2 == 0))
+				u, _, err := r.StartDirect(ctx, "r", offer(fmt.Append(nil, "content", i), i%2 == 0), everywhere)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -80,7 +80,7 @@ func TestExpireMeetsAnother(t *testing.T) {
 		alone(t, s, func(ctx context.Context, r *Registry, store simBlobs) {
 			for _, inParts := range []bool{false, true} {
 				content := []byte("content")
-				u, _, _ := r.StartDirect(ctx, "r", offer(content, inParts))
+				u, _, _ := r.StartDirect(ctx, "r", offer(content, inParts), everywhere)
 				if err := sendAll(ctx, r, "r", u, content); err != nil {
 					t.Fatal(err)
 				}

@@ -204,7 +204,7 @@ func begun(ctx context.Context, t *testing.T, r *Registry, name string, content 
 		}
 		return u.ID
 	}
-	u, _, err := r.StartDirect(ctx, "r", offer(content, name == "verification"))
+	u, _, err := r.StartDirect(ctx, "r", offer(content, name == "verification"), everywhere)
 	if err == nil {
 		err = sendAll(ctx, r, "r", u, content)
 	}

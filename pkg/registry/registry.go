@@ -94,6 +94,12 @@ func New(meta Metadata, blobs Blobs, opts Options) *Registry {
 	return r
 }
 
+// Retrying returns meta with the retries that the rules use. It stamps each Set and Put with a
+// unique nonce in the attribute AttrVersion, so that a repeated write recognises itself.
+func Retrying(meta Metadata) Metadata {
+	return retrying{Metadata: meta, retrier: retrier{clock: time.Now, sleep: Sleep}, nonce: rand.Text}
+}
+
 func (r *Registry) now() int64 { return r.opts.Now().UnixMilli() }
 
 // random returns n random bytes in hexadecimal.

@@ -22,9 +22,12 @@ import (
 // Repository names, tags and digests cannot contain '#', so two rows never have the same
 // key. docs/design.md has the table of rows.
 
+// AttrVersion is the attribute with the nonce of a row's last write.
+const AttrVersion = "w"
+
 // Names of the attributes that conditions and partial writes use.
 const (
-	attrVersion   = "w"
+	attrVersion   = AttrVersion
 	attrState     = "s"
 	attrRenewed   = "t"
 	attrDigest    = "d"

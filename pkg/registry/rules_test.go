@@ -67,7 +67,7 @@ func pushBy(ctx context.Context, r *Registry, repo string, d oci.Digest, content
 		return r.PushBlob(ctx, repo, d, int64(len(content)), bytes.NewReader(content))
 	}
 	if way%ways == 1 {
-		if mounted, err := r.MountBlob(ctx, repo, d, ""); mounted || err != nil {
+		if mounted, err := r.MountBlob(ctx, repo, d, "", everywhere); mounted || err != nil {
 			return err
 		}
 	}

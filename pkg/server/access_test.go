@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pierless/pierless/internal/storetest"
+	"github.com/pierless/pierless/pkg/access"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/server"
 	"github.com/pierless/pierless/pkg/server/auth"
@@ -36,8 +37,8 @@ func TestAnonymousHead(t *testing.T) {
 	})
 	opts := server.Options{Log: slog.New(slog.DiscardHandler), ServeBlobs: true}
 	open := server.All(s.reg, opts)
-	token, sum := auth.NewToken()
-	guard, err := auth.New(auth.Options{TokenSHA256: sum, AnonymousPull: true})
+	token, sum := access.NewToken()
+	guard, err := auth.New(sum, access.NewDirectory(meta, access.Options{AnonymousPull: true}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ func Families() map[route.Family]func(*registry.Registry, Options) *Server {
 		route.FamilyReferrers:     Referrers,
 		route.FamilyDirect:        Direct,
 		route.FamilyVerifications: Verifications,
+		route.FamilyAccess:        Access,
 	}
 }
 

@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/pierless/pierless/pkg/oci"
@@ -54,6 +55,8 @@ type catalogAnswer struct {
 	Repositories []string `json:"repositories"`
 }
 
+// catalog lists the repositories that the caller may pull. A page may be short or empty although
+// others follow.
 func (s base) catalog(w http.ResponseWriter, r *http.Request, req route.Request) error {
 	page, err := parsePage(r, oci.CheckName)
 	if err != nil {
@@ -63,7 +66,9 @@ func (s base) catalog(w http.ResponseWriter, r *http.Request, req route.Request)
 	if err != nil {
 		return err
 	}
-	linkNext(w, req, page, list)
-	writeJSON(w, http.StatusOK, catalogAnswer{list.Names})
+	linkNext(w, req, page, list) // continues behind the last name, whether it is shown or not
+	may := mayPull(r)
+	shown := slices.DeleteFunc(list.Names, func(name string) bool { return !may(name) })
+	writeJSON(w, http.StatusOK, catalogAnswer{shown})
 	return nil
 }

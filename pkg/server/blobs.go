@@ -30,7 +30,7 @@ func Blobs(reg *registry.Registry, opts Options) *Server {
 // upload read the size from the answer. It renews the lease of the blob for callers that
 // may push, so that the blob stays until they push the manifest.
 func (s blobs) head(w http.ResponseWriter, r *http.Request, req route.Request) error {
-	b, err := s.reg.FindBlob(r.Context(), req.Name, req.Digest, auth.MayPush(r.Context()))
+	b, err := s.reg.FindBlob(r.Context(), req.Name, req.Digest, auth.May(r.Context(), req.Name, route.Push))
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/pierless/pierless/pkg/oci/direct"
 	"github.com/pierless/pierless/pkg/oci/route"
 	"github.com/pierless/pierless/pkg/registry"
+	"github.com/pierless/pierless/pkg/server/auth"
 )
 
 type directUploads struct{ reg *registry.Registry }
@@ -20,23 +21,11 @@ type directUploads struct{ reg *registry.Registry }
 // Options.ServeBlobs it refuses them, because clients cannot reach the store.
 func Direct(reg *registry.Registry, opts Options) *Server {
 	s := directUploads{reg}
-	return newServer(opts, requireDirect(opts, handlers{
+	return newServer(opts, handlers{
 		route.DirectStart: {http.MethodPost: s.start},
 		route.Direct:      {http.MethodGet: s.status, http.MethodPut: s.complete, http.MethodDelete: s.cancel},
 		route.DirectParts: {http.MethodPost: s.sign},
-	}))
-}
-
-// requireDirect refuses direct uploads if clients are not sent to the store.
-func requireDirect(opts Options, all handlers) handlers {
-	for _, methods := range all {
-		for name := range methods {
-			if opts.ServeBlobs {
-				methods[name] = func(http.ResponseWriter, *http.Request, route.Request) error { return registry.ErrNoDirect }
-			}
-		}
-	}
-	return all
+	}.require(!opts.ServeBlobs, registry.ErrNoDirect))
 }
 
 // errNoDirect is ErrNoDirect for clients, which then upload by the spec.
@@ -51,7 +40,7 @@ func (s directUploads) start(w http.ResponseWriter, r *http.Request, req route.R
 	if err != nil {
 		return err
 	}
-	u, exists, err := s.reg.StartDirect(r.Context(), req.Name, offer)
+	u, exists, err := s.reg.StartDirect(r.Context(), req.Name, offer, mayPull(r))
 	if err != nil {
 		return err
 	}
@@ -59,6 +48,11 @@ func (s directUploads) start(w http.ResponseWriter, r *http.Request, req route.R
 		return writeCreated(w, req.Name, offer.Digest)
 	}
 	return writeUpload(w, http.StatusAccepted, req.Name, u)
+}
+
+// mayPull returns the test for repositories that a blob may be linked from.
+func mayPull(r *http.Request) func(repository string) bool {
+	return func(repository string) bool { return auth.May(r.Context(), repository, route.Pull) }
 }
 
 // status describes an upload, with newly presigned requests.

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pierless/pierless/internal/storetest"
+	"github.com/pierless/pierless/pkg/access"
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/oci/route"
 	"github.com/pierless/pierless/pkg/server/auth"
@@ -23,8 +25,9 @@ func TestNewEndpoint(t *testing.T) {
 		Methods: []route.Method{{Name: http.MethodGet, Action: route.Pull}}, Unknown: oci.NameUnknown, Doc: "this test",
 	})...)
 
-	token, sum := auth.NewToken()
-	guard, err := auth.New(auth.Options{TokenSHA256: sum})
+	meta, _ := storetest.Open(t)
+	token, sum := access.NewToken()
+	guard, err := auth.New(sum, access.NewDirectory(meta, access.Options{}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,8 +9,10 @@ import (
 	"runtime/debug"
 	"strings"
 
+	"github.com/pierless/pierless/pkg/access"
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/oci/route"
+	"github.com/pierless/pierless/pkg/server/auth"
 )
 
 // Options of a Server. The zero value is ready for use.
@@ -28,14 +30,20 @@ type Options struct {
 
 	// Authorize, if non-nil, decides whether the handler of a request runs.
 	Authorize Authorize
+	// Directory has the tokens and rules; nil if the registry has no access control.
+	Directory *access.Directory
+	// Prove verifies the proof of an identity for the host that the client has named; nil if
+	// the registry takes no logins. The error is an *oci.Error if the proof is refused.
+	Prove func(ctx context.Context, host string, proof access.Proof) (access.Identity, error)
 	// Admit, if non-nil, may delay or refuse an authorized request. release is called when
 	// the request ends.
 	Admit func(r *http.Request) (release func(), err error)
 }
 
-// Authorize returns the context for the handler of a request. req is the zero Request for a
-// path that is not in the API; need is from the table of endpoints. With an error, which
-// should be an *oci.Error, the request is refused with the headers that Authorize has set.
+// Authorize returns the context for the handler of a request, with the caller for the log. req
+// is the zero Request for a path that is not in the API; need is from the table of endpoints.
+// With an error, which should be an *oci.Error, the request is refused with the headers that
+// Authorize has set, and the context may be nil.
 type Authorize func(w http.ResponseWriter, r *http.Request, req route.Request, need route.Method) (context.Context, error)
 
 // handler answers a request of one kind with one method. Server writes its error.
@@ -90,6 +98,9 @@ func (s *Server) serve(w *recorder, r *http.Request, req route.Request, pathErr 
 	}()
 	if s.opts.Authorize != nil {
 		ctx, err := s.opts.Authorize(w, r, req, s.table.Needs(req.Kind, r.Method))
+		if ctx != nil {
+			w.who = auth.Name(ctx)
+		}
 		if err != nil {
 			return err
 		}

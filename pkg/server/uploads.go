@@ -65,7 +65,7 @@ func (s uploads) mount(w http.ResponseWriter, r *http.Request, req route.Request
 	if err := oci.CheckName(from); from != "" && err != nil {
 		return err
 	}
-	mounted, err := s.reg.MountBlob(r.Context(), req.Name, d, from)
+	mounted, err := s.reg.MountBlob(r.Context(), req.Name, d, from, mayPull(r))
 	if err != nil {
 		return err
 	}

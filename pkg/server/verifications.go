@@ -13,7 +13,7 @@ type verifications struct{ reg *registry.Registry }
 // a CPU, and permission to read the bytes, which Direct does not.
 func Verifications(reg *registry.Registry, opts Options) *Server {
 	s := verifications{reg}
-	return newServer(opts, requireDirect(opts, handlers{route.Verification: {http.MethodPost: s.verify}}))
+	return newServer(opts, handlers{route.Verification: {http.MethodPost: s.verify}}.require(!opts.ServeBlobs, registry.ErrNoDirect))
 }
 
 // verify works for a limited time. The client repeats the request until it gets 201.

@@ -72,7 +72,7 @@ func open(getenv func(string) string) (env.Config, registry.Metadata, registry.B
 // New returns the function of a family over a pair of ports. It fails without a token: a
 // deployed registry is never open.
 func New(c env.Config, log *slog.Logger, meta registry.Metadata, blobs registry.Blobs, family Family) (*lambdahttp.Function, error) {
-	opts, err := setup.Options(c, log)
+	opts, err := setup.Options(c, log, meta)
 	if err == nil && opts.Authorize == nil {
 		err = errors.New("PIERLESS_ADMIN_TOKEN_SHA256 must be set: 'pierless token' makes it")
 	}

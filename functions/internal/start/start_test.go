@@ -21,13 +21,13 @@ import (
 	"github.com/pierless/pierless/internal/awsclient"
 	"github.com/pierless/pierless/internal/env"
 	"github.com/pierless/pierless/internal/storetest"
+	"github.com/pierless/pierless/pkg/access"
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/oci/route"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/registry/ddbmeta"
 	"github.com/pierless/pierless/pkg/registry/s3blobs"
 	"github.com/pierless/pierless/pkg/server"
-	"github.com/pierless/pierless/pkg/server/auth"
 	"github.com/pierless/pierless/pkg/server/lambdahttp"
 )
 
@@ -42,7 +42,7 @@ type cloud struct {
 
 func newCloud(t *testing.T, meta registry.Metadata, blobs registry.Blobs) cloud {
 	t.Helper()
-	token, sum := auth.NewToken()
+	token, sum := access.NewToken()
 	c := cloud{t, token, map[route.Family]*lambdahttp.Function{}}
 	for family, constructor := range server.Families() {
 		f, err := start.New(env.Config{AdminTokenSHA256: sum, ServeBlobs: true}, quiet(), meta, blobs, constructor)

@@ -25,6 +25,12 @@ const (
 	Direct       Kind = "direct"
 	DirectParts  Kind = "direct-parts"
 	Verification Kind = "verification"
+	Login        Kind = "login"
+	AccessTokens Kind = "access-tokens"
+	AccessRotate Kind = "access-rotate"
+	AccessRules  Kind = "access-rules"
+	AccessTest   Kind = "access-test"
+	AccessLog    Kind = "access-log"
 )
 
 // Family is a group of endpoints that one Lambda function serves.
@@ -40,6 +46,7 @@ const (
 	FamilyReferrers     Family = "referrers"
 	FamilyDirect        Family = "direct"
 	FamilyVerifications Family = "verifications"
+	FamilyAccess        Family = "access"
 )
 
 // Action is the permission that a request needs.
@@ -52,12 +59,19 @@ const (
 	Push   Action = "push"
 	Delete Action = "delete"
 	Admin  Action = "admin"
+	// Manage is for callers with the action admin on any repositories: the handler compares
+	// their grants with those of the tokens that they manage.
+	Manage Action = "manage"
+	// Known is for every caller with valid credentials.
+	Known Action = "known"
 	// Caller is for every caller: with any valid credentials, and without credentials if
-	// the registry allows anonymous pull.
+	// the registry lets callers without credentials pull from some repositories.
 	Caller Action = "caller"
 	// ByID needs no credentials: the id in the path is a secret and the permission. A
 	// refusal after the body of an upload was sent would break pushes.
 	ByID Action = "id"
+	// Proof needs no credentials: the body proves an identity.
+	Proof Action = "proof"
 )
 
 // Method is an HTTP method of an endpoint and the permission that it needs.
@@ -90,13 +104,14 @@ func Endpoints() []Endpoint {
 		get, head, post, put, patch, del = http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete
 
 		directUploads = "[direct-uploads.md](direct-uploads.md)"
+		accessDoc     = "[access.md](access.md)"
 	)
 	return []Endpoint{
 		// Clients choose their scheme by the answer to GET /v2/: without a challenge, docker and
 		// skopeo push without the password that they have.
 		{Base, FamilyBase, "/v2/", []Method{challenged(get, Caller), challenged(head, Caller)}, oci.NameUnknown, "OCI spec, end-1"},
-		{Catalog, FamilyBase, "/v2/_catalog", []Method{on(get, Admin), on(head, Admin)}, oci.NameUnknown, "Docker Registry HTTP API V2"},
-		{Token, FamilyBase, "/v2/_pierless/token", []Method{on(get, Caller), on(post, Caller)}, oci.NameUnknown, "[functions.md](functions.md)"},
+		{Catalog, FamilyBase, "/v2/_catalog", []Method{on(get, Caller), on(head, Caller)}, oci.NameUnknown, "Docker Registry HTTP API V2"},
+		{Token, FamilyBase, "/v2/_pierless/token", []Method{on(get, Caller), on(post, Caller)}, oci.NameUnknown, accessDoc},
 		{Manifest, FamilyManifests, "/v2/{name}/manifests/{reference}", []Method{
 			on(get, Pull), on(head, Pull), on(put, Push), on(del, Delete),
 		}, oci.ManifestUnknown, "OCI spec, end-3, end-7, end-9"},
@@ -117,6 +132,12 @@ func Endpoints() []Endpoint {
 		}, oci.BlobUploadUnknown, directUploads},
 		{DirectParts, FamilyDirect, "/v2/{name}/_pierless/parts/{id}", []Method{on(post, ByID)}, oci.BlobUploadUnknown, directUploads},
 		{Verification, FamilyVerifications, "/v2/{name}/_pierless/verifications/{id}", []Method{on(post, ByID)}, oci.BlobUploadUnknown, directUploads},
+		{Login, FamilyAccess, "/v2/_pierless/login", []Method{on(post, Proof)}, oci.NameUnknown, accessDoc},
+		{AccessTokens, FamilyAccess, "/v2/_pierless/access/tokens", []Method{on(get, Manage), on(post, Manage), on(del, Manage)}, oci.NameUnknown, accessDoc},
+		{AccessRotate, FamilyAccess, "/v2/_pierless/access/rotate", []Method{on(post, Manage)}, oci.NameUnknown, accessDoc},
+		{AccessTest, FamilyAccess, "/v2/_pierless/access/test", []Method{on(get, Manage)}, oci.NameUnknown, accessDoc},
+		{AccessRules, FamilyAccess, "/v2/_pierless/access/rules", []Method{on(get, Admin), on(put, Admin)}, oci.NameUnknown, accessDoc},
+		{AccessLog, FamilyAccess, "/v2/_pierless/access/log", []Method{on(get, Admin)}, oci.NameUnknown, accessDoc},
 	}
 }
 

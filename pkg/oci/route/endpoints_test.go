@@ -38,7 +38,7 @@ func request(e route.Endpoint) route.Request {
 // TestEndpoints checks the rows of the table: Parse finds the kind of each path, methods and
 // codes are known, and a document describes the endpoint.
 func TestEndpoints(t *testing.T) {
-	actions := []route.Action{route.Pull, route.Push, route.Delete, route.Admin, route.Caller, route.ByID}
+	actions := []route.Action{route.Pull, route.Push, route.Delete, route.Admin, route.Manage, route.Known, route.Caller, route.ByID, route.Proof}
 	for _, e := range route.Endpoints() {
 		want := request(e)
 		if got, err := route.Parse(want.Path()); err != nil || got != want {
@@ -50,9 +50,6 @@ func TestEndpoints(t *testing.T) {
 		}
 		if e.Family == "" || len(e.Methods) == 0 || oci.Describe(e.Unknown).Code != e.Unknown {
 			t.Errorf("%s is incomplete: %+v", e.Kind, e)
-		}
-		if want.Name == "" && e.Family != route.FamilyBase {
-			t.Errorf("%s: API Gateway sends a path without a name to the base function", e.Kind)
 		}
 		for _, m := range e.Methods {
 			if !slices.Contains(actions, m.Action) || route.API().Needs(e.Kind, m.Name) != m {
@@ -72,12 +69,12 @@ func TestEndpoints(t *testing.T) {
 	}
 }
 
-// TestNeedsIsClosed: only administrators get further with a method or a path that the
-// table does not have, except on paths that need no permission.
+// TestNeedsIsClosed: only callers with credentials get further with a method or a path that
+// the table does not have, except on paths that need no permission.
 func TestNeedsIsClosed(t *testing.T) {
 	for kind, want := range map[route.Kind]route.Action{
-		"": route.Admin, "other": route.Admin, route.Base: route.Admin, route.Blob: route.Admin, route.TagList: route.Admin,
-		route.UploadStart: route.Admin, route.Token: route.Caller, route.Upload: route.ByID, route.DirectParts: route.ByID,
+		"": route.Known, "other": route.Known, route.Base: route.Known, route.Blob: route.Known, route.TagList: route.Known,
+		route.UploadStart: route.Known, route.AccessTokens: route.Known, route.Login: route.Proof, route.Token: route.Caller, route.Upload: route.ByID, route.DirectParts: route.ByID,
 	} {
 		for _, method := range []string{"OPTIONS", "get", ""} {
 			if got := route.API().Needs(kind, method); got.Action != want || got.Challenge {

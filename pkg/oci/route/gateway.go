@@ -28,6 +28,11 @@ func GatewayRoutes() []GatewayRoute { return api.GatewayRoutes() }
 // GatewayRoutes is the function GatewayRoutes for the endpoints of the table.
 func (t *Table) GatewayRoutes() []GatewayRoute {
 	routes := []GatewayRoute{{Key: "$default", Family: FamilyBase}}
+	for i := range t.rows {
+		if r := &t.rows[i]; !r.named && r.Family != FamilyBase {
+			routes = append(routes, GatewayRoute{Key: "ANY /v2" + t.gatewayPath(r), Family: r.Family})
+		}
+	}
 	var name strings.Builder
 	for depth := 1; depth <= MaxComponents; depth++ {
 		fmt.Fprintf(&name, "/{n%d}", depth)

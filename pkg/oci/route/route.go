@@ -167,9 +167,8 @@ func (t *Table) find(kind Kind) *row {
 	return &row{}
 }
 
-// Needs returns the method of an endpoint. For a method that it does not have, and for a
-// path that is no endpoint, only an administrator learns so; endpoints that need no
-// permission at all answer everyone.
+// Needs returns the method of an endpoint. Only callers with credentials learn that a path is no
+// endpoint or does not have the method; endpoints that need no permission at all answer everyone.
 func (t *Table) Needs(kind Kind, method string) Method {
 	methods := t.find(kind).Methods
 	for _, m := range methods {
@@ -177,10 +176,10 @@ func (t *Table) Needs(kind Kind, method string) Method {
 			return m
 		}
 	}
-	if len(methods) > 0 && !methods[0].Challenge && (methods[0].Action == ByID || methods[0].Action == Caller) {
+	if len(methods) > 0 && !methods[0].Challenge && slices.Contains([]Action{ByID, Proof, Caller}, methods[0].Action) {
 		return methods[0]
 	}
-	return Method{Name: method, Action: Admin}
+	return Method{Name: method, Action: Known}
 }
 
 // maxUploadID bounds the id of an upload, in bytes. The registry's own are shorter.

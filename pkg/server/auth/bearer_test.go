@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pierless/pierless/pkg/access"
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/oci/route"
 	"github.com/pierless/pierless/pkg/server"
@@ -22,7 +23,7 @@ import (
 // TestBearerChallenge: with anonymous pull a refusal names the token endpoint at the
 // host and the scheme that the client used.
 func TestBearerChallenge(t *testing.T) {
-	_, sum := auth.NewToken()
+	_, sum := access.NewToken()
 	h := door(t, sum, true)
 	for name, c := range map[string]struct {
 		host, local, forwarded string
@@ -84,8 +85,8 @@ func TestBearerChallenge(t *testing.T) {
 
 // TestTokenEndpoint: it returns the password that it was sent, if it is right.
 func TestTokenEndpoint(t *testing.T) {
-	token, sum := auth.NewToken()
-	other, _ := auth.NewToken()
+	token, sum := access.NewToken()
+	other, _ := access.NewToken()
 	form := func(pairs ...string) string {
 		f := url.Values{"service": {"x"}, "scope": {"repository:a/b:pull,push"}, "client_id": {"containerd-client"}}
 		for i := 0; i < len(pairs); i += 2 {
@@ -122,7 +123,7 @@ func TestTokenEndpoint(t *testing.T) {
 		for anonymous, want := range map[bool]string{true: c.open, false: c.closed} {
 			var log bytes.Buffer
 			opts := server.Options{Log: slog.New(slog.NewTextHandler(&log, nil))}
-			guard, err := auth.New(auth.Options{TokenSHA256: sum, AnonymousPull: anonymous})
+			guard, err := auth.New(sum, directory{anonymous})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -152,7 +153,7 @@ func TestTokenEndpoint(t *testing.T) {
 
 // TestFormElsewhere: a form is a login at the token endpoint alone.
 func TestFormElsewhere(t *testing.T) {
-	token, sum := auth.NewToken()
+	token, sum := access.NewToken()
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}}.Encode()
 	for path, want := range map[string]int{"/v2/_pierless/token": 299, "/v2/a/blobs/uploads/": http.StatusUnauthorized} {
 		w := httptest.NewRecorder()
@@ -181,9 +182,9 @@ func wantToken(t *testing.T, name string, w *httptest.ResponseRecorder, want str
 
 // TestMayPush: only a caller without credentials may not.
 func TestMayPush(t *testing.T) {
-	token, sum := auth.NewToken()
+	token, sum := access.NewToken()
 	for sent, want := range map[string]bool{"Bearer " + token: true, "Bearer anonymous": false, "": false} {
-		guard, err := auth.New(auth.Options{TokenSHA256: sum, AnonymousPull: true})
+		guard, err := auth.New(sum, directory{true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -195,11 +196,11 @@ func TestMayPush(t *testing.T) {
 		ctx, err := guard.Authorize(httptest.NewRecorder(), r, req, route.API().Needs(req.Kind, r.Method))
 		if err != nil {
 			t.Errorf("%q was refused: %v", sent, err)
-		} else if auth.MayPush(ctx) != want {
+		} else if auth.May(ctx, "a", route.Push) != want {
 			t.Errorf("%q may push: %v", sent, !want)
 		}
 	}
-	if !auth.MayPush(t.Context()) || auth.Token(t.Context()) != "anonymous" {
+	if !auth.May(t.Context(), "a", route.Push) || auth.Token(t.Context()) != "anonymous" {
 		t.Error("an open registry is not open")
 	}
 }

@@ -19,11 +19,13 @@ const (
 	challengeHeader = "X-Registry-Challenge"
 )
 
-// challenge returns the challenge of a refusal. With anonymous pull it names the token
+// challenge returns the challenge of a refusal. If some repositories are open to callers
+// without credentials, it names the token
 // endpoint at the host and the scheme that the client used. Only the client itself gets
 // the answer, so a forged Host header misleads no other client.
 func (g *Guard) challenge(r *http.Request, kind route.Kind) string {
-	if !g.opts.AnonymousPull || kind == route.Token || !isHost(r.Host) {
+	anonymous, err := g.directory.Anonymous(r.Context())
+	if err != nil || len(anonymous.Grants) == 0 || kind == route.Token || !isHost(r.Host) {
 		return basicChallenge
 	}
 	return fmt.Sprintf("Bearer realm=%q,service=%q", scheme(r)+"://"+r.Host+route.Request{Kind: route.Token}.Path(), r.Host)

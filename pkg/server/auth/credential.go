@@ -71,7 +71,7 @@ func readForm(w http.ResponseWriter, r *http.Request) (credential, error) {
 
 func fromPassword(user, password string) (credential, error) {
 	if password == "" && user != "" {
-		return credential{}, oci.NewError(oci.Unauthorized, "the password is empty: it is the administrator's token")
+		return credential{}, oci.NewError(oci.Unauthorized, "the password is empty: it is a token")
 	}
 	return credential{secret: password}, nil
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/pierless/pierless/internal/storetest"
+	"github.com/pierless/pierless/pkg/access"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/server"
 	"github.com/pierless/pierless/pkg/server/auth"
@@ -34,6 +35,7 @@ const (
 type cloud struct {
 	t        *testing.T
 	reg      *registry.Registry
+	meta     registry.Metadata
 	registry http.Handler
 	store    *httptest.Server
 }
@@ -43,7 +45,7 @@ func newCloud(t *testing.T) *cloud {
 	names, blobs := storetest.OpenDirect(t)
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	reg := registry.New(names, blobs, registry.Options{Log: log})
-	c := &cloud{t: t, reg: reg, registry: server.All(reg, server.Options{Log: log})}
+	c := &cloud{t: t, reg: reg, meta: names, registry: server.All(reg, server.Options{Log: log})}
 	c.store = httptest.NewServer(http.HandlerFunc(c.serveStore))
 	t.Cleanup(c.store.Close)
 	return c
@@ -83,7 +85,7 @@ func (c *cloud) presigned(method, path string) string {
 // door is the registry behind its gateway. anonymousPull opens it for reading.
 func (c *cloud) door(anonymousPull bool) http.Handler {
 	sum := sha256.Sum256([]byte(password))
-	guard, err := auth.New(auth.Options{TokenSHA256: hex.EncodeToString(sum[:]), AnonymousPull: anonymousPull})
+	guard, err := auth.New(hex.EncodeToString(sum[:]), access.NewDirectory(c.meta, access.Options{AnonymousPull: anonymousPull}))
 	if err != nil {
 		c.t.Fatal(err)
 	}
