@@ -18,12 +18,20 @@ type newBlob struct {
 	stored  bool   // the store has the content under key
 }
 
-// objectWrite replaces the session under the key by an object row in the given state.
-func (b newBlob) objectWrite(state objectState) Write {
-	return Write{
-		Key: objectKey(b.key), Op: Put, If: unchanged(b.version),
-		Attrs: encode(objectRow{State: state, Repo: b.repo, Digest: b.digest, Size: b.size}),
-	}
+// liveWrite replaces the session under the key by the row of a live object.
+func (b newBlob) liveWrite() Write {
+	return b.objectWrite(objectRow{State: objectLive, Repo: b.repo, Digest: b.digest, Size: b.size})
+}
+
+// deadWrite replaces the session under the key by the row of a dead object.
+func (r *Registry) deadWrite(b newBlob) Write {
+	dead := r.deadRow(objectRow{Repo: b.repo})
+	dead.Digest = b.digest
+	return b.objectWrite(dead)
+}
+
+func (b newBlob) objectWrite(row objectRow) Write {
+	return Write{Key: objectKey(b.key), Op: Put, If: unchanged(b.version), Attrs: encode(row)}
 }
 
 // objectAt is the index of objectWrite in a transaction, after the linkWrites.
@@ -36,7 +44,7 @@ func (r *Registry) linkWrites(b newBlob, key string, blobIf Cond) []Write {
 	return []Write{
 		{Key: blobKey(b.digest), Op: Put, If: blobIf, Attrs: encode(row)},
 		{Key: linkKey(b.repo, b.digest), Op: Put, Attrs: encode(linkRow(row))},
-		r.review(string(b.digest), reviewRow{Kind: reviewLink, Repo: b.repo, Digest: b.digest}),
+		r.review(b.repo, reviewRow{Kind: reviewLink, Repo: b.repo, Digest: b.digest}),
 	}
 }
 
@@ -46,7 +54,7 @@ func (r *Registry) linkWrites(b newBlob, key string, blobIf Cond) []Write {
 func (r *Registry) commit(ctx context.Context, b newBlob) error {
 	b.stored = true
 	for range maxContended {
-		err := r.meta.Transact(ctx, "", append(r.linkWrites(b, b.key, Absent()), b.objectWrite(objectLive))...)
+		err := r.meta.Transact(ctx, "", append(r.linkWrites(b, b.key, Absent()), b.liveWrite())...)
 		conflict := asConflict(err)
 		if conflict == nil {
 			return wrap("commit blob", err)
@@ -81,7 +89,7 @@ func (r *Registry) commitExisting(ctx context.Context, b newBlob, key string) (d
 func (r *Registry) linkExisting(ctx context.Context, b newBlob, key string) (done bool, err error) {
 	writes := r.linkWrites(b, key, Equal(attrKey, key))
 	if b.version != "" {
-		writes = append(writes, b.objectWrite(objectDead))
+		writes = append(writes, r.deadWrite(b))
 	}
 	err = r.meta.Transact(ctx, "", writes...)
 	conflict := asConflict(err)

@@ -9,9 +9,9 @@ import (
 
 const (
 	// lastTags is the number of tags that fit into the transaction that deletes the
-	// manifest. The other five writes are for its manifest row, content row, object row,
-	// referrer row and review.
-	lastTags = MaxTransact - 5
+	// manifest. The other six writes are for its manifest row, content row, object row and
+	// the expiry of that, referrer row and review.
+	lastTags = MaxTransact - 6
 	// earlierTags is the number of tags in a transaction before that. The other write
 	// checks the manifest's version.
 	earlierTags = MaxTransact - 1
@@ -148,7 +148,7 @@ func (r *Registry) deleteWrites(repo string, d oci.Digest, row manifestRow) []Wr
 		r.review(repo, reviewRow{Kind: reviewManifest, Repo: repo, Digest: d, Refs: row.Refs}),
 	}
 	if row.Key != "" {
-		writes = append(writes, Write{Key: objectKey(row.Key), Op: Put, Attrs: encode(objectRow{State: objectDead})})
+		writes = append(writes, Write{Key: objectKey(row.Key), Op: Put, Attrs: encode(r.deadRow(objectRow{}))}, r.expiryWrite(row.Key, r.now()))
 	}
 	if row.Subject != "" {
 		at := Key{referrerPartition(repo, row.Subject), row.Referrer}

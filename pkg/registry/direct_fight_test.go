@@ -32,7 +32,7 @@ func directFight(t *testing.T, seed uint64) {
 			_ = r.PushBlob(ctx, "q", d, 7, bytes.NewReader(content))
 			_ = r.DeleteBlob(ctx, "q", d)
 		})
-		s.spawn(2*simGrace, sweeper{[]string{"content"}}.sweep)
+		s.spawn(2*simGrace, collector)
 	}
 	var u direct.Upload
 	alone(t, s, func(ctx context.Context, r *Registry, _ simBlobs) {

@@ -49,7 +49,7 @@ func (r *Registry) stat(ctx context.Context, key string, sum bool) (size int64, 
 // repositories that have the blob. done is false if the blob no longer has that key, or if
 // another request has changed the session of b.
 func (r *Registry) heal(ctx context.Context, b newBlob, lost string) (done bool, err error) {
-	writes := append(r.linkWrites(b, b.key, Equal(attrKey, lost)), b.objectWrite(objectLive))
+	writes := append(r.linkWrites(b, b.key, Equal(attrKey, lost)), b.liveWrite())
 	err = r.meta.Transact(ctx, "", append(writes, r.abandon(lost)...)...)
 	if asConflict(err) != nil {
 		return false, nil
@@ -69,7 +69,7 @@ func (r *Registry) heal(ctx context.Context, b newBlob, lost string) (done bool,
 // still has the key.
 func (r *Registry) abandon(key string) []Write {
 	return []Write{
-		{Key: objectKey(key), Op: Set, Attrs: encode(objectRow{State: objectDead})},
+		{Key: objectKey(key), Op: Set, Attrs: encode(r.deadRow(objectRow{}))},
 		r.expiryWrite(key, r.sessionEnd()),
 	}
 }

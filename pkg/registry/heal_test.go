@@ -191,7 +191,7 @@ func healing(t *testing.T, seed uint64) {
 		})
 	}
 	if sweeping {
-		s.spawn(skew(s), sweeper{blobs}.sweep)
+		s.spawn(skew(s), collector)
 		s.spawn(skew(s)+sessionLife, func(ctx context.Context, r *Registry) error {
 			_, err := r.ExpireUploads(ctx, 1000)
 			return err

@@ -212,12 +212,17 @@ func (r *Registry) healManifest(ctx context.Context, p manifestPush, current str
 }
 
 // storeManifest stores the bytes of a manifest under a new content key, and returns the write
-// of that key's object row.
+// of that key's object row. It opens a session first: if the push ends early, ExpireUploads
+// deletes the bytes.
 func (r *Registry) storeManifest(ctx context.Context, p manifestPush) (key string, live Write, err error) {
 	_, key = r.newUpload()
+	row, nonce := r.openRow(p.repo), r.nonce()
+	if err = r.meta.Transact(ctx, nonce, r.openWrites(key, encode(row), row.Expires)...); err != nil {
+		return "", Write{}, fmt.Errorf("open session of manifest: %w", err)
+	}
 	err = r.retry(ctx, func() error { return r.putOnce(ctx, key, p.Content) })
 	return key, Write{
-		Key: objectKey(key), Op: Put, If: Absent(),
+		Key: objectKey(key), Op: Put, If: unchanged(nonce),
 		Attrs: encode(objectRow{State: objectLive, Repo: p.repo, Digest: p.digest, Size: int64(len(p.Content))}),
 	}, wrap("store manifest", err)
 }
@@ -259,15 +264,18 @@ func contentWrite(p manifestPush, key string) Write {
 }
 
 // dropUnnamed deletes the stored bytes of a manifest after the transaction that would refer to
-// them failed. It first makes the object row dead: the transaction requires that this row does
-// not exist, so it cannot be applied later.
+// them failed. It first makes the session dead: the transaction requires the session, so it
+// cannot be applied later.
 func (r *Registry) dropUnnamed(ctx context.Context, key string) {
 	if key == "" {
 		return
 	}
 	_, err := r.meta.Update(ctx, Write{
-		Key: objectKey(key), Op: Put, If: Absent(), Attrs: encode(objectRow{State: objectDead}),
+		Key: objectKey(key), Op: Put, If: inState(objectOpen), Attrs: encode(r.deadRow(objectRow{})),
 	})
+	if conflict := asConflict(err); conflict != nil && decode[objectRow](conflict.found(0).Attrs).State == objectDead {
+		err = nil // the session has expired
+	}
 	if err == nil {
 		err = r.blobs.Delete(ctx, key)
 	}

@@ -117,7 +117,11 @@ func (r *Registry) nonce() string { return r.random(16) }
 // review returns the write that queues a row for garbage collection after one grace. The
 // subject selects the shard of the queue.
 func (r *Registry) review(subject string, row reviewRow) Write {
-	due := r.now() + r.opts.Grace.Milliseconds()
+	return r.reviewAt(subject, row, r.now()+r.opts.Grace.Milliseconds())
+}
+
+// reviewAt returns the write that queues a row for garbage collection at a time.
+func (r *Registry) reviewAt(subject string, row reviewRow, due int64) Write {
 	return Write{Key: reviewKey(subject, due, r.nonce()), Op: Put, Attrs: encode(row)}
 }
 

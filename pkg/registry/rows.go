@@ -3,6 +3,7 @@ package registry
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"reflect"
@@ -89,7 +90,9 @@ const (
 	manifestLive    manifestState = "live"
 )
 
-func manifestKey(repo string, d oci.Digest) Key { return Key{"M#" + repo, string(d)} }
+func manifestKey(repo string, d oci.Digest) Key { return Key{manifestPartition(repo), string(d)} }
+
+func manifestPartition(repo string) string { return "M#" + repo }
 
 // contentRow holds a manifest's bytes. It exists exactly while the manifest is live.
 type contentRow struct {
@@ -184,6 +187,9 @@ type objectRow struct {
 	Stored   []byte `row:"u"` // Stored.State of the port
 	Hashed   int64  `row:"o"` // bytes in the running hashes: those appended or, of a direct upload, verified
 	Complete bool   `row:"a"` // the store has all bytes, but their digest has not been verified
+
+	// TTL is the time, in seconds since 1970, after which DynamoDB deletes a dead row.
+	TTL int64 `row:"ttl"`
 }
 
 // uploadRow is the object row of an upload through the registry.
@@ -243,8 +249,10 @@ const queueShards = 16
 // reviewKey sorts reviews by due, the earliest time at which garbage collection may handle
 // the review. The nonce separates two reviews with the same due time.
 func reviewKey(subject string, due int64, nonce string) Key {
-	return Key{fmt.Sprintf("Q#%02d", shard(subject)), dueKey(due, nonce)}
+	return Key{reviewPartition(shard(subject)), dueKey(due, nonce)}
 }
+
+func reviewPartition(shard int) string { return fmt.Sprintf("Q#%02d", shard) }
 
 // expiryRow queues an upload for ExpireUploads, under the time at which the upload expires.
 // The queue is separate from the reviews because it is read more often.
@@ -347,4 +355,35 @@ func packDigests(ds []oci.Digest) []byte {
 		packed = append(packed, raw...)
 	}
 	return packed
+}
+
+var errPacked = errors.New("malformed digest list")
+
+// unpackDigests is the inverse of packDigests.
+func unpackDigests(packed []byte) ([]oci.Digest, error) {
+	var ds []oci.Digest
+	for len(packed) > 0 {
+		var algorithm oci.Algorithm
+		switch packed[0] {
+		case oci.SHA256[3]:
+			algorithm = oci.SHA256
+		case oci.SHA512[3]:
+			algorithm = oci.SHA512
+		default:
+			return nil, fmt.Errorf("%w: algorithm byte %d", errPacked, packed[0])
+		}
+		size := algorithm.New().Size()
+		if len(packed) < 1+size {
+			return nil, fmt.Errorf("%w: cut off", errPacked)
+		}
+		ds = append(ds, oci.Digest(string(algorithm)+":"+hex.EncodeToString(packed[1:1+size])))
+		packed = packed[1+size:]
+	}
+	return ds, nil
+}
+
+// version returns the version of a row.
+func (row Row) version() string {
+	v, _ := row.Attrs[attrVersion].(string)
+	return v
 }

@@ -179,7 +179,7 @@ func TestSimulation(t *testing.T) {
 		runs = n
 	}
 	for seed := range seeds(runs) {
-		synctest.Test(t, func(t *testing.T) { simulate(t, seed) })
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { synctest.Test(t, func(t *testing.T) { simulate(t, seed) }) })
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
 		}
@@ -219,7 +219,7 @@ func simulate(t *testing.T, seed uint64) {
 	sweeping := seed%2 == 1
 	if sweeping {
 		for range 2 {
-			s.spawn(skew(s), sweeper{[]string{"config", "one", "two", "three"}}.sweep)
+			s.spawn(skew(s), collector)
 		}
 		s.spawn(skew(s)+time.Duration(s.rng.IntN(2))*sessionLife, func(ctx context.Context, r *Registry) error {
 			_, err := r.ExpireUploads(ctx, 1000)
@@ -243,9 +243,7 @@ func simulate(t *testing.T, seed uint64) {
 			t.Errorf("push %d failed without a fault: %v", i, err)
 		}
 	}
-	if !sweeping { // the least sweep of these tests has no list of what it deletes
-		s.settle(t)
-	}
+	s.collectAll(t)
 }
 
 // TestDeleteMeetsPushes: one manifest, pushed under several tags while it is deleted.
@@ -309,7 +307,7 @@ func fight(t *testing.T, seed uint64) {
 			return errors.Join(r.PushBlob(ctx, "q", d, int64(len(content)), strings.NewReader(content)), r.DeleteBlob(ctx, "q", d))
 		})
 		s.run()
-		s.spawn(2*simGrace, sweeper{[]string{before + "two"}}.sweep)
+		s.spawn(2*simGrace, collector)
 	}
 	s.decide = func(*pending) fate { return s.sometimes(12) }
 	bodies := []string{"one", "two", "two", "six"}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/oci/upload"
@@ -149,7 +150,7 @@ func (r *Registry) endSession(ctx context.Context, key string, row objectRow, ch
 			return row, err
 		}
 		_, err := r.meta.Update(ctx, Write{
-			Key: objectKey(key), Op: Put, If: unchanged(row.Version), Attrs: encode(deadSession(row)),
+			Key: objectKey(key), Op: Put, If: unchanged(row.Version), Attrs: encode(r.deadRow(row)),
 		})
 		conflict := asConflict(err)
 		if conflict == nil {
@@ -160,10 +161,17 @@ func (r *Registry) endSession(ctx context.Context, key string, row objectRow, ch
 	return objectRow{}, fmt.Errorf("end upload: %w", ErrContended)
 }
 
-// deadSession returns the dead row of a session. It keeps the attributes that a later attempt
-// needs to delete the bytes if the first one fails.
-func deadSession(row objectRow) objectRow {
-	return objectRow{State: objectDead, Repo: row.Repo, Stored: row.Stored, Hashed: row.Hashed}
+// deadLife is how long a dead row stays: no request that was presigned, and none that hangs, can
+// store bytes under its key after that time.
+const deadLife = 30 * 24 * time.Hour
+
+// deadRow returns the dead row of a key. It keeps the attributes of a session that a later
+// attempt needs to delete the bytes if the first one fails.
+func (r *Registry) deadRow(row objectRow) objectRow {
+	return objectRow{
+		State: objectDead, Repo: row.Repo, Stored: row.Stored, Hashed: row.Hashed,
+		TTL: r.opts.Now().Add(deadLife).Unix(),
+	}
 }
 
 // stored describes the appended bytes of an upload through the registry.
@@ -176,7 +184,7 @@ func (r *Registry) forget(ctx context.Context, key string, row objectRow) error 
 	}
 	_, err := r.meta.Update(ctx, Write{ // always holds: a dead row stays dead
 		Key: objectKey(key), Op: Put, If: inState(objectDead),
-		Attrs: encode(objectRow{State: objectDead, Repo: row.Repo}),
+		Attrs: encode(r.deadRow(objectRow{Repo: row.Repo})),
 	})
 	return err
 }
@@ -192,7 +200,7 @@ func (r *Registry) drop(ctx context.Context, key string, row objectRow) error {
 func (r *Registry) rejectContent(ctx context.Context, key string, row objectRow) {
 	_, err := r.meta.Update(ctx, Write{
 		Key: objectKey(key), Op: Put, If: unchanged(row.Version),
-		Attrs: encode(objectRow{State: objectDead, Repo: row.Repo}),
+		Attrs: encode(r.deadRow(objectRow{Repo: row.Repo})),
 	})
 	if err == nil {
 		err = r.blobs.Delete(ctx, key)

@@ -1,0 +1,220 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/pierless/pierless/pkg/oci"
+)
+
+// need is the need of a repository for a blob.
+type need struct {
+	live  bool  // a manifest names it
+	until int64 // a manifest that names it may be published until then; 0: none
+}
+
+// reviewLinks handles the reviews of links and of deleted manifests of one repository.
+func (r *Registry) reviewLinks(ctx context.Context, repo string, reviews []Row, c *Collected) error {
+	digests, err := reviewed(reviews)
+	if err != nil {
+		return err
+	}
+	needs, err := r.look(ctx, repo, digests)
+	if err != nil {
+		return err
+	}
+	later := map[oci.Digest]int64{} // when to review a link again
+	var idle []oci.Digest
+	for _, d := range digests {
+		switch {
+		case needs[d].live:
+		case needs[d].until > 0:
+			later[d] = needs[d].until
+		default:
+			idle = append(idle, d)
+		}
+	}
+	condemned, err := r.condemnLinks(ctx, repo, idle, later)
+	if err != nil {
+		return err
+	}
+	if err := r.deleteLinks(ctx, repo, condemned, later, c); err != nil {
+		return err
+	}
+	return r.settleReviews(ctx, repo, reviews, later, c)
+}
+
+// reviewed lists the digests of the links that the reviews concern, each once.
+func reviewed(reviews []Row) ([]oci.Digest, error) {
+	var all []oci.Digest
+	seen := map[oci.Digest]bool{}
+	for _, row := range reviews {
+		refs, err := digestsOf(decode[reviewRow](row.Attrs))
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range refs {
+			if !seen[d] {
+				seen[d] = true
+				all = append(all, d)
+			}
+		}
+	}
+	return all, nil
+}
+
+// digestsOf lists the digests of the links that a review concerns: one, or the references of a
+// deleted manifest.
+func digestsOf(review reviewRow) ([]oci.Digest, error) {
+	if review.Kind == reviewLink {
+		return []oci.Digest{review.Digest}, nil
+	}
+	return unpackDigests(review.Refs)
+}
+
+// look reads all manifest rows of a repository and returns the needs for the digests. It deletes
+// pending rows that are older than a grace: their pushes have ended, or will fail and start
+// again.
+func (r *Registry) look(ctx context.Context, repo string, digests []oci.Digest) (map[oci.Digest]need, error) {
+	needs := make(map[oci.Digest]need, len(digests))
+	if len(digests) == 0 {
+		return needs, nil
+	}
+	for _, d := range digests {
+		needs[d] = need{}
+	}
+	for row, err := range r.queryAll(ctx, Query{PK: manifestPartition(repo), Limit: MaxPage}) {
+		if err != nil {
+			return nil, fmt.Errorf("read manifests: %w", err)
+		}
+		manifest := decode[manifestRow](row.Attrs)
+		of := need{live: manifest.State == manifestLive}
+		if !of.live {
+			if of.until, err = r.pendingUntil(ctx, row, manifest); err != nil {
+				return nil, err
+			}
+		}
+		refs, err := unpackDigests(manifest.Refs)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range refs {
+			if have, wanted := needs[d]; wanted {
+				needs[d] = need{have.live || of.live, max(have.until, of.until)}
+			}
+		}
+	}
+	return needs, nil
+}
+
+// pendingUntil returns the time until which a pending row protects its references. It deletes the
+// row if that time is over, unless the push has changed it.
+func (r *Registry) pendingUntil(ctx context.Context, row Row, manifest manifestRow) (int64, error) {
+	if until := r.youngUntil(manifest.Renewed); until > 0 {
+		return until, nil
+	}
+	_, err := r.meta.Update(ctx, Write{Key: row.Key, Op: Delete, If: unchanged(manifest.Version)})
+	if asConflict(err) != nil {
+		return r.now() + r.opts.Grace.Milliseconds(), nil
+	}
+	return 0, wrap("delete pending manifest", err)
+}
+
+// condemnedLink is a link that is about to be deleted.
+type condemnedLink struct {
+	digest  oci.Digest
+	version string
+}
+
+// condemnLinks condemns the links whose leases have ended, and puts the others into later.
+func (r *Registry) condemnLinks(ctx context.Context, repo string, digests []oci.Digest, later map[oci.Digest]int64) ([]condemnedLink, error) {
+	keys := make([]Key, len(digests))
+	for i, d := range digests {
+		keys[i] = linkKey(repo, d)
+	}
+	rows, err := r.meta.Get(ctx, keys...)
+	if err != nil {
+		return nil, fmt.Errorf("read links: %w", err)
+	}
+	var condemned []condemnedLink
+	for i, row := range rows {
+		if row.Attrs == nil {
+			continue
+		}
+		if until := r.youngUntil(decode[linkRow](row.Attrs).Renewed); until > 0 {
+			later[digests[i]] = until
+			continue
+		}
+		version, err := r.condemn(ctx, row)
+		if err != nil {
+			return nil, err
+		}
+		if version == "" {
+			later[digests[i]] = r.now() + r.opts.Grace.Milliseconds()
+			continue
+		}
+		condemned = append(condemned, condemnedLink{digests[i], version})
+	}
+	return condemned, nil
+}
+
+// deleteLinks looks again, then deletes or restores condemned links. The delete of a link queues
+// a review of the blob.
+func (r *Registry) deleteLinks(
+	ctx context.Context, repo string, condemned []condemnedLink, later map[oci.Digest]int64, c *Collected,
+) error {
+	digests := make([]oci.Digest, len(condemned))
+	for i, link := range condemned {
+		digests[i] = link.digest
+	}
+	needs, err := r.look(ctx, repo, digests)
+	if err != nil {
+		return err
+	}
+	for _, link := range condemned {
+		if of := needs[link.digest]; of.live || of.until > 0 {
+			if err := r.restore(ctx, linkKey(repo, link.digest), link.version); err != nil {
+				return err
+			}
+			if !of.live {
+				later[link.digest] = of.until
+			}
+			continue
+		}
+		deleted, err := r.transactUnlessConflict(ctx, []Write{
+			{Key: linkKey(repo, link.digest), Op: Delete, If: unchanged(link.version)},
+			r.reviewAt(string(link.digest), reviewRow{Kind: reviewBlob, Digest: link.digest}, r.now()),
+		})
+		switch {
+		case err != nil:
+			return fmt.Errorf("delete link: %w", err)
+		case deleted:
+			c.Links++
+		default: // a request has renewed the lease
+			later[link.digest] = r.now() + r.opts.Grace.Milliseconds()
+		}
+	}
+	return nil
+}
+
+// settleReviews deletes the reviews, and queues a review for each link in later. The review of a
+// deleted manifest goes after the reviews of its references.
+func (r *Registry) settleReviews(ctx context.Context, repo string, reviews []Row, later map[oci.Digest]int64, c *Collected) error {
+	var writes []Write
+	for _, d := range slices.Sorted(maps.Keys(later)) {
+		writes = append(writes, r.reviewAt(repo, reviewRow{Kind: reviewLink, Repo: repo, Digest: d}, later[d]))
+	}
+	c.Later += len(later)
+	c.Kept += max(0, len(reviews)-len(later))
+	for _, row := range reviews {
+		writes = append(writes, Write{Key: row.Key, Op: Delete})
+	}
+	for some := range slices.Chunk(writes, MaxTransact) {
+		if err := r.meta.Transact(ctx, "", some...); err != nil {
+			return fmt.Errorf("settle reviews: %w", err)
+		}
+	}
+	return nil
+}
