@@ -44,8 +44,8 @@ func (r *Registry) Collect(ctx context.Context, limit int) (c Collected, err err
 		}
 		due := r.due(page.Rows)
 		c.More = c.More || page.More && len(due) == len(page.Rows)
-		if len(due) > 0 && (c.Oldest == 0 || dueOf(due[0].Key) < c.Oldest) {
-			c.Oldest = dueOf(due[0].Key)
+		if len(due) > 0 && (c.Oldest == 0 || r.dueAt(due[0]) < c.Oldest) {
+			c.Oldest = r.dueAt(due[0])
 		}
 		failed = append(failed, r.reviewAll(ctx, due, &c)...)
 		if ctx.Err() != nil {
@@ -55,10 +55,13 @@ func (r *Registry) Collect(ctx context.Context, limit int) (c Collected, err err
 	return c, errors.Join(failed...)
 }
 
+// dueAt returns the time at which a review is due, by the grace of this registry.
+func (r *Registry) dueAt(review Row) int64 { return dueOf(review.Key) + r.opts.Grace.Milliseconds() }
+
 // due returns the rows of a queue that are due.
 func (r *Registry) due(rows []Row) []Row {
 	for i, row := range rows {
-		if dueOf(row.Key) > r.now() {
+		if r.dueAt(row) > r.now() {
 			return rows[:i]
 		}
 	}

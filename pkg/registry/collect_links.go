@@ -21,7 +21,7 @@ func (r *Registry) reviewLinks(ctx context.Context, repo string, reviews []Row, 
 	if err != nil {
 		return err
 	}
-	needs, err := r.look(ctx, repo, digests)
+	needs, err := r.look(ctx, repo, digests, dropPending)
 	if err != nil {
 		return err
 	}
@@ -40,10 +40,14 @@ func (r *Registry) reviewLinks(ctx context.Context, repo string, reviews []Row, 
 	if err != nil {
 		return err
 	}
-	if err := r.deleteLinks(ctx, repo, condemned, later, c); err != nil {
+	deleted, err := r.deleteLinks(ctx, repo, condemned, later)
+	c.Links += deleted
+	if err != nil {
 		return err
 	}
-	return r.settleReviews(ctx, repo, reviews, later, c)
+	c.Later += len(later)
+	c.Kept += max(0, len(reviews)-len(later)-deleted)
+	return r.settleReviews(ctx, repo, reviews, later)
 }
 
 // reviewed lists the digests of the links that the reviews concern, each once.
@@ -74,10 +78,17 @@ func digestsOf(review reviewRow) ([]oci.Digest, error) {
 	return unpackDigests(review.Refs)
 }
 
-// look reads all manifest rows of a repository and returns the needs for the digests. It deletes
-// pending rows that are older than a grace: their pushes have ended, or will fail and start
-// again.
-func (r *Registry) look(ctx context.Context, repo string, digests []oci.Digest) (map[oci.Digest]need, error) {
+// stalePending says what look does with pending rows that are older than a grace: their pushes
+// have ended, or will fail and start again.
+type stalePending bool
+
+const (
+	dropPending  stalePending = true
+	leavePending stalePending = false
+)
+
+// look reads all manifest rows of a repository and returns the needs for the digests.
+func (r *Registry) look(ctx context.Context, repo string, digests []oci.Digest, stale stalePending) (map[oci.Digest]need, error) {
 	needs := make(map[oci.Digest]need, len(digests))
 	if len(digests) == 0 {
 		return needs, nil
@@ -92,7 +103,7 @@ func (r *Registry) look(ctx context.Context, repo string, digests []oci.Digest) 
 		manifest := decode[manifestRow](row.Attrs)
 		of := need{live: manifest.State == manifestLive}
 		if !of.live {
-			if of.until, err = r.pendingUntil(ctx, row, manifest); err != nil {
+			if of.until, err = r.pendingUntil(ctx, row, manifest, stale); err != nil {
 				return nil, err
 			}
 		}
@@ -109,10 +120,10 @@ func (r *Registry) look(ctx context.Context, repo string, digests []oci.Digest) 
 	return needs, nil
 }
 
-// pendingUntil returns the time until which a pending row protects its references. It deletes the
-// row if that time is over, unless the push has changed it.
-func (r *Registry) pendingUntil(ctx context.Context, row Row, manifest manifestRow) (int64, error) {
-	if until := r.youngUntil(manifest.Renewed); until > 0 {
+// pendingUntil returns the time until which a pending row protects its references. It may delete
+// the row if that time is over, unless the push has changed it.
+func (r *Registry) pendingUntil(ctx context.Context, row Row, manifest manifestRow, stale stalePending) (int64, error) {
+	if until := r.youngUntil(manifest.Renewed); until > 0 || stale == leavePending {
 		return until, nil
 	}
 	_, err := r.meta.Update(ctx, Write{Key: row.Key, Op: Delete, If: unchanged(manifest.Version)})
@@ -163,51 +174,49 @@ func (r *Registry) condemnLinks(ctx context.Context, repo string, digests []oci.
 // deleteLinks looks again, then deletes or restores condemned links. The delete of a link queues
 // a review of the blob.
 func (r *Registry) deleteLinks(
-	ctx context.Context, repo string, condemned []condemnedLink, later map[oci.Digest]int64, c *Collected,
-) error {
+	ctx context.Context, repo string, condemned []condemnedLink, later map[oci.Digest]int64,
+) (deleted int, err error) {
 	digests := make([]oci.Digest, len(condemned))
 	for i, link := range condemned {
 		digests[i] = link.digest
 	}
-	needs, err := r.look(ctx, repo, digests)
+	needs, err := r.look(ctx, repo, digests, dropPending)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for _, link := range condemned {
 		if of := needs[link.digest]; of.live || of.until > 0 {
 			if err := r.restore(ctx, linkKey(repo, link.digest), link.version); err != nil {
-				return err
+				return deleted, err
 			}
 			if !of.live {
 				later[link.digest] = of.until
 			}
 			continue
 		}
-		deleted, err := r.transactUnlessConflict(ctx, []Write{
+		applied, err := r.transactUnlessConflict(ctx, []Write{
 			{Key: linkKey(repo, link.digest), Op: Delete, If: unchanged(link.version)},
 			r.reviewAt(string(link.digest), reviewRow{Kind: reviewBlob, Digest: link.digest}, r.now()),
 		})
 		switch {
 		case err != nil:
-			return fmt.Errorf("delete link: %w", err)
-		case deleted:
-			c.Links++
+			return deleted, fmt.Errorf("delete link: %w", err)
+		case applied:
+			deleted++
 		default: // a request has renewed the lease
 			later[link.digest] = r.now() + r.opts.Grace.Milliseconds()
 		}
 	}
-	return nil
+	return deleted, nil
 }
 
 // settleReviews deletes the reviews, and queues a review for each link in later. The review of a
 // deleted manifest goes after the reviews of its references.
-func (r *Registry) settleReviews(ctx context.Context, repo string, reviews []Row, later map[oci.Digest]int64, c *Collected) error {
+func (r *Registry) settleReviews(ctx context.Context, repo string, reviews []Row, later map[oci.Digest]int64) error {
 	var writes []Write
 	for _, d := range slices.Sorted(maps.Keys(later)) {
 		writes = append(writes, r.reviewAt(repo, reviewRow{Kind: reviewLink, Repo: repo, Digest: d}, later[d]))
 	}
-	c.Later += len(later)
-	c.Kept += max(0, len(reviews)-len(later))
 	for _, row := range reviews {
 		writes = append(writes, Write{Key: row.Key, Op: Delete})
 	}

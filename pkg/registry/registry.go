@@ -44,12 +44,15 @@ const (
 	knownRepositories = 4096
 )
 
+// DefaultGrace is the time for which garbage collection keeps unused content.
+const DefaultGrace = 24 * time.Hour
+
 // Options configure a Registry. The zero value is ready for use.
 type Options struct {
 	// AllowSparse accepts an index whose children are not in the repository.
 	AllowSparse bool
 	// Grace is the time for which garbage collection keeps content after the last renewal of
-	// its lease. 0 means 24 hours.
+	// its lease. 0 means DefaultGrace.
 	Grace time.Duration
 	// VerifyFor is the time for which one call of VerifyDirect reads. 0 means 15 seconds,
 	// half of API Gateway's timeout.
@@ -77,7 +80,7 @@ type Registry struct {
 
 // New returns a Registry over a pair of ports.
 func New(meta Metadata, blobs Blobs, opts Options) *Registry {
-	opts.Grace = cmp.Or(opts.Grace, 24*time.Hour)
+	opts.Grace = cmp.Or(opts.Grace, DefaultGrace)
 	opts.VerifyFor = cmp.Or(opts.VerifyFor, 15*time.Second)
 	opts.Log = cmp.Or(opts.Log, slog.Default())
 	opts.Rand = cmp.Or(opts.Rand, rand.Reader)
@@ -117,12 +120,13 @@ func (r *Registry) nonce() string { return r.random(16) }
 // review returns the write that queues a row for garbage collection after one grace. The
 // subject selects the shard of the queue.
 func (r *Registry) review(subject string, row reviewRow) Write {
-	return r.reviewAt(subject, row, r.now()+r.opts.Grace.Milliseconds())
+	return Write{Key: reviewKey(subject, r.now(), r.nonce()), Op: Put, Attrs: encode(row)}
 }
 
 // reviewAt returns the write that queues a row for garbage collection at a time.
 func (r *Registry) reviewAt(subject string, row reviewRow, due int64) Write {
-	return Write{Key: reviewKey(subject, due, r.nonce()), Op: Put, Attrs: encode(row)}
+	since := max(due-r.opts.Grace.Milliseconds(), 0)
+	return Write{Key: reviewKey(subject, since, r.nonce()), Op: Put, Attrs: encode(row)}
 }
 
 // queryAll yields the rows of all pages of a query, and stops after the first error. A page

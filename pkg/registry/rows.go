@@ -159,7 +159,9 @@ const (
 	blobCondemned blobState = "condemned" // about to be deleted, unless its lease is renewed
 )
 
-func blobKey(d oci.Digest) Key { return Key{blobPartition(d), "B"} }
+func blobKey(d oci.Digest) Key { return Key{blobPartition(d), blobSortKey} }
+
+const blobSortKey = "B" // sorts before the links
 
 func blobPartition(d oci.Digest) string { return "B#" + string(d) }
 
@@ -246,10 +248,10 @@ const (
 // partition spreads the write load.
 const queueShards = 16
 
-// reviewKey sorts reviews by due, the earliest time at which garbage collection may handle
-// the review. The nonce separates two reviews with the same due time.
-func reviewKey(subject string, due int64, nonce string) Key {
-	return Key{reviewPartition(shard(subject)), dueKey(due, nonce)}
+// reviewKey sorts reviews by the time since which the content may be idle: the review is due one
+// grace later. The nonce separates two reviews with the same time.
+func reviewKey(subject string, since int64, nonce string) Key {
+	return Key{reviewPartition(shard(subject)), dueKey(since, nonce)}
 }
 
 func reviewPartition(shard int) string { return fmt.Sprintf("Q#%02d", shard) }

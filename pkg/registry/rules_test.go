@@ -40,10 +40,14 @@ func descriptorJSON(content []byte) string {
 	return fmt.Sprintf(`{"mediaType":"x/y","digest":"%s","size":%d}`, oci.SHA256.FromBytes(content), len(content))
 }
 
-func (c client) push(ctx context.Context, r *Registry) error {
+func (c client) push(ctx context.Context, r *Registry) error { return c.pushSlowly(ctx, r, func() {}) }
+
+// pushSlowly calls pause before each request after the first.
+func (c client) pushSlowly(ctx context.Context, r *Registry, pause func()) error {
 	for i, l := range append([]string{"config"}, c.layers...) {
 		d := oci.SHA256.FromBytes([]byte(l))
 		if _, err := r.FindBlob(ctx, c.repo, d, true); err == nil {
+			pause()
 			continue
 		} else if !errors.Is(err, oci.NewError(oci.BlobUnknown, "")) {
 			return err
@@ -51,6 +55,7 @@ func (c client) push(ctx context.Context, r *Registry) error {
 		if err := pushBy(ctx, r, c.repo, d, []byte(l), c.way+i); err != nil {
 			return err
 		}
+		pause()
 	}
 	_, err := r.PushManifest(ctx, c.repo, ManifestPush{Tags: []string{c.tag}, ContentType: oci.MediaTypeImageManifest, Content: c.manifest()})
 	return err

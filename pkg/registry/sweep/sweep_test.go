@@ -42,6 +42,10 @@ func (f *fake) ExpireUploads(ctx context.Context, limit int) (registry.Expired, 
 	return registry.Expired{Ended: n, Kept: kept, Done: kept, Failed: f.stuck, More: f.due > 0}, f.fail
 }
 
+func (f *fake) Collect(context.Context, int) (registry.Collected, error) {
+	return registry.Collected{}, nil
+}
+
 func TestRunGoesOnToTheEnd(t *testing.T) {
 	f := &fake{due: 120, kept: 3}
 	var told []sweep.Report

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -40,10 +41,10 @@ func abandoned(t *testing.T, n int) (dir string) {
 	return dir
 }
 
-func TestSweep(t *testing.T) {
+func TestGCEndsUploads(t *testing.T) {
 	dir := abandoned(t, 3)
 	for _, want := range []sweep.Report{{Uploads: registry.Expired{Ended: 3}, Complete: true}, {Complete: true}} {
-		out, wait := startEnded(t, "sweep", "--data-dir", dir, "--json")
+		out, wait := startEnded(t, "gc", "--data-dir", dir, "--json")
 		if err := wait(); err != nil {
 			t.Fatal(err)
 		}
@@ -58,9 +59,57 @@ func TestSweep(t *testing.T) {
 	}
 }
 
-func TestSweepNeedsAStore(t *testing.T) {
+// ended returns what a command prints that ends by itself.
+func ended(t *testing.T, args ...string) string {
+	t.Helper()
+	out, wait := startEnded(t, args...)
+	if err := wait(); err != nil {
+		t.Fatalf("%v: %v", args, err)
+	}
+	return out.String()
+}
+
+// TestGC: blobs of deleted images are freed after the grace, and a dry run only tells.
+func TestGC(t *testing.T) {
+	dir := t.TempDir()
+	store, err := local.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reg := registry.New(store.Metadata(), store.Blobs(), registry.Options{Now: func() time.Time { return time.Now().Add(-48 * time.Hour) }})
+	for _, content := range []string{"used", "idle"} {
+		if err := reg.PushBlob(t.Context(), "a", oci.SHA256.FromBytes([]byte(content)), 4, strings.NewReader(content)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := oci.SHA256.FromBytes([]byte("used"))
+	manifest := fmt.Sprintf(`{"schemaVersion":2,"config":{"mediaType":"a/b","digest":%q,"size":4},"layers":[]}`, d)
+	push := registry.ManifestPush{Tags: []string{"t"}, ContentType: oci.MediaTypeImageManifest, Content: []byte(manifest)}
+	if _, err := reg.PushManifest(t.Context(), "a", push); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var plan registry.Collected
+	if err := json.Unmarshal([]byte(ended(t, "gc", "--data-dir", dir, "--json", "--dry-run")), &plan); err != nil || plan.Blobs != 1 || plan.Bytes != 4 || plan.Links != 1 {
+		t.Errorf("plan: %+v, %v", plan, err)
+	}
+	if text := ended(t, "gc", "--data-dir", dir, "--grace", "1000h"); !strings.HasPrefix(text, "freed 0 objects, 0 bytes") {
+		t.Errorf("with a long grace: %s", text)
+	}
+	if text := ended(t, "gc", "--data-dir", dir); !strings.HasPrefix(text, "freed 1 objects, 4 bytes (1 removed from repositories, 1 in use, ") {
+		t.Errorf("gc: %s", text)
+	}
+	objects, err := filepath.Glob(filepath.Join(dir, "blobs", "*", "*"))
+	if err != nil || len(objects) != 1 {
+		t.Errorf("objects: %v, %v", objects, err)
+	}
+}
+
+func TestGCNeedsAStore(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "mistyped")
-	out, wait := startEnded(t, "sweep", "--data-dir", dir)
+	out, wait := startEnded(t, "gc", "--data-dir", dir)
 	if err := wait(); err == nil || !strings.Contains(err.Error(), "--data-dir") {
 		t.Errorf("%v %s", err, out)
 	}
@@ -80,7 +129,7 @@ func TestServeSweeps(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(out.String(), "msg=sweep ended=2 kept=0 done=0 failed=0 complete=true") {
+	if !strings.Contains(out.String(), " ended=2 kept=0 done=0 failed=0 complete=true") {
 		t.Errorf("logged: %s", out)
 	}
 }

@@ -1,0 +1,93 @@
+//go:build mutants
+
+package registry
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// mutants are rules of the pushing side and of garbage collection, each without one of its
+// conditions. TestSimulation and the tests of single rules must fail for every one of them.
+var mutants = []struct{ name, file, old, mutated string }{
+	{"a young link is condemned", "collect_links.go",
+		"if until := r.youngUntil(decode[linkRow](row.Attrs).Renewed); until > 0 {\n\t\t\tlater[digests[i]] = until", "if until := int64(0); until > 0 {\n\t\t\tlater[digests[i]] = until"},
+	{"a young link drops its review", "collect_links.go", "later[digests[i]] = until\n", "_ = until\n"},
+	{"a pending manifest drops the review", "collect_links.go", "\t\t\tlater[d] = needs[d].until\n", ""},
+	{"a pending manifest does not count", "collect_links.go", "needs[d] = need{have.live || of.live, max(have.until, of.until)}", "needs[d] = need{have.live || of.live, 0}"},
+	{"a stale pending manifest counts for ever", "collect_links.go",
+		"if until := r.youngUntil(manifest.Renewed); until > 0 || stale == leavePending {\n\t\treturn until, nil\n\t}", "return r.now() + 1, nil"},
+	{"a stale pending manifest is ignored and stays", "collect_links.go",
+		"_, err := r.meta.Update(ctx, Write{Key: row.Key, Op: Delete, If: unchanged(manifest.Version)})", "var err error"},
+	{"a stale pending manifest is deleted in any version", "collect_links.go", "Write{Key: row.Key, Op: Delete, If: unchanged(manifest.Version)}", "Write{Key: row.Key, Op: Delete}"},
+	{"no second look at manifests", "collect_links.go", "needs, err := r.look(ctx, repo, digests, dropPending)\n\tif err != nil {\n\t\treturn 0, err\n\t}\n\tfor _, link", "needs, err := map[oci.Digest]need{}, error(nil)\n\tif err != nil {\n\t\treturn 0, err\n\t}\n\tfor _, link"},
+	{"a link is deleted in any version", "collect_links.go", "{Key: linkKey(repo, link.digest), Op: Delete, If: unchanged(link.version)}", "{Key: linkKey(repo, link.digest), Op: Delete}"},
+	{"the delete of a link queues no review of its blob", "collect_links.go",
+		"\t\t\tr.reviewAt(string(link.digest), reviewRow{Kind: reviewBlob, Digest: link.digest}, r.now()),\n", ""},
+	{"a renewed link drops its review", "collect_links.go", "default: // a request has renewed the lease\n\t\t\tlater[link.digest] = r.now() + r.opts.Grace.Milliseconds()", "default:"},
+	{"a link that was changed before it was condemned drops its review", "collect_links.go", "later[digests[i]] = r.now() + r.opts.Grace.Milliseconds()\n", ""},
+	{"a restored link is not reviewed again", "collect_links.go", "\t\t\t\tlater[link.digest] = of.until\n", "\t\t\t\t_ = of.until\n"},
+	{"reviews go before the work is queued", "collect_links.go", "\tfor _, row := range reviews {\n\t\twrites = append(writes,", "\twrites = nil\n\tfor _, row := range reviews {\n\t\twrites = append(writes,"},
+	{"links are not looked at twice", "collect.go", "if len(links.Rows) > 0 {", "if false {"},
+	{"a blob with links is deleted", "collect.go", "if len(page.Rows) != 1 || page.Rows[0].Key != blobKey(d) {", "if len(page.Rows) == 0 || page.Rows[0].Key != blobKey(d) {"},
+	{"a blob is deleted in any version", "collect.go", "Write{Key: blobKey(d), Op: Delete, If: unchanged(version)}", "Write{Key: blobKey(d), Op: Delete}"},
+	{"a young blob is condemned", "collect.go", "if until := r.youngUntil(decode[blobRow](row.Attrs).Renewed); until > 0 {", "if until := int64(0); until > 0 {"},
+	{"a blob that was linked meanwhile drops its review", "collect.go", "return r.deferBlob(ctx, review, d, r.now()+r.opts.Grace.Milliseconds(), c)\n\t}\n\tif err == nil {", "return r.dropReview(ctx, review)\n\t}\n\tif err == nil {"},
+	{"the object of a blob is not queued", "collect.go", "\t\tr.expiryWrite(row.Key, r.now()),\n", ""},
+	{"the key of a blob stays live", "collect.go", "\t\tWrite{Key: objectKey(row.Key), Op: Put, Attrs: encode(r.deadRow(objectRow{}))},\n", ""},
+	{"a new link has no review", "commit.go", "r.review(b.repo, reviewRow{Kind: reviewLink, Repo: b.repo, Digest: b.digest}),", "r.review(b.repo, reviewRow{Kind: reviewBlob, Repo: b.repo, Digest: b.digest}),"},
+	{"a deleted manifest has no review", "delete.go", "r.review(repo, reviewRow{Kind: reviewManifest, Repo: repo, Digest: d, Refs: row.Refs})", "r.review(repo, reviewRow{Kind: reviewManifest, Repo: repo, Digest: d})"},
+	{"the bytes of a deleted manifest are not queued", "delete.go", ", r.expiryWrite(row.Key, r.now()))", ")"},
+	{"a large manifest opens no session", "pushmanifest.go", "r.openWrites(key, encode(row), row.Expires)...", "r.openWrites(key, encode(row), row.Expires)[:1]..."},
+	{"an expired upload is looked at once", "expire.go", "if count == &e.Ended {", "if false {"},
+	{"a push does not write its pending row first", "lease.go", "if !ref.blob || !r.mustRenew(decode[linkRow](rows[i].Attrs)) {", "if true {"},
+	{"a lease that has nearly ended is not renewed", "lease.go", "return renewed < r.now()-r.opts.Grace.Milliseconds()/2", "return renewed < r.now()-2*r.opts.Grace.Milliseconds()"},
+	{"a condemned link need not be renewed", "lease.go", "return link.State != blobLive || r.leaseExpired(link.Renewed)", "return r.leaseExpired(link.Renewed)"},
+}
+
+// TestMutants: each mutant fails a test of this package.
+func TestMutants(t *testing.T) {
+	for _, m := range mutants {
+		t.Run(m.name, func(t *testing.T) {
+			path, err := filepath.Abs(m.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			source, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Count(string(source), m.old) != 1 {
+				t.Fatalf("%s has the text %q %d times", m.file, m.old, strings.Count(string(source), m.old))
+			}
+			dir := t.TempDir()
+			mutated, overlay := filepath.Join(dir, "mutated.go"), filepath.Join(dir, "overlay.json")
+			content, err := json.Marshal(map[string]map[string]string{"Replace": {path: mutated}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			write(t, mutated, strings.Replace(string(source), m.old, m.mutated, 1))
+			write(t, overlay, string(content))
+			cmd := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-vet=off", "-failfast", "-run", "Simulation|Collect|Promise|Heal|Delete", ".")
+			cmd.Env = append(os.Environ(), "PIERLESS_SIM_RUNS=3000")
+			out, err := cmd.CombinedOutput()
+			switch {
+			case err == nil:
+				t.Error("survives")
+			case strings.Contains(string(out), "[build failed]"):
+				t.Errorf("is no program: %s", out)
+			}
+		})
+	}
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
