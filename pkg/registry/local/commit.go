@@ -121,7 +121,7 @@ func (c *committer) apply(rows *bbolt.Bucket, batch []*commit, now time.Time) (a
 	if !changed {
 		return applied, errUnchanged
 	}
-	return applied, nil
+	return applied, expireRows(rows, now)
 }
 
 // prepare checks the conditions and encodes the resulting rows, nil for none. It changes
@@ -164,6 +164,9 @@ func store(rows *bbolt.Bucket, w registry.Write, data []byte) (wrote bool, err e
 	case registry.Delete:
 		return true, rows.Delete(rowKey(w.Key))
 	case registry.Set, registry.Put:
+	}
+	if err := indexTTL(rows, w); err != nil {
+		return false, err
 	}
 	return true, rows.Put(rowKey(w.Key), data)
 }

@@ -89,7 +89,7 @@ func openDB(path string) (*bbolt.DB, error) {
 
 // prepare runs once the lock is held, so that no other process uses the directory.
 func (s *Store) prepare(dir string) error {
-	if err := s.meta.createBucket(); err != nil {
+	if err := s.meta.createBuckets(); err != nil {
 		return err
 	}
 	if err := s.blobs.createDirs(); err != nil {

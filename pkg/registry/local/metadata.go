@@ -25,10 +25,14 @@ type metadata struct {
 
 func newMetadata(db *bbolt.DB) *metadata { return &metadata{db: db, committer: newCommitter(db)} }
 
-func (n *metadata) createBucket() error {
+func (n *metadata) createBuckets() error {
 	return n.db.Update(func(tx *bbolt.Tx) error {
-		_, err := tx.CreateBucketIfNotExists([]byte(rowsBucket))
-		return err
+		for _, name := range []string{rowsBucket, expiryBucket} {
+			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 
