@@ -20,12 +20,13 @@ import (
 
 // Collected is the result of Collect.
 type Collected struct {
-	Links  int   `json:"links"`  // links deleted: a repository no longer has the blob
-	Blobs  int   `json:"blobs"`  // blobs deleted, with their objects
-	Bytes  int64 `json:"bytes"`  // their size
-	Kept   int   `json:"kept"`   // reviews of content in use
-	Later  int   `json:"later"`  // reviews queued again
-	Failed int   `json:"failed"` // reviews that stay in the queue because of an error
+	Links  int   `json:"links"`        // links deleted: a repository no longer has the blob
+	Blobs  int   `json:"blobs"`        // blobs deleted, with their objects
+	Bytes  int64 `json:"bytes"`        // their size
+	Repos  int   `json:"repositories"` // repositories that left the catalog
+	Kept   int   `json:"kept"`         // reviews of content in use
+	Later  int   `json:"later"`        // reviews queued again
+	Failed int   `json:"failed"`       // reviews that stay in the queue because of an error
 	// Oldest is the time of the oldest review that is due, in milliseconds since 1970, when
 	// Collect began; 0 if none was due.
 	Oldest int64 `json:"oldest,omitempty"`
@@ -68,24 +69,29 @@ func (r *Registry) due(rows []Row) []Row {
 	return rows
 }
 
-// reviewAll handles reviews: those of blobs one by one, those of links and manifests by
+// reviewAll handles reviews: those of blobs and repositories one by one, those of links and manifests by
 // repository, so that one look at the manifests of a repository decides all of them.
 func (r *Registry) reviewAll(ctx context.Context, due []Row, c *Collected) (failed []error) {
 	byRepo := map[string][]Row{}
 	var repos []string // in the order of their oldest review
 	for _, row := range due {
 		review := decode[reviewRow](row.Attrs)
-		if review.Kind == reviewBlob {
-			if err := r.reviewBlob(ctx, row, review.Digest, c); err != nil {
-				c.Failed++
-				failed = append(failed, err)
+		var err error
+		switch review.Kind {
+		case reviewBlob:
+			err = r.reviewBlob(ctx, row, review.Digest, c)
+		case reviewRepo:
+			err = r.reviewRepository(ctx, row, review.Repo, c)
+		case reviewLink, reviewManifest:
+			if byRepo[review.Repo] == nil {
+				repos = append(repos, review.Repo)
 			}
-			continue
+			byRepo[review.Repo] = append(byRepo[review.Repo], row)
 		}
-		if byRepo[review.Repo] == nil {
-			repos = append(repos, review.Repo)
+		if err != nil {
+			c.Failed++
+			failed = append(failed, err)
 		}
-		byRepo[review.Repo] = append(byRepo[review.Repo], row)
 	}
 	for _, repo := range repos {
 		if err := r.reviewLinks(ctx, repo, byRepo[repo], c); err != nil {

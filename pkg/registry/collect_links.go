@@ -45,6 +45,11 @@ func (r *Registry) reviewLinks(ctx context.Context, repo string, reviews []Row, 
 	if err != nil {
 		return err
 	}
+	if slices.ContainsFunc(reviews, func(row Row) bool { return decode[reviewRow](row.Attrs).Kind == reviewManifest }) {
+		if err := r.retire(ctx, repo); err != nil {
+			return err
+		}
+	}
 	c.Later += len(later)
 	c.Kept += max(0, len(reviews)-len(later)-deleted)
 	return r.settleReviews(ctx, repo, reviews, later)

@@ -13,7 +13,7 @@ import (
 // soon delete. The same read shows whether the repository has a catalog row.
 func (r *Registry) checkReferences(ctx context.Context, p manifestPush) error {
 	wanted, keys := r.wanted(p)
-	_, known := r.known.Get(p.repo)
+	known := r.knows(p.repo)
 	if !known {
 		keys = append(keys, repositoryKey(p.repo))
 	}
@@ -24,14 +24,15 @@ func (r *Registry) checkReferences(ctx context.Context, p manifestPush) error {
 	if err != nil {
 		return fmt.Errorf("read references: %w", err)
 	}
-	if !known {
-		if err := r.catalogue(ctx, rows[len(rows)-1]); err != nil {
-			return err
-		}
-	}
+	catalogRow := rows[len(rows)-1]
 	rows = rows[:len(wanted)]
 	if faults := referenceFaults(wanted, rows); len(faults) > 0 {
 		return faults
+	}
+	if !known {
+		if err := r.catalogue(ctx, catalogRow); err != nil {
+			return err
+		}
 	}
 	return r.renewLeases(ctx, wanted, rows)
 }
@@ -108,14 +109,27 @@ func unknownReference(ref reference) *oci.Error {
 	return e
 }
 
-// catalogue writes the repository's catalog row if it is missing. The manifest's transaction
+// catalogue writes the repository's catalog row if it is missing or idle. The manifest's transaction
 // does not include this row: all first pushes to a repository would contend for it.
 func (r *Registry) catalogue(ctx context.Context, row Row) error {
-	if row.Attrs == nil {
-		if _, err := r.meta.Update(ctx, Write{Key: row.Key, Op: Set, Attrs: encode(repositoryRow{Renewed: r.now()})}); err != nil {
+	seen := r.now()
+	if decode[repositoryRow](row.Attrs).State != repositoryLive {
+		repo := row.Key.SK
+		err := r.meta.Transact(ctx, "",
+			Write{Key: row.Key, Op: Set, Attrs: encode(repositoryRow{State: repositoryLive, Renewed: r.now()})},
+			r.review(repo, reviewRow{Kind: reviewRepo, Repo: repo})) // in case that this push ends here
+		if err != nil {
 			return fmt.Errorf("write catalog row: %w", err)
 		}
 	}
-	r.known.Add(row.Key.SK, struct{}{})
+	r.known.Add(row.Key.SK, seen)
 	return nil
+}
+
+// knows reports whether this process has seen a repository in the catalog within a quarter of a
+// grace. Garbage collection deletes the row of a repository only one grace after it has marked
+// the row, so the row is still there.
+func (r *Registry) knows(repo string) bool {
+	seen, found := r.known.Get(repo)
+	return found && seen > r.now()-r.opts.Grace.Milliseconds()/4
 }

@@ -75,7 +75,7 @@ type Registry struct {
 	retrier
 
 	manifests *lru.Cache[oci.Digest, []byte] // bytes by digest; a row proves that they are live
-	known     *lru.Cache[string, struct{}]   // repositories with a catalog row
+	known     *lru.Cache[string, int64]      // when a repository was seen in the catalog
 }
 
 // New returns a Registry over a pair of ports.
@@ -93,7 +93,7 @@ func New(meta Metadata, blobs Blobs, opts Options) *Registry {
 	r := &Registry{blobs: blobs, opts: opts, retrier: retrier{clock: opts.Now, sleep: opts.Sleep}}
 	r.meta = retrying{Metadata: meta, retrier: r.retrier, nonce: r.nonce}
 	r.manifests, _ = lru.New[oci.Digest, []byte](cachedManifests) // fails only for a size below 1
-	r.known, _ = lru.New[string, struct{}](knownRepositories)
+	r.known, _ = lru.New[string, int64](knownRepositories)
 	return r
 }
 

@@ -220,15 +220,24 @@ func objectKey(key string) Key { return Key{"K#" + key, "K"} }
 
 // repositoryRow is the entry of a repository in the catalog.
 type repositoryRow struct {
-	Renewed int64 `row:"t"` // time of the first push; never renewed
+	Version string          `row:"w"`
+	State   repositoryState `row:"s"`
+	Renewed int64           `row:"t"` // time of the last change of its state
 }
+
+type repositoryState string
+
+const (
+	repositoryLive repositoryState = "live"
+	repositoryIdle repositoryState = "idle" // about to be deleted, unless a manifest is pushed
+)
 
 func repositoryKey(repo string) Key { return Key{catalogPartition, repo} }
 
 const catalogPartition = "N"
 
-// reviewRow queues a link, a blob, or the references of a deleted manifest for garbage
-// collection.
+// reviewRow queues a link, a blob, the references of a deleted manifest, or a repository without
+// manifests for garbage collection.
 type reviewRow struct {
 	Kind   reviewKind `row:"y"`
 	Repo   string     `row:"r"`
@@ -242,6 +251,7 @@ const (
 	reviewLink     reviewKind = "link"
 	reviewBlob     reviewKind = "blob"
 	reviewManifest reviewKind = "manifest"
+	reviewRepo     reviewKind = "repository"
 )
 
 // queueShards is the number of partitions of each queue (reviews and expiries). More than one

@@ -256,6 +256,9 @@ func (w *world) check(fault func(string, ...any)) {
 		case 'C': // a visible manifest
 			repo, d := splitKey(key.PK)
 			thin := w.rows[manifestKey(repo, d)]
+			if w.rows[repositoryKey(repo)] == nil {
+				fault("manifest %.12s is visible in a repository that the catalog lacks", d)
+			}
 			if thin.text(attrState) != string(objectLive) {
 				fault("manifest %.12s is visible, its row is %q", d, thin.text(attrState))
 			}
