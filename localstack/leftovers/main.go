@@ -1,6 +1,5 @@
-// Command leftovers finds garbage in a store: it expires abandoned uploads as if their
-// time were over, and then lists the objects and rows of bucket and table that are still
-// not in use. With -empty it deletes all objects of a bucket instead, with which the
+// Command leftovers finds garbage in a store: it sweeps as if the time of all garbage had come,
+// and then lists the objects and rows of bucket and table that are still not in use. With -empty it deletes all objects of a bucket instead, with which the
 // end-to-end tests free disk space.
 //
 // Use it on LocalStack only: it expires active uploads too.
@@ -24,6 +23,7 @@ import (
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/registry/ddbmeta"
 	"github.com/pierless/pierless/pkg/registry/s3blobs"
+	"github.com/pierless/pierless/pkg/registry/sweep"
 )
 
 func main() {
@@ -50,7 +50,7 @@ func run(ctx context.Context, name string, later time.Duration, unrecorded, empt
 	if empty {
 		return s.empty(ctx)
 	}
-	if err := s.expire(ctx, later); err != nil {
+	if err := s.sweep(ctx, later); err != nil {
 		return err
 	}
 	return s.report(ctx, unrecorded)
@@ -62,20 +62,19 @@ type store struct {
 	name    string
 }
 
-// expire ends the uploads that will have expired by then.
-func (s store) expire(ctx context.Context, later time.Duration) error {
-	reg := registry.New(ddbmeta.New(s.clients.Dynamo, s.name), s3blobs.New(s.clients.S3, s.name, s3blobs.Options{}),
-		registry.Options{Now: func() time.Time { return time.Now().Add(later) }})
-	for {
-		expired, err := reg.ExpireUploads(ctx, 1000)
+// sweep sweeps as if the time had come, and the same time again: an expired upload is looked at
+// twice, and a repository that loses its last manifest leaves the catalog one grace later.
+func (s store) sweep(ctx context.Context, later time.Duration) error {
+	for i := range 4 {
+		reg := registry.New(ddbmeta.New(s.clients.Dynamo, s.name), s3blobs.New(s.clients.S3, s.name, s3blobs.Options{}),
+			registry.Options{Now: func() time.Time { return time.Now().Add(time.Duration(i+1) * later) }})
+		report, err := sweep.Run(ctx, reg, nil)
 		if err != nil {
 			return err
 		}
-		fmt.Printf("expired: %+v\n", expired)
-		if !expired.More {
-			return nil
-		}
+		fmt.Printf("swept: %+v\n", report)
 	}
+	return nil
 }
 
 // report returns an error if there are objects without a blob, open uploads or multipart
@@ -142,7 +141,7 @@ func (s store) openUploads(ctx context.Context) ([]string, error) {
 			return nil, err
 		}
 		for _, item := range page.Items {
-			if pk := text(item["pk"]); strings.HasPrefix(pk, "K#") && state(item) == "open" || strings.HasPrefix(pk, "Q#U") {
+			if pk := text(item["pk"]); strings.HasPrefix(pk, "K#") && state(item) == "open" || strings.HasPrefix(pk, "Q#") {
 				left = append(left, "row "+pk)
 			}
 		}
