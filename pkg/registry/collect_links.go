@@ -45,14 +45,51 @@ func (r *Registry) reviewLinks(ctx context.Context, repo string, reviews []Row, 
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(reviews, func(row Row) bool { return decode[reviewRow](row.Attrs).Kind == reviewManifest }) {
-		if err := r.retire(ctx, repo); err != nil {
-			return err
-		}
+	if err := r.reviewManifests(ctx, repo, reviews); err != nil {
+		return err
 	}
 	c.Later += len(later)
 	c.Kept += max(0, len(reviews)-len(later)-deleted)
 	return r.settleReviews(ctx, repo, reviews, later)
+}
+
+// reviewManifests ends the deletes of manifests: it deletes their edges, and the repository if they
+// were its last ones.
+func (r *Registry) reviewManifests(ctx context.Context, repo string, reviews []Row) error {
+	deleted := false
+	for _, row := range reviews {
+		review := decode[reviewRow](row.Attrs)
+		if review.Kind != reviewManifest {
+			continue
+		}
+		deleted = true
+		if err := r.dropEdges(ctx, repo, review.Digest); err != nil {
+			return err
+		}
+	}
+	if !deleted {
+		return nil
+	}
+	return r.retire(ctx, repo)
+}
+
+// dropEdges deletes the edges of a deleted manifest: those that lead to tags which were moved
+// before the delete. If the manifest was pushed again, its edges stay.
+func (r *Registry) dropEdges(ctx context.Context, repo string, d oci.Digest) error {
+	tags, err := r.edges(ctx, repo, d)
+	if err != nil {
+		return err
+	}
+	for some := range slices.Chunk(tags, MaxTransact-1) {
+		writes := []Write{{Key: manifestKey(repo, d), Op: Check, If: Absent()}}
+		for _, tag := range some {
+			writes = append(writes, Write{Key: edgeKey(repo, d, tag), Op: Delete})
+		}
+		if applied, err := r.transactUnlessConflict(ctx, writes); !applied {
+			return wrap("delete edges", err)
+		}
+	}
+	return nil
 }
 
 // reviewed lists the digests of the links that the reviews concern, each once.

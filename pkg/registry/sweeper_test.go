@@ -71,6 +71,10 @@ func (w *world) leaks() (leaks []string) {
 			leaks = append(leaks, "blob without link "+key.PK)
 		case key.PK == catalogPartition && len(w.query(Query{PK: manifestPartition(key.SK), Limit: 1}).Rows) == 0:
 			leaks = append(leaks, "repository without manifests "+key.SK)
+		case strings.HasPrefix(key.PK, "E#"):
+			if repo, d := splitKey(key.PK); w.rows[manifestKey(repo, d)] == nil {
+				leaks = append(leaks, "edge "+key.PK)
+			}
 		case strings.HasPrefix(key.PK, "Q#"):
 			leaks = append(leaks, "queue "+key.PK+" "+key.SK+" "+attrs.text("y"))
 		case strings.HasPrefix(key.PK, "K#") && attrs.text(attrState) == string(objectOpen):
