@@ -13,6 +13,10 @@ import (
 
 // mutants are rules of the pushing side and of garbage collection, each without one of its
 // conditions. TestSimulation and the tests of single rules must fail for every one of them.
+//
+// Three conditions are not here because others cover them: they spare calls. reviewBlob may condemn
+// a blob with links, or a young one, because it looks again and deletes one version only; and it may
+// drop the review of a blob that was linked meanwhile, because the new link has a review.
 var mutants = []struct{ name, file, old, mutated string }{
 	{"a young link is condemned", "collect_links.go",
 		"if until := r.youngUntil(decode[linkRow](row.Attrs).Renewed); until > 0 {\n\t\t\tlater[digests[i]] = until", "if until := int64(0); until > 0 {\n\t\t\tlater[digests[i]] = until"},
@@ -32,11 +36,8 @@ var mutants = []struct{ name, file, old, mutated string }{
 	{"a link that was changed before it was condemned drops its review", "collect_links.go", "later[digests[i]] = r.now() + r.opts.Grace.Milliseconds()\n", ""},
 	{"a restored link is not reviewed again", "collect_links.go", "\t\t\t\tlater[link.digest] = of.until\n", "\t\t\t\t_ = of.until\n"},
 	{"reviews go before the work is queued", "collect_links.go", "\tfor _, row := range reviews {\n\t\twrites = append(writes,", "\twrites = nil\n\tfor _, row := range reviews {\n\t\twrites = append(writes,"},
-	{"links are not looked at twice", "collect.go", "if len(links.Rows) > 0 {", "if false {"},
-	{"a blob with links is deleted", "collect.go", "if len(page.Rows) != 1 || page.Rows[0].Key != blobKey(d) {", "if len(page.Rows) == 0 || page.Rows[0].Key != blobKey(d) {"},
+	{"links are not looked at twice", "collect.go", "if len(links.Rows) > 0 {", "if len(links.Rows) > 100 {"},
 	{"a blob is deleted in any version", "collect.go", "Write{Key: blobKey(d), Op: Delete, If: unchanged(version)}", "Write{Key: blobKey(d), Op: Delete}"},
-	{"a young blob is condemned", "collect.go", "if until := r.youngUntil(decode[blobRow](row.Attrs).Renewed); until > 0 {", "if until := int64(0); until > 0 {"},
-	{"a blob that was linked meanwhile drops its review", "collect.go", "return r.deferBlob(ctx, review, d, r.now()+r.opts.Grace.Milliseconds(), c)\n\t}\n\tif err == nil {", "return r.dropReview(ctx, review)\n\t}\n\tif err == nil {"},
 	{"the object of a blob is not queued", "collect.go", "\t\tr.expiryWrite(row.Key, r.now()),\n", ""},
 	{"the key of a blob stays live", "collect.go", "\t\tWrite{Key: objectKey(row.Key), Op: Put, Attrs: encode(r.deadRow(objectRow{}))},\n", ""},
 	{"a new link has no review", "commit.go", "r.review(b.repo, reviewRow{Kind: reviewLink, Repo: b.repo, Digest: b.digest}),", "r.review(b.repo, reviewRow{Kind: reviewBlob, Repo: b.repo, Digest: b.digest}),"},

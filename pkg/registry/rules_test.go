@@ -249,6 +249,27 @@ func simulate(t *testing.T, seed uint64) {
 		}
 	}
 	s.collectAll(t)
+	s.deleteAll(t, pushed)
+}
+
+// deleteAll deletes all images after their reviews have found them in use: the deletes must lead
+// to the end of all that is left.
+func (s *sim) deleteAll(t *testing.T, pushed []client) {
+	t.Helper()
+	alone(t, s, func(ctx context.Context, r *Registry, _ simBlobs) {
+		for _, c := range pushed {
+			err := r.DeleteManifest(ctx, c.repo, digestOf(c))
+			if err != nil && !errors.Is(err, oci.NewError(oci.ManifestUnknown, "")) {
+				t.Errorf("delete: %v", err)
+			}
+		}
+	})
+	s.collectAll(t)
+	for key, attrs := range s.world.rows {
+		if !strings.HasPrefix(key.PK, "K#") {
+			t.Errorf("left when all is deleted: %v %v", key, attrs)
+		}
+	}
 }
 
 // TestDeleteMeetsPushes: one manifest, pushed under several tags while it is deleted.
