@@ -36,6 +36,10 @@ func TestRefused(t *testing.T) {
 		{"PIERLESS_REDIRECT_HEAD": "perhaps"},
 		{"PIERLESS_REQUEST_LOG": "perhaps"},
 		{"PIERLESS_DUAL_STACK": "perhaps"},
+		{"PIERLESS_BEHIND_TLS_PROXY": "perhaps"},
+		{"PIERLESS_INSECURE_LISTEN": "perhaps"},
+		{"PIERLESS_TLS_CERT": "tls.crt"},
+		{"PIERLESS_TLS_KEY": "tls.key"},
 		{"PIERLESS_ALLOW_HOST": "a.example,,b.example"},
 		{"PIERLESS_ALLOW_HOST": "http://a.example"},
 		{"PIERLESS_ALLOW_HOST": "*"},
@@ -57,5 +61,14 @@ func TestAllowHosts(t *testing.T) {
 	c, err := load(t, map[string]string{"PIERLESS_ALLOW_HOST": "a.example,b.example:5000", "PIERLESS_REQUEST_LOG": "false"})
 	if want := []string{"a.example", "b.example:5000"}; err != nil || !reflect.DeepEqual(c.AllowHosts, want) || c.RequestLog {
 		t.Errorf("got %+v, %v; want hosts %q and no log", c, err, want)
+	}
+}
+
+func TestListening(t *testing.T) {
+	c, err := load(t, map[string]string{
+		"PIERLESS_TLS_CERT": "tls.crt", "PIERLESS_TLS_KEY": "tls.key", "PIERLESS_BEHIND_TLS_PROXY": "true", "PIERLESS_INSECURE_LISTEN": "1",
+	})
+	if err != nil || c.TLSCert != "tls.crt" || c.TLSKey != "tls.key" || !c.BehindTLSProxy || !c.InsecureListen {
+		t.Errorf("got %+v, %v; want TLS behind a proxy", c, err)
 	}
 }
