@@ -57,11 +57,13 @@ func checkRules(ctx context.Context, c env.Config, meta registry.Metadata) error
 	return nil
 }
 
-// behindProxy sets the address of each request to that of the client, for the log.
+// behindProxy describes the client's connection to the proxy: its address for the log, and its
+// scheme for the challenge.
 func behindProxy(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r = r.Clone(r.Context())
+		r.Header.Set("X-Forwarded-Proto", "https")
 		if at, found := forwardedFor(r.Header); found {
-			r = r.WithContext(r.Context()) // a copy
 			r.RemoteAddr = at.String()
 		}
 		next.ServeHTTP(w, r)

@@ -47,11 +47,13 @@ func newServe(getenv func(string) string) *cobra.Command {
 	f.BoolVar(&c.DualStack, "dual-stack", c.DualStack, "use S3's IPv4 and IPv6 endpoint, also in presigned URLs (PIERLESS_DUAL_STACK)")
 	f.StringSliceVar(&c.AllowHosts, "allow-host", c.AllowHosts,
 		"another `host` or host:port that clients use for an open registry (PIERLESS_ALLOW_HOST)")
+	f.StringVar(&c.PublicHost, "public-host", c.PublicHost,
+		"`host` by which clients address the registry, with a port unless it is 443: logins prove an identity to it (PIERLESS_PUBLIC_HOST)")
 	f.BoolVar(&c.RequestLog, "request-log", c.RequestLog,
 		"log every request; false: only those that fail with a 5xx status (PIERLESS_REQUEST_LOG)")
 	f.BoolVar(&c.AllowSparse, "allow-sparse-index", c.AllowSparse, "accept indexes of which some images are missing (PIERLESS_ALLOW_SPARSE_INDEX)")
 	f.StringVar(&c.AdminTokenSHA256, "admin-token-sha256", c.AdminTokenSHA256, "`SHA-256` of the administrator's token (default: no access control) (PIERLESS_ADMIN_TOKEN_SHA256)")
-	f.BoolVar(&c.AnonymousPull, "anonymous-pull", c.AnonymousPull, "allow pulls without the token (PIERLESS_ANONYMOUS_PULL)")
+	f.BoolVar(&c.AnonymousPull, "anonymous-pull", c.AnonymousPull, "allow pulls without a token (PIERLESS_ANONYMOUS_PULL)")
 	return configured(cmd, &c, err, serve)
 }
 
@@ -114,7 +116,7 @@ func newHandler(reg *registry.Registry, meta registry.Metadata, c env.Config, at
 		if err != nil {
 			return nil, err
 		}
-		opts.Authorize = withoutPages(guard.New(listen, c.AllowHosts), opts.Authorize)
+		opts.Authorize = withoutPages(guard.New(listen, append(c.AllowHosts, c.PublicHost)), opts.Authorize)
 	}
 	if c.BehindTLSProxy {
 		return behindProxy(server.All(reg, opts)), nil

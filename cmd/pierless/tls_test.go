@@ -146,8 +146,10 @@ func TestNoCertificate(t *testing.T) {
 		write(t, filepath.Join(dir, name), content)
 	}
 	for _, files := range [][2]string{{"cert", "other"}, {"cert", "junk"}, {"junk", "key"}, {"key", "cert"}, {"cert", "none"}, {"none", "key"}} {
-		args := []string{"serve", "--listen", "127.0.0.1:0", "--data-dir", filepath.Join(dir, "data"),
-			"--tls-cert", filepath.Join(dir, files[0]), "--tls-key", filepath.Join(dir, files[1])}
+		args := []string{
+			"serve", "--listen", "127.0.0.1:0", "--data-dir", filepath.Join(dir, "data"),
+			"--tls-cert", filepath.Join(dir, files[0]), "--tls-key", filepath.Join(dir, files[1]),
+		}
 		_, wait := startEnded(t, args...)
 		if err := wait(); err == nil || !strings.Contains(err.Error(), "PIERLESS_TLS_CERT") || !strings.Contains(err.Error(), dir) {
 			t.Errorf("%v: %v, want an error that names variable and file", files, err)
@@ -208,7 +210,7 @@ func TestServeTLS(t *testing.T) {
 	if err != nil || !bytes.Equal(got, content) {
 		t.Errorf("pull: %d bytes, %v", len(got), err)
 	}
-	if conn, err := tls.Dial("tcp", host, &tls.Config{RootCAs: roots, MaxVersion: tls.VersionTLS11}); err == nil { //nolint:gosec // G402: refused
+	if conn, err := tls.Dial("tcp", host, &tls.Config{RootCAs: roots, MaxVersion: tls.VersionTLS11}); err == nil {
 		conn.Close()
 		t.Error("TLS 1.1 is accepted")
 	}
