@@ -210,7 +210,7 @@ func TestServeTLS(t *testing.T) {
 	if err != nil || !bytes.Equal(got, content) {
 		t.Errorf("pull: %d bytes, %v", len(got), err)
 	}
-	if conn, err := tls.Dial("tcp", host, &tls.Config{RootCAs: roots, MaxVersion: tls.VersionTLS11}); err == nil {
+	if conn, err := tls.Dial("tcp", host, &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}); err == nil {
 		conn.Close()
 		t.Error("TLS 1.1 is accepted")
 	}
