@@ -8,10 +8,12 @@ import (
 	"encoding/hex"
 	"hash/crc32"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/route"
 )
 
 // A token is tokenPrefix, 256 random bits in base64url, and the CRC-32 of the text before it in
@@ -93,8 +95,11 @@ const (
 )
 
 func checkTokenName(name string) error {
-	if !tokenName.MatchString(name) || name == adminName || name == anonymousName {
-		return errInvalid("%q is not a name for a token: use up to 64 lower-case letters, digits, '.', '_' and '-', but not admin or anonymous", name)
+	// The log has the action instead of a name for callers whose permission is not a token.
+	callers := []string{adminName, anonymousName, string(route.ByID), string(route.Proof)}
+	if !tokenName.MatchString(name) || slices.Contains(callers, name) {
+		return errInvalid("%q is not a name for a token: use up to 64 lower-case letters, digits, '.', '_' and '-', but none of %s",
+			name, strings.Join(callers, ", "))
 	}
 	return nil
 }
