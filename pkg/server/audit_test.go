@@ -40,7 +40,8 @@ func newAudited(t *testing.T) *audited {
 		t.Fatal(err)
 	}
 	reg := registry.New(meta, presigning{blobs}, registry.Options{Log: logger})
-	a.handler = server.All(reg, server.Options{Log: logger, Directory: dir, Authorize: guard.Authorize,
+	a.handler = server.All(reg, server.Options{
+		Log: logger, Directory: dir, Authorize: guard.Authorize,
 		Prove: func(context.Context, string, access.Proof) (access.Identity, error) {
 			return access.Identity{Issuer: access.IssuerSTS, Subject: "deploy", Claims: map[string]string{"account": "123456789012"}}, nil
 		},
