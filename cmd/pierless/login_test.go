@@ -416,6 +416,9 @@ func TestCredentialProvider(t *testing.T) {
 		}
 	}
 	t.Setenv("PIERLESS_ID_TOKEN", "good.id.token")
+	if out, _, err := copyRun(t.Context(), strings.NewReader(request(r.host+"/app", "pod.id.token")), "credential-provider"); err == nil {
+		t.Errorf("a pod pulls with the identity of its node: %s", out)
+	}
 	if out, _, err := copyRun(t.Context(), strings.NewReader(request(r.host+"/app", "")), "credential-provider"); err != nil || !strings.Contains(out, "plr_") {
 		t.Errorf("%v: %s", err, out)
 	}
