@@ -1,7 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -159,6 +162,24 @@ func TestAccessRules(t *testing.T) {
 		write(t, path, content)
 		if _, notes := manage(t, 2, "rules", "set", host, path); !strings.Contains(notes, want) {
 			t.Errorf("%s: %s, want %q", content, notes, want)
+		}
+	}
+}
+
+// TestAccessLogPages: the log is read to its end, but not for ever.
+func TestAccessLogPages(t *testing.T) {
+	alone(t)
+	for _, last := range []string{"", "two"} {
+		var asked []string
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked = append(asked, r.URL.RawQuery)
+			next := map[string]string{"one": "two", "two": last}[cmp.Or(r.URL.Query().Get("next"), "one")]
+			json.NewEncoder(w).Encode(access.LogPage{Entries: []access.Entry{{Action: "login"}}, Next: next})
+		}))
+		defer srv.Close()
+		out, _ := manage(t, 0, "log", "--json", "--since", "2026-01-31T00:00:00Z", srv.URL)
+		if strings.Count(out, "login") != 2 || len(asked) != 2 || asked[0] != "since=2026-01-31T00%3A00%3A00Z" || asked[1] != "next=two" {
+			t.Errorf("%d entries after %q", strings.Count(out, "login"), asked)
 		}
 	}
 }

@@ -165,10 +165,9 @@ func openLogins(cmd *cobra.Command) (*login.Cache, error) {
 // report writes who is logged in, and until when.
 func (f loginFlags) report(w io.Writer, s login.Session, saved string) error {
 	if f.json {
-		s.Token = ""
 		return writeJSON(w, struct {
 			login.Session
-			Token string `json:"token,omitempty"` // hides that of the session
+			Token string `json:"token,omitempty"` // stays empty, and hides that of the session
 			Saved string `json:"saved"`
 		}{Session: s, Saved: saved})
 	}

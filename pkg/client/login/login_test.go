@@ -229,11 +229,9 @@ func TestGitHub(t *testing.T) {
 		s := login.Environment(func(name string) string {
 			return map[string]string{"ACTIONS_ID_TOKEN_REQUEST_URL": address, "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "runner"}[name]
 		})
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-		if _, err := s[0].Prove(ctx, "registry.example"); err == nil || strings.Contains(err.Error(), "secret") {
+		if _, err := s[0].Prove(t.Context(), "registry.example"); err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", address, err)
 		}
-		cancel()
 	}
 }
 
