@@ -32,6 +32,9 @@ type loginRegistry struct {
 	host string
 	sts  bool
 
+	admin  *access.Admin
+	verify func(context.Context, string, access.Proof) (access.Identity, error) // nil: the proof above
+
 	mu     sync.Mutex
 	proofs []access.Proof
 }
@@ -55,10 +58,10 @@ func newLoginRegistry(t *testing.T) *loginRegistry {
 		t.Fatal(err)
 	}
 	opts.Prove = r.prove
-	admin := access.NewAdmin(opts.Directory)
-	err = admin.SetSettings(t.Context(), access.Actor{Caller: access.Administrator()}, access.Settings{Logins: []access.Rule{{
+	r.admin = access.NewAdmin(opts.Directory)
+	err = r.admin.SetSettings(t.Context(), access.Actor{Caller: access.Administrator()}, access.Settings{Logins: []access.Rule{{
 		Name: "ci", Issuer: "https://issuer.example", Claims: map[string]string{"sub": "acme/app"}, Life: "1h",
-		Grants: access.Grants{{Repositories: []string{"app"}, Actions: []route.Action{route.Pull, route.Push}}},
+		Grants: appGrants(),
 	}}}, "*")
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +72,14 @@ func newLoginRegistry(t *testing.T) *loginRegistry {
 	return r
 }
 
-func (r *loginRegistry) prove(_ context.Context, host string, proof access.Proof) (access.Identity, error) {
+func appGrants() access.Grants {
+	return access.Grants{{Repositories: []string{"app"}, Actions: []route.Action{route.Pull, route.Push}}}
+}
+
+func (r *loginRegistry) prove(ctx context.Context, host string, proof access.Proof) (access.Identity, error) {
+	if r.verify != nil {
+		return r.verify(ctx, host, proof)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.proofs = append(r.proofs, proof)
