@@ -32,7 +32,7 @@ func newDockerCredential(getenv func(string) string) *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		err := dockerCredential(cmd, getenv, args[0])
 		switch {
-		case errors.Is(err, login.ErrNone): // docker goes on without credentials
+		case errors.Is(err, login.ErrNone): // docker continues without credentials
 			fmt.Fprintln(cmd.OutOrStdout(), notFound)
 		case err != nil: // docker shows the output of a helper that fails
 			fmt.Fprintln(cmd.OutOrStdout(), err)

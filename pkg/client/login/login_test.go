@@ -235,7 +235,7 @@ func TestGitHub(t *testing.T) {
 	}
 }
 
-// TestEnvironment: what was set for pierless comes before what the system sets for all programs.
+// TestEnvironment: variables of pierless precede those that the system sets for all programs.
 func TestEnvironment(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
 	env := map[string]string{"PIERLESS_ID_TOKEN": "a.b.c", "PIERLESS_ID_TOKEN_FILE": path, "ACTIONS_ID_TOKEN_REQUEST_URL": "http://x"}

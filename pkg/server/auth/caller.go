@@ -78,11 +78,7 @@ func (c caller) allowed(repository string, need route.Method, challenged bool) b
 func (c caller) refusal(repository string, action route.Action) error {
 	switch {
 	case repository == "":
-		needed := "admin for the whole registry"
-		if action == route.Manage {
-			needed = "admin for any repositories"
-		}
-		return oci.NewError(oci.Denied, "%s lacks the permission %s", c.Name, needed)
+		return oci.NewError(oci.Denied, "%s lacks the permission %s for the whole registry", c.Name, action)
 	case action == route.Pull, !c.May(repository, route.Pull):
 		return oci.NewError(oci.NameUnknown, "the repository %s does not exist, or %s lacks the permission to %s it", repository, c.Name, verb(action))
 	}
