@@ -42,7 +42,10 @@ var arrows = map[string][]string{
 	"pkg/registry/ddbmeta":      {"internal/awsclient", "pkg/registry"},
 	"internal/storetest":        {"internal/awsenv", "internal/awsinit", "pkg/registry/ddbmeta", "pkg/oci/direct", "pkg/registry/local", "pkg/oci", "pkg/registry", "pkg/registry/s3blobs"},
 	"pkg/client":                {"pkg/oci/direct", "pkg/oci", "pkg/oci/route"},
-	"pkg/client/images":         {"pkg/client", "pkg/oci"},
+	"pkg/client/images":         {"internal/atomicfile", "pkg/client", "pkg/oci"},
+	"pkg/client/login":          {"internal/atomicfile", "pkg/access", "pkg/client", "pkg/oci/route"},
+	"internal/atomicfile":       {},
+	"internal/awsproof":         {},
 	"internal/guard":            {"pkg/client"},
 	"internal/idle":             {"pkg/oci"},
 	"pkg/client/proxy":          {"pkg/client", "pkg/oci/direct", "internal/guard", "internal/idle", "pkg/oci", "pkg/oci/route", "pkg/oci/upload"},
@@ -82,7 +85,7 @@ var arrows = map[string][]string{
 	cloudInternal + "policyproxy": {cloudInternal + "iam"},
 	cloudInternal + "template":    {},
 	"cmd/pierless": {
-		"pkg/access", "internal/awsenv", "internal/awsinit", "pkg/client", "pkg/registry/ddbmeta", "pkg/verify/doctor", "internal/env", "internal/guard", "internal/idle", "internal/setup", "pkg/client/images", "pkg/registry/local", "pkg/oci", "pkg/oci/route", "pkg/client/proxy", "pkg/registry",
+		"pkg/access", "internal/atomicfile", "internal/awsenv", "internal/awsinit", "internal/awsproof", "pkg/client", "pkg/client/login", "pkg/registry/ddbmeta", "pkg/verify/doctor", "internal/env", "internal/guard", "internal/idle", "internal/setup", "pkg/client/images", "pkg/registry/local", "pkg/oci", "pkg/oci/route", "pkg/client/proxy", "pkg/registry",
 		"pkg/registry/s3blobs", "pkg/server", "pkg/server/auth", "pkg/registry/sweep", "pkg/verify",
 	},
 }
