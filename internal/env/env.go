@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/url"
 	"strconv"
 	"strings"
 )
@@ -33,6 +34,11 @@ type Config struct {
 	AnonymousPull bool // PIERLESS_ANONYMOUS_PULL: pulls need no credentials
 	RequestLog    bool // PIERLESS_REQUEST_LOG: one line per request; true by default
 
+	// PublicHost is PIERLESS_PUBLIC_HOST: the host, with a port unless it is 443, by which
+	// clients address the registry. Proofs of an identity must name it. Empty means the host
+	// of the request.
+	PublicHost string
+
 	// AllowHosts is PIERLESS_ALLOW_HOST: more hosts by which clients may address an open
 	// registry, each with or without a port, separated by commas.
 	AllowHosts []string
@@ -51,6 +57,7 @@ func Load(get func(string) string) (Config, error) {
 		Log:    cmp.Or(get("PIERLESS_LOG"), "text"),
 
 		AdminTokenSHA256: get("PIERLESS_ADMIN_TOKEN_SHA256"),
+		PublicHost:       get("PIERLESS_PUBLIC_HOST"),
 		RequestLog:       true,
 	}
 	if hosts := get("PIERLESS_ALLOW_HOST"); hosts != "" {
@@ -86,12 +93,23 @@ func (c Config) Check() error {
 	case c.AnonymousPull && c.AdminTokenSHA256 == "":
 		return errors.New("PIERLESS_ANONYMOUS_PULL is set without PIERLESS_ADMIN_TOKEN_SHA256: without a token everything is open, pushes too")
 	}
+	if c.PublicHost != "" && !isHost(c.PublicHost) {
+		return fmt.Errorf("PIERLESS_PUBLIC_HOST is %q: use a host such as registry.example.com or registry.example.com:5000", c.PublicHost)
+	}
 	for _, host := range c.AllowHosts {
 		if host == "" || strings.ContainsAny(host, "/*@ ") {
 			return fmt.Errorf("PIERLESS_ALLOW_HOST has %q: use hosts such as registry.example.com or registry.example.com:5000", host)
 		}
 	}
 	return nil
+}
+
+// isHost reports whether text is what stands between "https://" and the path in the URL of a
+// registry, in lower case: clients compare and sign it as it is.
+func isHost(text string) bool {
+	u, err := url.Parse("https://" + text)
+	return err == nil && u.Host == text && u.Hostname() != "" && text == strings.ToLower(text) && !strings.HasSuffix(text, ":") &&
+		!strings.ContainsAny(text, "*, ")
 }
 
 // OnAWS reports whether blobs are in S3 and metadata in DynamoDB.
