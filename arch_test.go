@@ -34,6 +34,8 @@ var arrows = map[string][]string{
 	"pkg/oci/upload":            {"pkg/oci"},
 	"pkg/registry":              {"pkg/oci/direct", "pkg/oci", "pkg/oci/upload"},
 	"pkg/access":                {"pkg/oci", "pkg/oci/route", "pkg/registry"},
+	"pkg/access/proof":          {"pkg/access", "pkg/oci"},
+	"internal/prooftest":        {},
 	"pkg/registry/registrytest": {"pkg/oci/direct", "pkg/oci", "pkg/registry"},
 	"pkg/server":                {"pkg/access", "pkg/server/auth", "pkg/oci/direct", "internal/idle", "pkg/oci", "pkg/registry", "pkg/oci/route", "pkg/oci/upload"},
 	"pkg/server/auth":           {"pkg/access", "pkg/oci", "pkg/oci/route"},
@@ -57,7 +59,7 @@ var arrows = map[string][]string{
 	"functions/internal/start": {
 		"internal/awsclient", "pkg/registry/ddbmeta", "internal/env", "internal/setup", "pkg/server/lambdahttp", "pkg/oci", "pkg/registry", "pkg/registry/s3blobs", "pkg/server", "pkg/registry/sweep",
 	},
-	"functions/access":           {"functions/internal/start", "pkg/server"},
+	"functions/access":           {"functions/internal/start", "pkg/access/proof", "pkg/registry", "pkg/server"},
 	"functions/base":             {"functions/internal/start", "pkg/server"},
 	"functions/blobs":            {"functions/internal/start", "pkg/server"},
 	"functions/manifests":        {"functions/internal/start", "pkg/server"},
