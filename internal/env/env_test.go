@@ -36,6 +36,7 @@ func TestRefused(t *testing.T) {
 		{"PIERLESS_REDIRECT_HEAD": "perhaps"},
 		{"PIERLESS_REQUEST_LOG": "perhaps"},
 		{"PIERLESS_DUAL_STACK": "perhaps"},
+		{"PIERLESS_PRIVATE_ISSUERS": "perhaps"},
 		{"PIERLESS_ALLOW_HOST": "a.example,,b.example"},
 		{"PIERLESS_ALLOW_HOST": "http://a.example"},
 		{"PIERLESS_ALLOW_HOST": "*"},
