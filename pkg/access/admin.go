@@ -89,7 +89,10 @@ func (a *Admin) issue(ctx context.Context, by Actor, t Token, e Entry, more ...r
 	secret, sum := NewToken()
 	t.ID = sum[:idDigits]
 	var until time.Time
-	if !t.Expires.IsZero() {
+	switch {
+	case t.Rule != "": // a registry may issue thousands a day; the log has the login
+		until = t.Expires
+	case !t.Expires.IsZero():
 		until = t.Expires.Add(keepExpired)
 	}
 	attrs, err := content(t, until)

@@ -9,6 +9,7 @@ import (
 	"github.com/pierless/pierless/internal/storetest"
 	"github.com/pierless/pierless/pkg/access"
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/registry"
 )
 
 // TestProofForOneToken: a proof that is good for one token gives no second one, and no token at
@@ -52,6 +53,15 @@ func TestProofForOneToken(t *testing.T) {
 	}
 	if got := strings.Join(logins(), " "); got != "one one two" {
 		t.Errorf("the log has the proofs %s", got)
+	}
+	page, err := meta.Query(t.Context(), registry.Query{PK: "A#T", Limit: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range page.Rows { // a registry may issue thousands a day
+		if ttl, _ := row.Attrs["ttl"].(int64); ttl > time.Now().Add(2*time.Hour).Unix() {
+			t.Errorf("the row of a login for an hour stays until %v", time.Unix(ttl, 0))
+		}
 	}
 	tokens, err := admin.Tokens(t.Context(), by)
 	if err != nil || len(tokens) != 3 {

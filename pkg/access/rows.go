@@ -28,7 +28,7 @@ const (
 
 // How long rows stay after they have lost their meaning.
 const (
-	keepExpired = 7 * 24 * time.Hour   // an expired token, for the list
+	keepExpired = 7 * 24 * time.Hour   // an expired token of an administrator, for the list
 	keepLog     = 400 * 24 * time.Hour // an entry of the log
 )
 
