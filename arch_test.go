@@ -84,7 +84,7 @@ var arrows = map[string][]string{
 	cloudInternal + "policyproxy": {cloudInternal + "iam"},
 	cloudInternal + "template":    {},
 	"cmd/pierless": {
-		"pkg/access", "internal/awsenv", "internal/awsinit", "pkg/client", "pkg/registry/ddbmeta", "pkg/verify/doctor", "internal/env", "internal/guard", "internal/idle", "internal/setup", "pkg/client/images", "pkg/registry/local", "pkg/oci", "pkg/oci/route", "pkg/client/proxy", "pkg/registry",
+		"pkg/access", "pkg/access/proof", "internal/awsenv", "internal/awsinit", "pkg/client", "pkg/registry/ddbmeta", "pkg/verify/doctor", "internal/env", "internal/guard", "internal/idle", "internal/setup", "pkg/client/images", "pkg/registry/local", "pkg/oci", "pkg/oci/route", "pkg/client/proxy", "pkg/registry",
 		"pkg/registry/s3blobs", "pkg/server", "pkg/registry/sweep", "pkg/verify",
 	},
 }

@@ -223,6 +223,18 @@ func TestWrongClaims(t *testing.T) {
 	}
 }
 
+// TestDefaultPort: the port of https is not part of the audience.
+func TestDefaultPort(t *testing.T) {
+	s := newSite(t)
+	token := s.issuer.Token("rsa", s.issuer.Claims("https://registry.example", "s"))
+	for named, want := range map[string]bool{"registry.example": true, "registry.example:443": true, host: false} {
+		_, err := s.verifier.Prove(t.Context(), named, access.Proof{OIDC: token})
+		if (err == nil) != want {
+			t.Errorf("%s: %v, want accepted: %v", named, err, want)
+		}
+	}
+}
+
 func TestMalformedProofs(t *testing.T) {
 	s := newSite(t)
 	payload := base64.RawURLEncoding.EncodeToString

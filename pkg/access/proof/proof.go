@@ -72,8 +72,8 @@ func New(opts Options) *Verifier {
 	}
 }
 
-// Prove returns the identity that a proof shows. host is that of the registry, with a port unless
-// it is 443: a proof must be made for it. The error is ACCESS_INVALID for a proof that cannot be
+// Prove returns the identity that a proof shows. host is that of the registry: a proof must be made
+// for it, with the port unless that is 443. The error is ACCESS_INVALID for a proof that cannot be
 // read, DENIED for one that is refused, and UNAVAILABLE if its issuer fails.
 func (v *Verifier) Prove(ctx context.Context, host string, p access.Proof) (access.Identity, error) {
 	switch {
@@ -83,7 +83,9 @@ func (v *Verifier) Prove(ctx context.Context, host string, p access.Proof) (acce
 		return access.Identity{}, invalid(nil, "the body needs one proof: oidc or sts")
 	case len(p.OIDC) > maxProof, len(p.STS) > maxProof:
 		return access.Identity{}, invalid(nil, "the proof is longer than %d bytes", maxProof)
-	case p.OIDC != "":
+	}
+	host = strings.TrimSuffix(host, ":443")
+	if p.OIDC != "" {
 		return v.proveOIDC(ctx, host, p.OIDC)
 	}
 	return v.proveSTS(ctx, host, p.STS)
