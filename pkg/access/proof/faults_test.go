@@ -29,7 +29,12 @@ func jsonOf(t *testing.T, v any) string {
 // answers are wrong answers of an issuer.
 func answers() map[string]http.HandlerFunc {
 	return map[string]http.HandlerFunc{
-		"500":   func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
+		"500": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
+		"500 with keys": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusInternalServerError)
+			_, _ = w.Write([]byte(`{"issuer":"https://issuer.example","jwks_uri":"https://issuer.example/keys",` +
+				`"keys":[{"kty":"RSA","kid":"rsa","n":"` + strings.Repeat("A", 341) + `E","e":"AQAB"}]}`))
+		},
 		"404":   http.NotFound,
 		"empty": func(http.ResponseWriter, *http.Request) {},
 		"HTML":  func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) },
