@@ -67,8 +67,8 @@ func New(opts Options) *Verifier {
 	t := bounded{opts.Transport}
 	return &Verifier{
 		opts: opts, issuers: map[string]*issuer{},
-		oidc: &http.Client{Transport: t, Timeout: timeout, CheckRedirect: fewRedirects},
-		sts:  &http.Client{Transport: t, Timeout: timeout, CheckRedirect: noRedirect},
+		oidc: &http.Client{Transport: t, CheckRedirect: fewRedirects},
+		sts:  &http.Client{Transport: t, CheckRedirect: noRedirect},
 	}
 }
 

@@ -1,6 +1,27 @@
 package proof
 
-import "testing"
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+)
+
+// noTransport fails the test if a request is sent.
+type noTransport struct{ t *testing.T }
+
+func (n noTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	n.t.Errorf("a request to %s was sent", r.URL)
+	return nil, http.ErrNotSupported
+}
+
+func TestOnlyHTTPS(t *testing.T) {
+	for _, url := range []string{"http://issuer.example/", "ftp://issuer.example/", "//issuer.example/"} {
+		if resp, err := (bounded{noTransport{t}}).RoundTrip(httptest.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)); err == nil {
+			resp.Body.Close()
+			t.Errorf("%s: no error", url)
+		}
+	}
+}
 
 func TestCheckAddress(t *testing.T) {
 	for address, want := range map[string][2]bool{ // without and with private issuers
