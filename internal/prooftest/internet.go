@@ -22,12 +22,15 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
 
 // Internet serves hosts of any names over TLS at one loopback address.
 type Internet struct {
+	Requests atomic.Int64 // to any host, also to one that is not there
+
 	t      *testing.T
 	server *httptest.Server
 	roots  *x509.CertPool
@@ -86,6 +89,7 @@ func (n *Internet) Handle(host string, h http.Handler) {
 
 // ServeHTTP implements http.Handler.
 func (n *Internet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	n.Requests.Add(1)
 	n.mu.Lock()
 	h, found := n.hosts[r.Host]
 	n.mu.Unlock()

@@ -160,6 +160,11 @@ func TestRequestsThatAreNotSent(t *testing.T) {
 		}
 		return strings.Replace(good, from, to, 1)
 	}
+	parsed, err := url.Parse(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signature := parsed.Query().Get("X-Amz-Signature")
 	later := func(d time.Duration) time.Time { return time.Now().Add(d) }
 	for name, presigned := range map[string]string{
 		"another action":            sign(prooftest.Presigned{Query: url.Values{"Action": {"GetSessionToken"}}}),
@@ -182,7 +187,14 @@ func TestRequestsThatAreNotSent(t *testing.T) {
 		"from the future":           sign(prooftest.Presigned{Date: later(90 * time.Second)}),
 		"a malformed date":          sign(prooftest.Presigned{Query: url.Values{"X-Amz-Date": {"2026-11-22T00:00:00Z"}}}),
 		"another service":           change("%2Fsts%2F", "%2Fs3%2F"),
-		"a malformed signature":     good[:len(good)-len("&X-Amz-SignedHeaders=host%3Bx-pierless-host")] + "x",
+		"a malformed signature":     change(signature, signature+"0"),
+		"an upper-case signature":   change(signature, strings.ToUpper(signature)),
+		"an empty security token":   user().URL(prooftest.Presigned{Registry: host}) + "&X-Amz-Security-Token=",
+		"no action":                 change("Action=GetCallerIdentity&", ""),
+		"no version":                change("Version=2011-06-15&", ""),
+		"no algorithm":              change("X-Amz-Algorithm=AWS4-HMAC-SHA256&", ""),
+		"no signed headers":         change("&X-Amz-SignedHeaders=host%3Bx-pierless-host", ""),
+		"no expiry":                 change("&X-Amz-Expires=60", ""),
 		"no signature":              good[:strings.Index(good, "&X-Amz-Signature")],
 		"http":                      change("https:", "http:"),
 		"another host":              change("sts.amazonaws.com", "sts.amazonaws.com.evil.example"),
@@ -215,8 +227,8 @@ func TestRequestsThatAreNotSent(t *testing.T) {
 			}
 		})
 	}
-	if n := a.sts.Requests.Load(); n != 0 {
-		t.Errorf("%d requests to STS", n)
+	if n := a.net.Requests.Load(); n != 0 {
+		t.Errorf("%d requests", n)
 	}
 }
 
