@@ -34,6 +34,8 @@ var arrows = map[string][]string{
 	"pkg/oci/upload":            {"pkg/oci"},
 	"pkg/registry":              {"pkg/oci/direct", "pkg/oci", "pkg/oci/upload"},
 	"pkg/access":                {"pkg/oci", "pkg/oci/route", "pkg/registry"},
+	"pkg/access/proof":          {"pkg/access", "pkg/oci"},
+	"internal/prooftest":        {},
 	"pkg/registry/registrytest": {"pkg/oci/direct", "pkg/oci", "pkg/registry"},
 	"pkg/server":                {"pkg/access", "pkg/server/auth", "pkg/oci/direct", "internal/idle", "pkg/oci", "pkg/registry", "pkg/oci/route", "pkg/oci/upload"},
 	"pkg/server/auth":           {"pkg/access", "pkg/oci", "pkg/oci/route"},
@@ -60,7 +62,7 @@ var arrows = map[string][]string{
 	"functions/internal/start": {
 		"internal/awsclient", "pkg/registry/ddbmeta", "internal/env", "internal/setup", "pkg/server/lambdahttp", "pkg/oci", "pkg/registry", "pkg/registry/s3blobs", "pkg/server", "pkg/registry/sweep",
 	},
-	"functions/access":           {"functions/internal/start", "pkg/server"},
+	"functions/access":           {"functions/internal/start", "pkg/access/proof", "pkg/registry", "pkg/server"},
 	"functions/base":             {"functions/internal/start", "pkg/server"},
 	"functions/blobs":            {"functions/internal/start", "pkg/server"},
 	"functions/manifests":        {"functions/internal/start", "pkg/server"},
@@ -85,7 +87,7 @@ var arrows = map[string][]string{
 	cloudInternal + "policyproxy": {cloudInternal + "iam"},
 	cloudInternal + "template":    {},
 	"cmd/pierless": {
-		"pkg/access", "internal/atomicfile", "internal/awsenv", "internal/awsinit", "internal/awsproof", "pkg/client", "pkg/client/login", "pkg/registry/ddbmeta", "pkg/verify/doctor", "internal/env", "internal/guard", "internal/idle", "internal/setup", "pkg/client/images", "pkg/registry/local", "pkg/oci", "pkg/oci/route", "pkg/client/proxy", "pkg/registry",
+		"pkg/access", "pkg/access/proof", "internal/atomicfile", "internal/awsenv", "internal/awsinit", "internal/awsproof", "pkg/client", "pkg/client/login", "pkg/registry/ddbmeta", "pkg/verify/doctor", "internal/env", "internal/guard", "internal/idle", "internal/setup", "pkg/client/images", "pkg/registry/local", "pkg/oci", "pkg/oci/route", "pkg/client/proxy", "pkg/registry",
 		"pkg/registry/s3blobs", "pkg/server", "pkg/server/auth", "pkg/registry/sweep", "pkg/verify",
 	},
 }

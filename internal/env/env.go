@@ -39,6 +39,10 @@ type Config struct {
 	InsecureListen bool // PIERLESS_INSECURE_LISTEN: other machines may connect without TLS or access control
 	RequestLog     bool // PIERLESS_REQUEST_LOG: one line per request; true by default
 
+	// PrivateIssuers is PIERLESS_PRIVATE_ISSUERS: issuers of identities may have private and
+	// loopback addresses, such as a GitLab of the same network.
+	PrivateIssuers bool
+
 	// PublicHost is PIERLESS_PUBLIC_HOST: the host, with a port unless it is 443, by which
 	// clients address the registry. Proofs of an identity must name it. Empty means the host
 	// of the request.
@@ -76,6 +80,7 @@ func Load(get func(string) string) (Config, error) {
 		"PIERLESS_ANONYMOUS_PULL": &c.AnonymousPull, "PIERLESS_REDIRECT_HEAD": &c.RedirectHead,
 		"PIERLESS_REQUEST_LOG": &c.RequestLog, "PIERLESS_DUAL_STACK": &c.DualStack,
 		"PIERLESS_BEHIND_TLS_PROXY": &c.BehindTLSProxy, "PIERLESS_INSECURE_LISTEN": &c.InsecureListen,
+		"PIERLESS_PRIVATE_ISSUERS": &c.PrivateIssuers,
 	} {
 		value := get(name)
 		if value == "" {

@@ -40,6 +40,7 @@ func TestRefused(t *testing.T) {
 		{"PIERLESS_INSECURE_LISTEN": "perhaps"},
 		{"PIERLESS_TLS_CERT": "tls.crt"},
 		{"PIERLESS_TLS_KEY": "tls.key"},
+		{"PIERLESS_PRIVATE_ISSUERS": "perhaps"},
 		{"PIERLESS_ALLOW_HOST": "a.example,,b.example"},
 		{"PIERLESS_ALLOW_HOST": "http://a.example"},
 		{"PIERLESS_ALLOW_HOST": "*"},

@@ -89,7 +89,10 @@ func (a *Admin) issue(ctx context.Context, by Actor, t Token, e Entry, more ...r
 	secret, sum := NewToken()
 	t.ID = sum[:idDigits]
 	var until time.Time
-	if !t.Expires.IsZero() {
+	switch {
+	case t.Rule != "": // a registry may issue thousands a day; the log has the login
+		until = t.Expires
+	case !t.Expires.IsZero():
 		until = t.Expires.Add(keepExpired)
 	}
 	attrs, err := content(t, until)
@@ -98,7 +101,10 @@ func (a *Admin) issue(ctx context.Context, by Actor, t Token, e Entry, more ...r
 	}
 	e.Token, e.ID, e.After = t.Name, t.ID, t
 	writes := append(more, registry.Write{Key: tokenKey(sum), Op: registry.Put, If: registry.Absent(), Attrs: attrs})
-	return Issued{Secret: secret, Token: t}, a.write(ctx, by, e, writes...)
+	if err := a.write(ctx, by, e, writes...); err != nil {
+		return Issued{}, err
+	}
+	return Issued{Secret: secret, Token: t}, nil
 }
 
 // write applies changes with their log entry.
@@ -110,9 +116,9 @@ func (a *Admin) write(ctx context.Context, by Actor, e Entry, writes ...registry
 	}
 	writes = append(writes, registry.Write{Key: logKey(e, rand.Text()), Op: registry.Put, Attrs: attrs})
 	if err := a.meta.Transact(ctx, "", writes...); err != nil {
-		if _, ok := errors.AsType[*registry.Conflict](err); ok {
-			return oci.NewError(oci.AccessInvalid, "another request has changed the same entry: read it again, then repeat the change").
-				WithStatus(statusConflict)
+		if isConflict(err) {
+			return fmt.Errorf("%w (cause: %w)", oci.NewError(oci.AccessInvalid,
+				"another request has changed the same entry: read it again, then repeat the change").WithStatus(statusConflict), err)
 		}
 		return fmt.Errorf("change access: %w", err)
 	}
@@ -121,6 +127,11 @@ func (a *Admin) write(ctx context.Context, by Actor, e Entry, writes ...registry
 }
 
 const statusConflict = 409
+
+func isConflict(err error) bool {
+	_, is := errors.AsType[*registry.Conflict](err)
+	return is
+}
 
 // Tokens lists the tokens that the actor may manage, expired ones too, by name.
 func (a *Admin) Tokens(ctx context.Context, by Actor) ([]Token, error) {
