@@ -31,10 +31,38 @@ func (r *Registry) Tags(ctx context.Context, repo, last string, n int) (List, er
 	return list, nil
 }
 
-// Repositories lists at most n repositories that sort after last; last need not be an existing
-// repository. If n exceeds MaxPage, MaxPage applies.
-func (r *Registry) Repositories(ctx context.Context, last string, n int) (List, error) {
-	return r.list(ctx, catalogPartition, last, n)
+// Repositories lists at most n repositories that sort after last and that readable accepts; nil
+// accepts all. last need not be an existing repository. If n exceeds MaxPage, MaxPage applies. The
+// list is the same as if the other repositories did not exist; it takes a call for each MaxPage
+// repositories that are read.
+func (r *Registry) Repositories(ctx context.Context, last string, n int, readable func(repo string) bool) (List, error) {
+	if readable == nil || n <= 0 {
+		return r.list(ctx, catalogPartition, last, n)
+	}
+	n = min(n, MaxPage)
+	found := List{Names: []string{}}
+	for {
+		// Pages have the same size for every n, so that the number of calls tells little about what
+		// the caller may not read.
+		page, err := r.list(ctx, catalogPartition, last, MaxPage)
+		if err != nil {
+			return List{}, err
+		}
+		for _, name := range page.Names {
+			if !readable(name) {
+				continue
+			}
+			if len(found.Names) == n {
+				found.More = true
+				return found, nil
+			}
+			found.Names = append(found.Names, name)
+		}
+		if !page.More {
+			return found, nil
+		}
+		last = page.Names[len(page.Names)-1]
+	}
 }
 
 func (r *Registry) list(ctx context.Context, partition, last string, n int) (List, error) {
