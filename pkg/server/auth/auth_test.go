@@ -154,11 +154,3 @@ func TestNewRefusesMalformedSums(t *testing.T) {
 		}
 	}
 }
-
-func TestTokensDiffer(t *testing.T) {
-	a, sumA := access.NewToken()
-	b, sumB := access.NewToken()
-	if a == b || sumA == sumB || !access.WellFormed(a) || len(sumA) != 64 {
-		t.Errorf("tokens %q and %q with sums %q and %q", a, b, sumA, sumB)
-	}
-}
