@@ -133,16 +133,19 @@ func referrerOf(repo string, subject []byte) []byte {
 type half struct {
 	site
 	calls         *trace
+	meta          registry.Metadata
+	administrate  http.Handler // without access control
 	authorization string
 }
 
 func newHalf(t *testing.T, own access.Grants, open []string, exists func(repo string) bool) *half {
 	t.Helper()
 	meta, blobs := storetest.OpenDirect(t)
-	h := &half{site: site{t: t}, calls: &trace{}}
+	h := &half{site: site{t: t}, calls: &trace{}, meta: meta}
 	clock := func() time.Time { return time.Now().Add(h.late) }
 	quiet := slog.New(slog.DiscardHandler)
 	h.handler = server.All(registry.New(meta, blobs, registry.Options{Log: quiet, Now: clock}), server.Options{Log: quiet})
+	h.administrate = h.handler
 	for _, repo := range pool() {
 		if exists(repo) {
 			h.pushBlob(repo, ownBlob(repo))
@@ -170,6 +173,51 @@ func newHalf(t *testing.T, own access.Grants, open []string, exists func(repo st
 	reg := registry.New(counted, countedBlobs{blobs, h.calls}, registry.Options{Log: quiet, Now: clock})
 	h.handler = server.All(reg, server.Options{Log: quiet, Authorize: guard.Authorize})
 	return h
+}
+
+// TestManyHidden: repositories that a caller may not pull do not push its own out of a page.
+func TestManyHidden(t *testing.T) {
+	h := newHalf(t, access.Grants{{Repositories: []string{"zz/*"}, Actions: []route.Action{route.Pull, route.Push}}}, nil, func(string) bool { return false })
+	guarded := h.handler
+	h.handler = h.administrate
+	for i := range 130 { // more than the first page of the blob's links
+		h.pushBlob(fmt.Sprintf("hidden/%03d", i), sharedBlob())
+	}
+	names := []string{"zz/a", "zz/b", "zz/c"}
+	for _, repo := range names {
+		h.pushBlob(repo, sharedBlob())
+		h.pushManifest(repo, "t", imageWith("", sharedBlob()))
+	}
+	for i := range 11 {
+		var rows []registry.Write // of the catalog
+		for j := range 100 {
+			key := registry.Key{PK: "N", SK: fmt.Sprintf("hidden/%d/%d", i, j)}
+			rows = append(rows, registry.Write{Key: key, Op: registry.Put, Attrs: registry.Attrs{"x": int64(1)}})
+		}
+		if err := h.meta.Transact(t.Context(), "", rows...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.handler = guarded
+	if a := h.send(request{method: "POST", target: "/v2/zz/new/blobs/uploads/?mount=" + digestOf(sharedBlob())}); a.status != http.StatusCreated {
+		t.Errorf("a blob that many hidden repositories have was not mounted: %s", a.answer)
+	}
+	var seen []string
+	next, calls := "/v2/_catalog?n=2", 0
+	for ; next != ""; calls++ {
+		a := h.do("GET", next, nil, "Authorization", h.authorization).want(t, http.StatusOK)
+		var page struct{ Repositories []string }
+		if err := json.Unmarshal(a.body, &page); err != nil {
+			t.Fatal(err)
+		}
+		if link := a.Header.Get("Link"); strings.Contains(link, "hidden") {
+			t.Errorf("Link names a hidden repository: %s", link)
+		}
+		seen, next = append(seen, page.Repositories...), follow(t, a)
+	}
+	if !slices.Equal(seen, names) || calls != 2 {
+		t.Errorf("%d pages with %q, want %q", calls, seen, names)
+	}
 }
 
 // request is one that both registries get.
