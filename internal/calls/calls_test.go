@@ -390,7 +390,7 @@ func TestCallBudget(t *testing.T) {
 		"table, with two exceptions. Healing a lost object takes one Query and one transaction for each 99\n" +
 		"repositories that have the blob. The catalog, and a mount without a source, of a caller that may not\n" +
 		"pull all repositories take one Query for each 1,000 repositories that they read. Access control is\n" +
-		"on only in the rows that name a caller, a refusal or access.\\n" +
+		"on only in the rows that name a caller, a refusal or access.\n\n" +
 		"| operation | DynamoDB | S3 | limit |\n| --- | --- | --- | --- |\n")
 	r := newRig(t)
 	r.put("warm", r.image(1)) // the process knows the repository, as nearly all do

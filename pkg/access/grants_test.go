@@ -198,7 +198,9 @@ func TestGrantsCheck(t *testing.T) {
 		}
 	}
 	for _, bad := range []access.Grants{
-		grants("a"), {{Actions: []route.Action{route.Pull}}}, grants("a", "read"), grants("a", route.Manage), grants("a", ""), grants("a", route.Caller),
+		grants("a"),
+		{{Actions: []route.Action{route.Pull}}},
+		grants("a", "read"), grants("a", route.Manage), grants("a", ""), grants("a", route.Caller),
 		grants("", route.Pull), grants("A", route.Pull), grants("/a", route.Pull), grants("a/", route.Pull), grants("a//b", route.Pull),
 		grants("***", route.Pull), grants("a/****", route.Pull), grants("a?", route.Pull), grants("a b", route.Pull), grants("a\x00", route.Pull),
 		grants("../a", route.Pull), grants(long+"a", route.Pull), grants("host:5000/a", route.Pull), grants("a#b", route.Pull),

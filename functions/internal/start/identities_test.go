@@ -51,11 +51,14 @@ func newIdentities(t *testing.T, meta registry.Metadata, open []string) (all []i
 		return r.Header.Get("Authorization")
 	}
 	all = []identity{
-		{name: "none", logged: "anonymous"}, {name: "empty", header: "Basic Og==", logged: "anonymous"},
+		{name: "none", logged: "anonymous"},
+		{name: "empty", header: "Basic Og==", logged: "anonymous"},
 		{name: "anonymous", header: "Bearer anonymous", logged: "anonymous"},
-		{name: "junk", header: basic("secret"), refused: true}, {name: "junk, Bearer", header: "Bearer secret", refused: true},
+		{name: "junk", header: basic("secret"), refused: true},
+		{name: "junk, Bearer", header: "Bearer secret", refused: true},
 		{name: "anonymous as password", header: basic("anonymous"), refused: true},
-		{name: "unknown", header: basic(junk), refused: true}, {name: "malformed", header: "Basic !", refused: true},
+		{name: "unknown", header: basic(junk), refused: true},
+		{name: "malformed", header: "Basic !", refused: true},
 		{name: "the sum", header: basic(sum), refused: true},
 		{name: "deployment", header: basic(secret), may: "admin manage root", logged: "admin"},
 		{name: "deployment, Bearer", header: "Bearer " + secret, may: "admin manage root", logged: "admin"},
