@@ -27,7 +27,7 @@ var wings = []struct {
 	}},
 	{"access", 1_700, []string{"pkg/access"}},
 	{"client, images, proxy, command line", 8_950, []string{"cmd", "internal/awsinit", "internal/guard", "pkg/client"}},
-	{"verify and doctor", 7_500, []string{"pkg/verify"}},
+	{"verify and doctor", 7_520, []string{"pkg/verify"}},
 	{"local cloud", 3_600, []string{"localstack/cloud"}},
 	{"embedded store", 1_000, []string{"pkg/registry/local"}},
 }

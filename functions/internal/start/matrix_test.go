@@ -106,9 +106,9 @@ func outcome(status int, line logLine) string {
 	code, message, _ := strings.Cut(line.Error, ": ")
 	permission := ""
 	for verb, action := range map[string]string{
-		"to pull": "pull", "to push to": "push", "to delete in": "delete", "permission admin": "admin", "permission manage": "manage",
+		"to pull": "pull", "to push to": "push", "to delete in": "delete", "permission admin for the whole registry": "admin", "permission admin, on any repository:": "manage",
 	} {
-		if strings.Contains(message, "lacks the permission") && strings.Contains(message, verb+" ") {
+		if strings.Contains(message, "lacks the permission") && strings.Contains(message+" ", verb+" ") {
 			permission = ":" + action
 		}
 	}

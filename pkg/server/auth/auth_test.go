@@ -13,11 +13,44 @@ import (
 	"github.com/pierless/pierless/pkg/access"
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/oci/route"
+	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/server"
 	"github.com/pierless/pierless/pkg/server/auth"
 )
 
 const realm = `Basic realm="pierless"`
+
+// downDirectory cannot read its rows.
+type downDirectory struct{}
+
+func (downDirectory) Find(context.Context, string) (access.Caller, bool, error) {
+	return access.Caller{}, false, registry.ErrUnavailable
+}
+
+func (downDirectory) Anonymous(context.Context) (access.Caller, error) {
+	return access.Caller{Name: "anonymous", Anonymous: true}, registry.ErrUnavailable
+}
+
+// TestStoreDown: a token that cannot be looked up is not a wrong token, so clients try again. The
+// administrator's token needs no store.
+func TestStoreDown(t *testing.T) {
+	token, sum := access.NewToken()
+	other, _ := access.NewToken()
+	guard, err := auth.New(sum, downDirectory{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := server.Base(nil, server.Options{Log: slog.New(slog.DiscardHandler), Authorize: guard.Authorize})
+	for sent, want := range map[string]int{
+		"Bearer " + other: http.StatusServiceUnavailable, basic("x", other): http.StatusServiceUnavailable,
+		"Bearer anonymous": http.StatusServiceUnavailable, "Bearer " + token: http.StatusOK, "malformed": http.StatusUnauthorized,
+	} {
+		w := ask(h, "GET", "/v2/", sent)
+		if w.Code != want || w.Header().Get("WWW-Authenticate") != map[bool]string{true: realm}[want == http.StatusUnauthorized] {
+			t.Errorf("%.20q: %d with %v, want %d", sent, w.Code, w.Header(), want)
+		}
+	}
+}
 
 // directory has no tokens.
 type directory struct{ anonymousPull bool }
