@@ -201,9 +201,7 @@ func (a *Admin) all(ctx context.Context, partition string) ([]registry.Row, erro
 
 // byAge sorts the oldest token first. Of two that were created in the same second, rotation has
 // made that which lives longer.
-func byAge(a, b Token) int {
-	return cmp.Or(a.Created.Compare(b.Created), a.end().Compare(b.end()))
-}
+func byAge(a, b Token) int { return cmp.Or(a.Created.Compare(b.Created), a.end().Compare(b.end())) }
 
 // manageable returns the tokens of a name or id. The error is NAME_UNKNOWN if there is none that
 // the actor may manage.
@@ -360,14 +358,13 @@ func (a *Admin) Explain(ctx context.Context, by Actor, name, repository string, 
 		return Explanation{true, &everything()[0], adminName, "the administrator's token of the deployment may do everything"}, nil
 	}
 	var t Token // none for callers without credentials
-	reason := "no anonymous pattern allows it"
+	reason := "no grant and no anonymous pattern allows it"
 	if name != anonymousName {
 		tokens, err := a.manageable(ctx, by, name)
 		if err != nil {
 			return Explanation{}, err
 		}
 		t = slices.MaxFunc(tokens, byAge)
-		reason = "no grant of the token and no anonymous pattern allows it"
 	}
 	anonymous := a.dir.anonymous(settings)
 	if !t.Lives(a.dir.opts.Now()) {

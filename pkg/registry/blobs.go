@@ -101,21 +101,19 @@ func (r *Registry) mountSource(ctx context.Context, d oci.Digest, from string, r
 		return rows[0], nil
 	}
 	q := Query{PK: blobPartition(d), Prefix: linkPrefix, Limit: firstMountSources}
-	for {
-		page, err := r.meta.Query(ctx, q)
-		if err != nil {
+	for page := (Page{More: true}); page.More; q.Limit = MaxPage {
+		var err error
+		if page, err = r.meta.Query(ctx, q); err != nil {
 			return Row{}, fmt.Errorf("find mount source: %w", err)
 		}
 		for _, row := range page.Rows {
 			if readable(strings.TrimPrefix(row.Key.SK, linkPrefix)) {
 				return row, nil
 			}
+			q.After = row.Key.SK
 		}
-		if !page.More {
-			return Row{}, nil
-		}
-		q.After, q.Limit = page.Rows[len(page.Rows)-1].Key.SK, MaxPage
 	}
+	return Row{}, nil
 }
 
 // mountLink copies the link source to a repository. It reports false if source was deleted,

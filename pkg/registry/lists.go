@@ -40,29 +40,21 @@ func (r *Registry) Repositories(ctx context.Context, last string, n int, readabl
 		return r.list(ctx, catalogPartition, last, n)
 	}
 	n = min(n, MaxPage)
-	found := List{Names: []string{}}
-	for {
+	names, page := []string{}, List{More: true}
+	for page.More && len(names) <= n {
 		// Pages have the same size for every n, so that the number of calls tells little about what
 		// the caller may not read.
-		page, err := r.list(ctx, catalogPartition, last, MaxPage)
-		if err != nil {
+		var err error
+		if page, err = r.list(ctx, catalogPartition, last, MaxPage); err != nil {
 			return List{}, err
 		}
-		for _, name := range page.Names {
-			if !readable(name) {
-				continue
+		for _, last = range page.Names {
+			if readable(last) {
+				names = append(names, last)
 			}
-			if len(found.Names) == n {
-				found.More = true
-				return found, nil
-			}
-			found.Names = append(found.Names, name)
 		}
-		if !page.More {
-			return found, nil
-		}
-		last = page.Names[len(page.Names)-1]
 	}
+	return List{Names: names[:min(n, len(names))], More: len(names) > n}, nil
 }
 
 func (r *Registry) list(ctx context.Context, partition, last string, n int) (List, error) {
