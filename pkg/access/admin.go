@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -209,8 +210,9 @@ func (a *Admin) all(ctx context.Context, partition string) ([]registry.Row, erro
 	}
 }
 
-// byAge sorts the oldest token first.
-func byAge(a, b Token) int { return a.Created.Compare(b.Created) }
+// byAge sorts the oldest token first. Of two that were created in the same second, rotation has
+// made that which lives longer.
+func byAge(a, b Token) int { return cmp.Or(a.Created.Compare(b.Created), a.end().Compare(b.end())) }
 
 // manageable returns the tokens of a name or id. The error is NAME_UNKNOWN if there is none that
 // the actor may manage.
@@ -363,27 +365,25 @@ func (a *Admin) Explain(ctx context.Context, by Actor, name, repository string, 
 	if err != nil {
 		return Explanation{}, err
 	}
-	anonymous := a.dir.anonymous(settings)
-	if at := anonymous.Find(repository, action); at >= 0 {
-		return Explanation{true, &anonymous[at], anonymousName, "every caller may pull it, with or without a token"}, nil
-	}
-	switch name {
-	case adminName:
+	if name == adminName {
 		return Explanation{true, &everything()[0], adminName, "the administrator's token of the deployment may do everything"}, nil
-	case anonymousName:
-		return Explanation{Reason: "no anonymous pattern allows it"}, nil
 	}
-	tokens, err := a.manageable(ctx, by, name)
-	if err != nil {
-		return Explanation{}, err
+	var t Token // none for callers without credentials
+	reason := "no grant and no anonymous pattern allows it"
+	if name != anonymousName {
+		tokens, err := a.manageable(ctx, by, name)
+		if err != nil {
+			return Explanation{}, err
+		}
+		t = slices.MaxFunc(tokens, byAge)
 	}
-	t := slices.MaxFunc(tokens, byAge)
-	at := t.Grants.Find(repository, action)
-	switch {
-	case !t.Lives(a.dir.opts.Now()):
-		return Explanation{Source: t.Name, Reason: "the token expired at " + t.Expires.Format(time.RFC3339)}, nil
-	case at < 0:
-		return Explanation{Source: t.Name, Reason: "no grant of the token and no anonymous pattern allows it"}, nil
+	anonymous := a.dir.anonymous(settings)
+	if !t.Lives(a.dir.opts.Now()) {
+		reason = "the token expired at " + t.Expires.Format(time.RFC3339)
+	} else if at := anonymous.Find(repository, action); at >= 0 {
+		return Explanation{true, &anonymous[at], anonymousName, "every caller may pull it, with or without a token"}, nil
+	} else if at := t.Grants.Find(repository, action); at >= 0 {
+		return Explanation{true, &t.Grants[at], t.Name, "a grant of the token allows it"}, nil
 	}
-	return Explanation{true, &t.Grants[at], t.Name, "a grant of the token allows it"}, nil
+	return Explanation{Source: t.Name, Reason: reason}, nil
 }
