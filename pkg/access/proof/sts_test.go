@@ -232,6 +232,22 @@ func TestRequestsThatAreNotSent(t *testing.T) {
 	}
 }
 
+// TestSentRequest: STS gets the request in a form of its own, not in that of the client.
+func TestSentRequest(t *testing.T) {
+	a := newAmazon(t)
+	var sent *http.Request
+	a.sts.Answer(func(w http.ResponseWriter, r *http.Request) {
+		sent = r
+		answers()["500"](w, r)
+	})
+	presigned := reversed(t, role().URL(prooftest.Presigned{Registry: host}))
+	a.refused(strings.Replace(presigned, ".com/?", ".com?", 1), oci.Unavailable)
+	if sent == nil || sent.Method != http.MethodGet || sent.URL.Path != "/" || sent.URL.RawQuery != sent.URL.Query().Encode() ||
+		sent.Header.Get("X-Pierless-Host") != host || sent.ContentLength > 0 {
+		t.Errorf("sent: %+v", sent)
+	}
+}
+
 // TestExpiredAtSTS: a request that expired a moment ago is for STS to refuse, whose clock counts.
 func TestExpiredAtSTS(t *testing.T) {
 	a := newAmazon(t)
