@@ -68,7 +68,7 @@ func (c *cloud) access() {
 	const grants = `"grants":[{"repositories":["**"],"actions":["pull"]}]`
 	admin(http.StatusOK, "PUT", "rules", `{"logins":[{"name":"aws","issuer":"sts.amazonaws.com","claims":{"account":"123456789012"},`+grants+`}]}`)
 	c.ask(route.FamilyAccess, http.StatusCreated, "", "POST", "/v2/_pierless/login", `{"sts":"x"}`)
-	c.ask(route.FamilyAccess, http.StatusForbidden, "", "POST", "/v2/_pierless/login", `{"sts":"x"}`)
+	c.ask(route.FamilyAccess, http.StatusConflict, "", "POST", "/v2/_pierless/login", `{"sts":"x"}`)
 	for f := range c.guarded {
 		var issued access.Issued
 		if err := json.Unmarshal(admin(http.StatusCreated, "POST", "tokens", fmt.Sprintf(`{"name":%q,%s}`, f, grants)), &issued); err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/pierless/pierless/internal/guard"
 	"github.com/pierless/pierless/internal/idle"
 	"github.com/pierless/pierless/internal/setup"
+	"github.com/pierless/pierless/pkg/access/proof"
 	"github.com/pierless/pierless/pkg/registry"
 	"github.com/pierless/pierless/pkg/registry/sweep"
 	"github.com/pierless/pierless/pkg/server"
@@ -28,6 +29,8 @@ const (
 	startTimeout  = 15 * time.Second // for the store to answer at the start
 	stopTimeout   = 30 * time.Second // for requests in progress at the end
 	sweepInterval = time.Hour        // in the background
+
+	connectionBuffer = 16 << 20 // bytes of request bodies that one HTTP/2 connection buffers
 )
 
 func newServe(getenv func(string) string) *cobra.Command {
@@ -118,6 +121,9 @@ func newHandler(reg *registry.Registry, meta registry.Metadata, c env.Config, at
 		}
 		opts.Authorize = withoutPages(guard.New(listen, append(c.AllowHosts, c.PublicHost)), opts.Authorize)
 	}
+	if opts.Directory != nil && c.PublicHost != "" {
+		opts.Prove = proof.New(proof.Options{Settings: opts.Directory.Settings, PrivateIssuers: c.PrivateIssuers}).Prove
+	}
 	if c.BehindTLSProxy {
 		return behindProxy(server.All(reg, opts)), nil
 	}
@@ -163,6 +169,8 @@ func run(ctx context.Context, listener net.Listener, handler http.Handler, log *
 		Handler: handler, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
 		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		DisableGeneralOptionsHandler: true, // OPTIONS * needs access as every path does
+		// An upload that waits for memory fills its window: the others of its connection go on.
+		HTTP2: &http.HTTP2Config{MaxReceiveBufferPerConnection: connectionBuffer},
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(listener) }()

@@ -53,7 +53,7 @@ func (a *Admin) Login(ctx context.Context, id Identity, ip string) (Issued, erro
 	}
 	issued, err := a.issue(ctx, Actor{Caller{Name: t.Name}, ip}, t, Entry{Action: "login", Proof: id.Proof}, writes...)
 	if isConflict(err) {
-		err = fmt.Errorf("%w (cause: %w)", oci.NewError(oci.Denied, "the proof has been used for a login: make a new one"), err)
+		err = fmt.Errorf("%w (cause: %w)", oci.NewError(oci.Denied, "the proof has been used for a login: make a new one").WithStatus(statusConflict), err)
 	}
 	return issued, err
 }

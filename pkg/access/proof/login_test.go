@@ -108,8 +108,8 @@ func TestLogin(t *testing.T) {
 	w.login(access.Proof{OIDC: "junk"}, http.StatusBadRequest)
 	presigned := access.Proof{STS: role().SDKURL(t, "eu-west-1", host)}
 	pull := w.login(presigned, http.StatusCreated)
-	w.login(presigned, http.StatusForbidden) // used
-	w.login(access.Proof{STS: reversed(t, presigned.STS)}, http.StatusForbidden)
+	w.login(presigned, http.StatusConflict) // used
+	w.login(access.Proof{STS: reversed(t, presigned.STS)}, http.StatusConflict)
 	w.login(access.Proof{STS: user().SDKURL(t, "eu-west-1", host)}, http.StatusForbidden) // no rule
 	sts.Answer(answers()["500"])
 	w.login(access.Proof{STS: role().SDKURL(t, "eu-west-1", host)}, http.StatusServiceUnavailable)

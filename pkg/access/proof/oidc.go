@@ -14,8 +14,9 @@ import (
 	"github.com/pierless/pierless/pkg/access"
 )
 
-// maxLife is how far ahead the expiry of an ID token may be.
-const maxLife = time.Hour
+// maxLife is how far ahead the expiry of an ID token may be. GitLab's tokens live as long as their
+// job may run.
+const maxLife = access.MaxLogin
 
 // proveOIDC verifies an ID token (OpenID Connect Core 1.0, section 3.1.3.7), whose audience must
 // be the registry's URL and nothing else: a token that other services accept too could be used by
