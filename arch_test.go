@@ -34,6 +34,8 @@ var arrows = map[string][]string{
 	"pkg/oci/upload":            {"pkg/oci"},
 	"pkg/registry":              {"pkg/oci/direct", "pkg/oci", "pkg/oci/upload"},
 	"pkg/access":                {"pkg/oci", "pkg/oci/route", "pkg/registry"},
+	"pkg/access/proof":          {"pkg/access", "pkg/oci"},
+	"internal/prooftest":        {},
 	"pkg/registry/registrytest": {"pkg/oci/direct", "pkg/oci", "pkg/registry"},
 	"pkg/server":                {"pkg/access", "pkg/server/auth", "pkg/oci/direct", "internal/idle", "pkg/oci", "pkg/registry", "pkg/oci/route", "pkg/oci/upload"},
 	"pkg/server/auth":           {"pkg/access", "pkg/oci", "pkg/oci/route"},
@@ -42,7 +44,10 @@ var arrows = map[string][]string{
 	"pkg/registry/ddbmeta":      {"internal/awsclient", "pkg/registry"},
 	"internal/storetest":        {"internal/awsenv", "internal/awsinit", "pkg/registry/ddbmeta", "pkg/oci/direct", "pkg/registry/local", "pkg/oci", "pkg/registry", "pkg/registry/s3blobs"},
 	"pkg/client":                {"pkg/oci/direct", "pkg/oci", "pkg/oci/route"},
-	"pkg/client/images":         {"pkg/client", "pkg/oci"},
+	"pkg/client/images":         {"internal/atomicfile", "pkg/client", "pkg/oci"},
+	"pkg/client/login":          {"internal/atomicfile", "pkg/access", "pkg/client", "pkg/oci/route"},
+	"internal/atomicfile":       {},
+	"internal/awsproof":         {},
 	"internal/guard":            {"pkg/client"},
 	"internal/idle":             {"pkg/oci"},
 	"pkg/client/proxy":          {"pkg/client", "pkg/oci/direct", "internal/guard", "internal/idle", "pkg/oci", "pkg/oci/route", "pkg/oci/upload"},
@@ -57,7 +62,7 @@ var arrows = map[string][]string{
 	"functions/internal/start": {
 		"internal/awsclient", "pkg/registry/ddbmeta", "internal/env", "internal/setup", "pkg/server/lambdahttp", "pkg/oci", "pkg/registry", "pkg/registry/s3blobs", "pkg/server", "pkg/registry/sweep",
 	},
-	"functions/access":           {"functions/internal/start", "pkg/server"},
+	"functions/access":           {"functions/internal/start", "pkg/access/proof", "pkg/registry", "pkg/server"},
 	"functions/base":             {"functions/internal/start", "pkg/server"},
 	"functions/blobs":            {"functions/internal/start", "pkg/server"},
 	"functions/manifests":        {"functions/internal/start", "pkg/server"},
@@ -82,8 +87,8 @@ var arrows = map[string][]string{
 	cloudInternal + "policyproxy": {cloudInternal + "iam"},
 	cloudInternal + "template":    {},
 	"cmd/pierless": {
-		"pkg/access", "internal/awsenv", "internal/awsinit", "pkg/client", "pkg/registry/ddbmeta", "pkg/verify/doctor", "internal/env", "internal/guard", "internal/idle", "internal/setup", "pkg/client/images", "pkg/registry/local", "pkg/oci", "pkg/oci/route", "pkg/client/proxy", "pkg/registry",
-		"pkg/registry/s3blobs", "pkg/server", "pkg/registry/sweep", "pkg/verify",
+		"pkg/access", "pkg/access/proof", "internal/atomicfile", "internal/awsenv", "internal/awsinit", "internal/awsproof", "pkg/client", "pkg/client/login", "pkg/registry/ddbmeta", "pkg/verify/doctor", "internal/env", "internal/guard", "internal/idle", "internal/setup", "pkg/client/images", "pkg/registry/local", "pkg/oci", "pkg/oci/route", "pkg/client/proxy", "pkg/registry",
+		"pkg/registry/s3blobs", "pkg/server", "pkg/server/auth", "pkg/registry/sweep", "pkg/verify",
 	},
 }
 

@@ -93,8 +93,8 @@ func (b binary) links(prefix string) bool {
 	return slices.ContainsFunc(b.funcs, func(name string) bool { return strings.HasPrefix(name, prefix) })
 }
 
-// TestBinaries: each function is small, links the handlers of its family only, and no code
-// that stops the linker from removing dead code.
+// TestBinaries: each function is small, links the handlers of its family only, the verification of
+// proofs only if it serves logins, and no code that stops the linker from removing dead code.
 func TestBinaries(t *testing.T) {
 	for family, b := range binaries(t) {
 		if b.size >= maxBinary {
@@ -112,6 +112,11 @@ func TestBinaries(t *testing.T) {
 		} {
 			if b.links(prefix) {
 				t.Errorf("%s links %s", family, prefix)
+			}
+		}
+		for _, prefix := range []string{"github.com/coreos/go-oidc/", "github.com/go-jose/", module + "pkg/access/proof."} {
+			if b.links(prefix) != (family == route.FamilyAccess) { // the others must stay small
+				t.Errorf("%s links %s: %v", family, prefix, b.links(prefix))
 			}
 		}
 		for _, entry := range []string{module + "pkg/server/auth.", module + "pkg/server/lambdahttp.(*Function).Invoke"} {

@@ -21,19 +21,19 @@ var wings = []struct {
 	lines int
 	dirs  []string
 }{
-	{"runs in Lambda", 8_800, []string{
+	{"runs in Lambda", 8_850, []string{
 		"functions", "internal/awsclient", "internal/awsenv", "internal/env", "internal/idle", "internal/setup",
 		"pkg/oci", "pkg/registry", "pkg/server",
 	}},
-	{"access", 1_700, []string{"pkg/access"}},
-	{"client, images, proxy, command line", 8_970, []string{"cmd", "internal/awsinit", "internal/guard", "pkg/client"}},
-	{"verify and doctor", 7_500, []string{"pkg/verify"}},
+	{"access", 1_720, []string{"pkg/access"}},
+	{"client, images, proxy, command line", 10_430, []string{"cmd", "internal/atomicfile", "internal/awsinit", "internal/awsproof", "internal/guard", "pkg/client"}},
+	{"verify and doctor", 7_520, []string{"pkg/verify"}},
 	{"local cloud", 3_600, []string{"localstack/cloud"}},
 	{"embedded store", 1_000, []string{"pkg/registry/local"}},
 }
 
 // suites are test code that several packages share.
-var suites = []string{"internal/storetest", "pkg/registry/registrytest"}
+var suites = []string{"internal/prooftest", "internal/storetest", "pkg/registry/registrytest"}
 
 func TestCodeStaysWithinBudget(t *testing.T) {
 	sources.Track(t, ".")

@@ -117,6 +117,28 @@ func uses(f route.Family) map[string]use {
 	return directUses(f)
 }
 
+// withCaller adds the calls that find the caller of a request (pkg/access, Directory), which every
+// function of the API makes. Metadata.Update is one function for all writes, so they link PutItem
+// and DeleteItem as well; the policy grants them UpdateItem on the days of use (A#U) only.
+func withCaller(f route.Family, table map[string]use) map[string]use {
+	if f == sweeper {
+		return table
+	}
+	for op, list := range map[string][]string{
+		"dynamodb.GetItem":      {"dynamodb:GetItem A#S"}, // Settings, for callers without a token
+		"dynamodb.BatchGetItem": {"dynamodb:BatchGetItem A#S", "dynamodb:BatchGetItem A#T", "dynamodb:BatchGetItem A#U"},
+		"dynamodb.UpdateItem":   {"dynamodb:UpdateItem A#U"}, // the day of use
+	} {
+		table[op] = needs(append(slices.Clone(table[op].needs), list...)...)
+	}
+	for _, op := range []string{"dynamodb.PutItem", "dynamodb.DeleteItem"} {
+		if _, known := table[op]; !known {
+			table[op] = never("Metadata.Update is one function for all writes; access updates the day of use")
+		}
+	}
+	return table
+}
+
 // directUses continues uses for direct uploads and the sweep.
 func directUses(f route.Family) map[string]use {
 	const writes = "Names.Update is one function for all writes"
@@ -157,6 +179,13 @@ func directUses(f route.Family) map[string]use {
 			"s3.GetObject":    needs("s3:GetObject blobs/*", "s3:ListBucket bucket", "kms:Decrypt key"), // readBack
 			"s3.DeleteObject": needs("s3:DeleteObject blobs/*"),                                         // duplicates, spoil
 		}
+	case route.FamilyAccess:
+		return map[string]use{
+			"dynamodb.Query": needs("dynamodb:Query A#L", "dynamodb:Query A#T", "dynamodb:Query A#U"), // Log; Tokens
+			"dynamodb.TransactWriteItems": needs("dynamodb:PutItem A#T", "dynamodb:PutItem A#S", "dynamodb:PutItem A#P", // tokens, rules, used proofs
+				"dynamodb:DeleteItem A#T", // Revoke
+				"dynamodb:PutItem A#L"),   // each change
+		}
 	case sweeper:
 		return map[string]use{
 			"dynamodb.Query":              needs("dynamodb:Query Q#*"),
@@ -180,7 +209,7 @@ func TestTemplatePoliciesEqualBinaries(t *testing.T) {
 	reach := reachable(t)
 	for _, f := range functions() {
 		t.Run(string(f), func(t *testing.T) {
-			table := uses(f)
+			table := withCaller(f, uses(f))
 			wanted := map[string]bool{}
 			for op, u := range table {
 				if !slices.Contains(reach[f], op) {
@@ -214,6 +243,25 @@ func TestTemplatePoliciesEqualBinaries(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestTemplateFunctionsFindCallers: every function of the API has the shared policy, and no other
+// function has. Only the access function may write tokens, rules and the log, and read the log.
+func TestTemplateFunctionsFindCallers(t *testing.T) {
+	root := loadTemplate(t)
+	for _, f := range functions() {
+		shared := strings.Count(fmt.Sprint(root.Map("Resources", logical(f)+"Function", "Properties").List("Policies")...), callerPolicy)
+		if want := map[bool]int{true: 0, false: 1}[f == sweeper]; shared != want {
+			t.Errorf("%s has the shared policy %d times, want %d", f, shared, want)
+		}
+		for permission := range grants(t, root, f) {
+			action, partition, _ := strings.Cut(permission, " ")
+			read := action == "dynamodb:GetItem" || action == "dynamodb:BatchGetItem"
+			if strings.HasPrefix(partition, "A#") && f != route.FamilyAccess && !read && permission != "dynamodb:UpdateItem A#U" {
+				t.Errorf("%s is granted %s", f, permission)
+			}
+		}
 	}
 }
 
@@ -283,6 +331,9 @@ func grants(t *testing.T, root template.Tree, f route.Family) map[string]bool {
 	return granted
 }
 
+// callerPolicy is the logical ID of the managed policy that the functions of the API share.
+const callerPolicy = "CallerPolicy"
+
 // statements reads the policy of a function, each statement as "<IAM action> <scope>".
 // It rejects forms of statements that it does not know, as they could grant anything.
 func statements(t *testing.T, root template.Tree, f route.Family) []map[string]bool {
@@ -294,6 +345,9 @@ func statements(t *testing.T, root template.Tree, f route.Family) []map[string]b
 	}
 	for _, p := range properties.List("Policies") {
 		policy, inline := p.(template.Tree)
+		if id := policy.Text("Ref"); id == callerPolicy {
+			policy = root.Map("Resources", id, "Properties", "PolicyDocument")
+		}
 		if !inline || policy.Text("Version") != "2012-10-17" || len(policy) != 2 {
 			t.Fatalf("not an inline policy: %v", p)
 		}

@@ -5,6 +5,7 @@ package e2e
 import (
 	"bytes"
 	"crypto/rand"
+	"encoding/base64"
 	"net/http"
 	"os"
 	"os/exec"
@@ -36,10 +37,11 @@ type server struct {
 	host    string // 127.0.0.1:port
 	command []string
 	env     []string
-	probe   string // a path with the status 200 or 401 once the server runs
-	token   string // the administrator's; empty for an open registry
-	bucket  string // and table, if it is on LocalStack
-	spool   string // of a proxy
+	probe   string   // a path with the status 200 or 401 once the server runs
+	token   string   // the administrator's; empty for an open registry
+	secrets []string // tokens that it has made; its log must not have them
+	bucket  string   // and table, if it is on LocalStack
+	spool   string   // of a proxy
 	log     string
 	cmd     *exec.Cmd
 	ended   chan struct{} // closed when it has ended
@@ -100,10 +102,30 @@ func (s *server) run(t *testing.T) {
 	s.start(t)
 	t.Cleanup(func() {
 		s.stop(syscall.SIGTERM)
+		s.checkSecrets(t)
 		if t.Failed() {
 			t.Logf("end of the server's log:\n%s", tail(s.log))
 		}
 	})
+}
+
+// checkSecrets fails if the log has a token of the server, as it is or as clients send it.
+func (s *server) checkSecrets(t *testing.T) {
+	t.Helper()
+	log, err := os.ReadFile(s.log)
+	must(t, err)
+	for _, secret := range append(slices.Clone(s.secrets), s.token) {
+		if secret == "" {
+			continue
+		}
+		login := base64.StdEncoding.EncodeToString([]byte(administrator + ":" + secret))
+		sum := strings.TrimPrefix(digestOf([]byte(secret)), "sha256:")
+		for _, form := range []string{secret, login, sum} {
+			if bytes.Contains(log, []byte(form)) {
+				t.Errorf("the log of %s has a token", filepath.Base(s.command[0]))
+			}
+		}
+	}
 }
 
 // neutralEnv returns the environment without the variables that select a store: LocalStack's

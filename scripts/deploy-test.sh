@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Usage: scripts/deploy-test.sh
 # Deploys template.yaml to an emulator: sam build, sam deploy, push and pull, a direct
-# upload, the sweep, an update in place, sam delete. Bucket and table must outlive the
-# stack. The emulator is MiniStack on 127.0.0.1, with three ports from
+# upload, a token for some repositories, the sweep, an update in place, sam delete. Bucket
+# and table must outlive the stack. The emulator is MiniStack on 127.0.0.1, with three ports from
 # PIERLESS_DEPLOY_PORT, or the first three free ones from 4576.
 # Two things differ from a deployment to AWS: the functions are built for this machine,
 # as the emulator runs them as child processes, and the API's OpenAPI document becomes
@@ -54,7 +54,7 @@ install() {
 }
 
 start_cloud() {
-  rm -rf "$work" && mkdir -p "$work/docker" "$work/nobody" "$work/tmp"
+  rm -rf "$work" && mkdir -p "$work/docker" "$work/nobody" "$work/ci" "$work/tmp"
   # IOT_MTLS_ENABLED, SFTP_ENABLED: they would listen on all interfaces. Functions
   # inherit AWS_ENDPOINT_URL. setsid makes a group that can be ended as one.
   BIND_HOST=127.0.0.1 GATEWAY_PORT=$port IOT_MTLS_ENABLED=0 SFTP_ENABLED=0 TMPDIR=$work/tmp \
@@ -146,7 +146,7 @@ refused() {
   fi
 }
 
-# as runs crane with the credentials in one of the two directories.
+# as runs crane with the credentials in one of three directories.
 as() {
   local who=$1
   shift
@@ -210,6 +210,24 @@ PUT
 )
   [ "$(curl -s -o /dev/null -w '%{http_code}' -X PUT "http://$host/v2/team/app/image/_pierless/uploads/$upload")" = 201 ]
   curl -fsL -u "admin:$token" "http://$host/v2/team/app/image/blobs/$digest" | cmp - "$content"
+}
+
+# status prints the status of a request to the access function.
+status() { curl -s -o /dev/null -w '%{http_code}' "$@"; }
+
+# scoped_token makes a token for team/**, with which one can push there and change no rules, and revokes it.
+scoped_token() {
+  local secret at=http://$host/v2/_pierless
+  secret=$(curl -fs -u "admin:$token" "$at/access/tokens" \
+    -d '{"name": "ci", "grants": [{"repositories": ["team/**"], "actions": ["pull", "push"]}], "life": "1h"}' |
+    python3 -c 'import json, sys; print(json.load(sys.stdin)["token"])')
+  as ci auth login "$host" --username ci --password "$secret" 2>/dev/null
+  push ci scoped
+  [ "$(status -u "ci:$secret" -X POST "http://$host/v2/other/blobs/uploads/")" = 404 ]
+  [ "$(status -u "ci:$secret" "$at/access/rules")" = 403 ]
+  [ "$(status "$at/login" -d '{"sts": "https://sts.amazonaws.com/"}')" = 403 ] # no rule
+  [ "$(status -u "admin:$token" -X DELETE "$at/access/tokens?name=ci")" = 200 ]
+  as docker delete "$host/team/app/image:scoped"
 }
 
 # physical prints the physical ID of a resource.
@@ -289,6 +307,7 @@ step "sam deploy" first_deploy
 step "closed without the token" closed
 step "push and pull" push_and_pull
 step "direct upload" direct_upload
+step "token for some repositories" scoped_token
 step "sweep" sweeps
 step "update: AnonymousPull=true" update
 step "sam delete" delete

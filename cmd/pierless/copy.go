@@ -12,7 +12,7 @@ import (
 
 func newCopy(getenv func(string) string) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "copy [flags] SOURCE DESTINATION", Short: "Copy an image between registries, layouts, archives and the daemon",
+		Use: "copy [flags] SOURCE DESTINATION", Short: "Copy images between registries, layouts, archives, Docker",
 	}
 	return copying(cmd, getenv, 2, func(args []string) (from, to images.Reference, err error) {
 		if from, err = images.ParseReference(args[0], images.InRegistry); err != nil {
@@ -95,14 +95,10 @@ func (f copyFlags) check(from, to images.Reference) error {
 		return fmt.Errorf("%s has no registry host: use HOST/%s, or docker.io/NAME for Docker Hub", to.Name, to.Name)
 	case to.Selector.Digest != "":
 		return errors.New("the destination cannot have a digest: use a tag or nothing")
-	case f.user == "" && (f.password != "" || f.fromStdin):
-		return errors.New("a password needs --username: for a token of Pierless use any name")
-	case f.user != "" && f.password == "" && !f.fromStdin:
-		return errors.New("--username needs a password: set --password-stdin or PIERLESS_PASSWORD")
 	case from.Path == "-" && f.fromStdin:
 		return errors.New("standard input cannot be both the image and the password: set PIERLESS_PASSWORD")
 	}
-	return nil
+	return f.credentials.check()
 }
 
 // setPlatform parses the flag for the platform; an empty one selects none.

@@ -137,7 +137,7 @@ func (e *copyEnds) client(server string) (*client.Client, error) {
 		return c, nil
 	}
 	opts := client.Options{
-		PlainHTTP: e.flags.plainHTTP, Credentials: e.logins, UserAgent: "pierless/" + strings.ReplaceAll(version(), " ", "+"),
+		PlainHTTP: e.flags.plainHTTP, Credentials: e.logins, UserAgent: userAgent(),
 		InternalHosts: e.flags.internalHosts, Log: e.log,
 	}
 	if e.flags.parts {
@@ -155,6 +155,9 @@ func (e *copyEnds) client(server string) (*client.Client, error) {
 	e.clients[server] = c
 	return c, nil
 }
+
+// userAgent returns the header with the version.
+func userAgent() string { return "pierless/" + strings.ReplaceAll(version(), " ", "+") }
 
 // openUploads opens the list of unfinished uploads. Some containers have no directory for it:
 // then an interrupted push cannot be resumed.

@@ -24,6 +24,17 @@ func (c *credentials) addFlags(cmd *cobra.Command, getenv func(string) string) {
 	f.BoolVar(&c.fromStdin, "password-stdin", false, "read the password from standard input instead of PIERLESS_PASSWORD")
 }
 
+// check returns the error for a user without a password, or the reverse.
+func (c *credentials) check() error {
+	switch {
+	case c.user == "" && (c.password != "" || c.fromStdin):
+		return errors.New("a password needs --username: for a token of Pierless use any name")
+	case c.user != "" && c.password == "" && !c.fromStdin:
+		return errors.New("--username needs a password: set --password-stdin or PIERLESS_PASSWORD")
+	}
+	return nil
+}
+
 // read reads the password from standard input if the flag says so.
 func (c *credentials) read(stdin io.Reader) error {
 	if !c.fromStdin {

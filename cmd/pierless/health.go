@@ -49,6 +49,11 @@ func (h *health) ask(ctx context.Context) error {
 
 // ServeHTTP implements http.Handler. Only the log has the cause of a fault.
 func (h *health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		w.WriteHeader(http.StatusMethodNotAllowed)
+		return
+	}
 	// A probe that is cancelled must not count as a fault of the store.
 	err := h.ask(context.WithoutCancel(r.Context()))
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

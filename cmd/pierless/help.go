@@ -13,16 +13,19 @@ import (
 //go:embed help/*.txt
 var helpFiles embed.FS
 
-// setHelp gives commands without a help text that of help/NAME.txt. Its examples follow the line
-// "Examples:".
-func setHelp(commands ...*cobra.Command) {
+// setHelp gives a command without a help text, and its subcommands, that of help/NAME.txt: the NAME
+// of "pierless access log" is access-log. Its examples follow the line "Examples:".
+func setHelp(root *cobra.Command) {
 	files := template.Must(template.ParseFS(helpFiles, "help/*.txt"))
-	for _, c := range commands {
+	for commands := []*cobra.Command{root}; len(commands) > 0; commands = commands[1:] {
+		c := commands[0]
+		commands = append(commands, c.Commands()...)
 		if c.Long != "" {
 			continue
 		}
+		name := strings.ReplaceAll(strings.TrimPrefix(c.CommandPath(), root.Name()+" "), " ", "-")
 		var text strings.Builder
-		if err := files.ExecuteTemplate(&text, c.Name()+".txt", nil); err != nil {
+		if err := files.ExecuteTemplate(&text, name+".txt", nil); err != nil {
 			panic(err) // TestHelp reads them all
 		}
 		c.Long, c.Example, _ = strings.Cut(strings.TrimRight(text.String(), "\n"), "\n\nExamples:\n")

@@ -10,6 +10,7 @@ import (
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/oci/route"
 	"github.com/pierless/pierless/pkg/server"
+	"github.com/pierless/pierless/pkg/server/auth"
 )
 
 const (
@@ -28,17 +29,21 @@ func withLimits(limits idle.Limits, next http.Handler) http.Handler {
 	})
 }
 
-// withoutPages refuses requests that web pages send. The others are up to next, if it is
-// not nil.
+// withoutPages refuses requests that web pages send. A page has no token, so with access control,
+// which is up to next unless it is nil, only callers without credentials are checked.
 func withoutPages(g guard.Guard, next server.Authorize) server.Authorize {
 	return func(w http.ResponseWriter, r *http.Request, req route.Request, need route.Method) (context.Context, error) {
+		ctx := r.Context()
+		if next != nil {
+			var err error
+			if ctx, err = next(w, r, req, need); err != nil || !auth.Caller(ctx).Anonymous {
+				return ctx, err
+			}
+		}
 		if err := g.Check(r); err != nil {
-			return nil, oci.NewError(oci.Denied, "%s", err)
+			return ctx, oci.NewError(oci.Denied, "%s", err)
 		}
-		if next == nil {
-			return r.Context(), nil
-		}
-		return next(w, r, req, need)
+		return ctx, nil
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -15,10 +17,21 @@ func main() {
 	defer stop()
 	// After the first Ctrl-C, a second one kills the process.
 	context.AfterFunc(ctx, stop)
-	if err := newRoot(os.Getenv).ExecuteContext(ctx); err != nil {
+	root := newRoot(os.Getenv)
+	root.SetArgs(arguments(os.Args))
+	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "pierless:", err)
 		os.Exit(exitCode(err))
 	}
+}
+
+// arguments returns the arguments of the command. Under the name of docker's credential helper it
+// is that helper.
+func arguments(args []string) []string {
+	if strings.TrimSuffix(filepath.Base(args[0]), ".exe") == "docker-credential-"+helperName {
+		return append([]string{"docker-credential"}, args[1:]...)
+	}
+	return args[1:]
 }
 
 // status2 is an error with the exit status 2: an error in the command line, or a registry

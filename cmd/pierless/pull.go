@@ -8,7 +8,7 @@ import (
 
 func newPull(getenv func(string) string) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "pull [flags] IMAGE [DESTINATION]", Short: "Pull an image into the Docker daemon, a layout or an archive",
+		Use: "pull [flags] IMAGE [DESTINATION]", Short: "Pull an image into Docker, a layout or an archive",
 	}
 	return copying(cmd, getenv, 1, pullPlaces)
 }

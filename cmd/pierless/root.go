@@ -18,10 +18,12 @@ func newRoot(getenv func(string) string) *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.AddCommand(newServe(getenv), newInit(getenv), newToken(), newGC(getenv), newVerify(getenv),
-		newDoctor(getenv), newPush(getenv), newPull(getenv), newCopy(getenv), newProxy(getenv))
-	setHelp(append(root.Commands(), root)...)
+		newDoctor(getenv), newPush(getenv), newPull(getenv), newCopy(getenv), newProxy(getenv), newAccess(getenv),
+		newLogin(getenv), newDockerCredential(getenv), newCredentialProvider(getenv))
+	setHelp(root)
 	const usages = ".FlagUsages"
-	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), usages, usages+"Wrapped 80"))
+	const more = " for more information about a command."
+	root.SetUsageTemplate(strings.NewReplacer(usages, usages+"Wrapped 80", more, " for its help.").Replace(root.UsageTemplate()))
 	return root
 }
 

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/pierless/pierless/pkg/oci"
 )
 
@@ -183,11 +185,12 @@ func TestRefusals(t *testing.T) {
 
 // TestHelp: the help of each command has examples and fits in a terminal of 80 columns.
 func TestHelp(t *testing.T) {
-	commands := []string{""}
-	for _, c := range newRoot(func(string) string { return "" }).Commands() {
-		commands = append(commands, c.Name())
+	var names []string
+	for all := []*cobra.Command{newRoot(func(string) string { return "" })}; len(all) > 0; all = all[1:] {
+		all = append(all, all[0].Commands()...)
+		names = append(names, strings.TrimSpace(strings.TrimPrefix(all[0].CommandPath(), "pierless")))
 	}
-	for _, name := range commands {
+	for _, name := range names {
 		out, stop := start(t, strings.Fields(name+" --help")...)
 		if err := stop(); err != nil {
 			t.Errorf("%s: %v", name, err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // verifyRun runs the command to its end.
@@ -28,7 +30,11 @@ func startEnded(t *testing.T, args ...string) (out *output, wait func() error) {
 	root.SetArgs(args)
 	root.SetOut(out)
 	root.SetErr(&output{})
-	return out, func() error { return root.ExecuteContext(t.Context()) }
+	return out, func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // a server that should have ended
+		defer cancel()
+		return root.ExecuteContext(ctx)
+	}
 }
 
 func TestVerify(t *testing.T) {

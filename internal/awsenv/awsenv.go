@@ -28,12 +28,22 @@ func Load(ctx context.Context, settings Settings) (Clients, error) {
 	if err := settings.Check(); err != nil {
 		return Clients{}, err
 	}
+	cfg, err := Config(ctx)
+	if err != nil {
+		return Clients{}, err
+	}
+	return awsclient.New(cfg, settings)
+}
+
+// Config reads the configuration without calling AWS, except if the source of the credentials
+// needs a call.
+func Config(ctx context.Context) (aws.Config, error) {
 	cfg, err := config.LoadDefaultConfig(ctx,
 		config.WithRetryMode(aws.RetryModeStandard), config.WithHTTPClient(awsclient.HTTPClient()))
 	if err != nil {
-		return Clients{}, fmt.Errorf("reading the AWS configuration: %w", err)
+		return aws.Config{}, fmt.Errorf("reading the AWS configuration: %w", err)
 	}
-	return awsclient.New(cfg, settings)
+	return cfg, nil
 }
 
 // CheckCredentials retrieves the credentials from their source. The error tells the

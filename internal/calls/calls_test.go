@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -39,6 +40,9 @@ type rig struct {
 	handler http.Handler
 	fresh   func() http.Handler // another process over the same storage
 
+	meta     registry.Metadata
+	registry func() *registry.Registry // of another process
+
 	deleteObject func(key string) error // not counted
 	late         time.Duration
 	digests      []string // of the last dockerPush
@@ -59,12 +63,13 @@ func newRig(t *testing.T) *rig {
 		o.APIOptions = append(o.APIOptions, r.count(func(c *calls) { c.dynamo++ }))
 	})
 	quiet := slog.New(slog.DiscardHandler)
-	r.fresh = func() http.Handler {
-		reg := registry.New(ddbmeta.New(countDynamo, name), s3blobs.New(countS3, name, s3blobs.Options{}), registry.Options{
+	r.meta = ddbmeta.New(countDynamo, name)
+	r.registry = func() *registry.Registry {
+		return registry.New(r.meta, s3blobs.New(countS3, name, s3blobs.Options{}), registry.Options{
 			Log: quiet, Now: func() time.Time { return time.Now().Add(r.late) },
 		})
-		return server.All(reg, server.Options{Log: quiet})
 	}
+	r.fresh = func() http.Handler { return server.All(r.registry(), server.Options{Log: quiet}) }
 	r.deleteObject = func(key string) error {
 		_, err := clients.S3.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &name, Key: &key})
 		return err
@@ -382,12 +387,14 @@ func TestCallBudget(t *testing.T) {
 	doc.WriteString("# Calls per operation\n\n<!-- Written by TestCallBudget in internal/calls, run with -tags localstack -update. -->\n\n" +
 		"The AWS calls of one request, counted on LocalStack with the real adapters, and their limits: one\n" +
 		"call more fails `make test`. The number of calls does not grow with the size of the bucket or the\n" +
-		"table, with one exception: healing a lost object takes one Query and one transaction for each 99\n" +
-		"repositories that have the blob.\n\n" +
+		"table, with two exceptions. Healing a lost object takes one Query and one transaction for each 99\n" +
+		"repositories that have the blob. The catalog, and a mount without a source, of a caller that may not\n" +
+		"pull all repositories take one Query for each 1,000 repositories that they read. Access control is\n" +
+		"on only in the rows that name a caller, a refusal or access.\n\n" +
 		"| operation | DynamoDB | S3 | limit |\n| --- | --- | --- | --- |\n")
 	r := newRig(t)
 	r.put("warm", r.image(1)) // the process knows the repository, as nearly all do
-	for _, op := range append(operations(), directOperations()...) {
+	for _, op := range slices.Concat(operations(), directOperations(), accessOperations()) {
 		r.late = 0
 		measured := op.prepare(r)
 		r.calls = calls{}

@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/url"
 	"strconv"
 	"strings"
 )
@@ -26,12 +27,26 @@ type Config struct {
 	// for a registry without access control.
 	AdminTokenSHA256 string
 
-	ServeBlobs    bool // PIERLESS_NO_REDIRECT: no redirects to S3
-	RedirectHead  bool // PIERLESS_REDIRECT_HEAD: HEAD of blobs is redirected to S3 too
-	DualStack     bool // PIERLESS_DUAL_STACK: S3 by its IPv4 and IPv6 endpoint, presigned URLs too
-	AllowSparse   bool // PIERLESS_ALLOW_SPARSE_INDEX: indexes with missing children
-	AnonymousPull bool // PIERLESS_ANONYMOUS_PULL: pulls need no credentials
-	RequestLog    bool // PIERLESS_REQUEST_LOG: one line per request; true by default
+	TLSCert string // PIERLESS_TLS_CERT, a PEM file: the certificate and its intermediates
+	TLSKey  string // PIERLESS_TLS_KEY, a PEM file
+
+	ServeBlobs     bool // PIERLESS_NO_REDIRECT: no redirects to S3
+	RedirectHead   bool // PIERLESS_REDIRECT_HEAD: HEAD of blobs is redirected to S3 too
+	DualStack      bool // PIERLESS_DUAL_STACK: S3 by its IPv4 and IPv6 endpoint, presigned URLs too
+	AllowSparse    bool // PIERLESS_ALLOW_SPARSE_INDEX: indexes with missing children
+	AnonymousPull  bool // PIERLESS_ANONYMOUS_PULL: pulls need no credentials
+	BehindTLSProxy bool // PIERLESS_BEHIND_TLS_PROXY: every request comes through a proxy that terminates TLS
+	InsecureListen bool // PIERLESS_INSECURE_LISTEN: other machines may connect without TLS or access control
+	RequestLog     bool // PIERLESS_REQUEST_LOG: one line per request; true by default
+
+	// PrivateIssuers is PIERLESS_PRIVATE_ISSUERS: issuers of identities may have private and
+	// loopback addresses, such as a GitLab of the same network.
+	PrivateIssuers bool
+
+	// PublicHost is PIERLESS_PUBLIC_HOST: the host, with a port unless it is 443, by which
+	// clients address the registry. Proofs of an identity must name it. Empty means the host
+	// of the request.
+	PublicHost string
 
 	// AllowHosts is PIERLESS_ALLOW_HOST: more hosts by which clients may address an open
 	// registry, each with or without a port, separated by commas.
@@ -50,7 +65,11 @@ func Load(get func(string) string) (Config, error) {
 		KMSKey: get("PIERLESS_KMS_KEY"),
 		Log:    cmp.Or(get("PIERLESS_LOG"), "text"),
 
+		TLSCert: get("PIERLESS_TLS_CERT"),
+		TLSKey:  get("PIERLESS_TLS_KEY"),
+
 		AdminTokenSHA256: get("PIERLESS_ADMIN_TOKEN_SHA256"),
+		PublicHost:       get("PIERLESS_PUBLIC_HOST"),
 		RequestLog:       true,
 	}
 	if hosts := get("PIERLESS_ALLOW_HOST"); hosts != "" {
@@ -60,6 +79,8 @@ func Load(get func(string) string) (Config, error) {
 		"PIERLESS_NO_REDIRECT": &c.ServeBlobs, "PIERLESS_ALLOW_SPARSE_INDEX": &c.AllowSparse,
 		"PIERLESS_ANONYMOUS_PULL": &c.AnonymousPull, "PIERLESS_REDIRECT_HEAD": &c.RedirectHead,
 		"PIERLESS_REQUEST_LOG": &c.RequestLog, "PIERLESS_DUAL_STACK": &c.DualStack,
+		"PIERLESS_BEHIND_TLS_PROXY": &c.BehindTLSProxy, "PIERLESS_INSECURE_LISTEN": &c.InsecureListen,
+		"PIERLESS_PRIVATE_ISSUERS": &c.PrivateIssuers,
 	} {
 		value := get(name)
 		if value == "" {
@@ -83,8 +104,13 @@ func (c Config) Check() error {
 		return fmt.Errorf("PIERLESS_LOG is %q: use text or json", c.Log)
 	case c.SSE != "" && c.SSE != "AES256" && c.SSE != "aws:kms":
 		return fmt.Errorf("PIERLESS_SSE is %q: use AES256 or aws:kms, or leave it out for the bucket's default", c.SSE)
+	case (c.TLSCert == "") != (c.TLSKey == ""):
+		return fmt.Errorf("PIERLESS_TLS_CERT is %q and PIERLESS_TLS_KEY is %q: set both for HTTPS, or neither", c.TLSCert, c.TLSKey)
 	case c.AnonymousPull && c.AdminTokenSHA256 == "":
 		return errors.New("PIERLESS_ANONYMOUS_PULL is set without PIERLESS_ADMIN_TOKEN_SHA256: without a token everything is open, pushes too")
+	}
+	if c.PublicHost != "" && !isHost(c.PublicHost) {
+		return fmt.Errorf("PIERLESS_PUBLIC_HOST is %q: use a host such as registry.example.com or registry.example.com:5000", c.PublicHost)
 	}
 	for _, host := range c.AllowHosts {
 		if host == "" || strings.ContainsAny(host, "/*@ ") {
@@ -92,6 +118,14 @@ func (c Config) Check() error {
 		}
 	}
 	return nil
+}
+
+// isHost reports whether text is what stands between "https://" and the path in the URL of a
+// registry, in lower case: clients compare and sign it as it is.
+func isHost(text string) bool {
+	u, err := url.Parse("https://" + text)
+	return err == nil && u.Host == text && u.Hostname() != "" && text == strings.ToLower(text) && !strings.HasSuffix(text, ":") &&
+		!strings.ContainsAny(text, "*, ")
 }
 
 // OnAWS reports whether blobs are in S3 and metadata in DynamoDB.

@@ -36,9 +36,25 @@ func TestRefused(t *testing.T) {
 		{"PIERLESS_REDIRECT_HEAD": "perhaps"},
 		{"PIERLESS_REQUEST_LOG": "perhaps"},
 		{"PIERLESS_DUAL_STACK": "perhaps"},
+		{"PIERLESS_BEHIND_TLS_PROXY": "perhaps"},
+		{"PIERLESS_INSECURE_LISTEN": "perhaps"},
+		{"PIERLESS_TLS_CERT": "tls.crt"},
+		{"PIERLESS_TLS_KEY": "tls.key"},
+		{"PIERLESS_PRIVATE_ISSUERS": "perhaps"},
 		{"PIERLESS_ALLOW_HOST": "a.example,,b.example"},
 		{"PIERLESS_ALLOW_HOST": "http://a.example"},
 		{"PIERLESS_ALLOW_HOST": "*"},
+		{"PIERLESS_PUBLIC_HOST": "https://a.example"},
+		{"PIERLESS_PUBLIC_HOST": "a.example/v2"},
+		{"PIERLESS_PUBLIC_HOST": "user@a.example"},
+		{"PIERLESS_PUBLIC_HOST": "a.example?x"},
+		{"PIERLESS_PUBLIC_HOST": "a.example:"},
+		{"PIERLESS_PUBLIC_HOST": ":5000"},
+		{"PIERLESS_PUBLIC_HOST": "a.example:port"},
+		{"PIERLESS_PUBLIC_HOST": "A.example"},
+		{"PIERLESS_PUBLIC_HOST": "a.example,b.example"},
+		{"PIERLESS_PUBLIC_HOST": "a example"},
+		{"PIERLESS_PUBLIC_HOST": "*.example"},
 	} {
 		if c, err := load(t, vars); err == nil {
 			t.Errorf("%v was accepted: %+v", vars, c)
@@ -57,5 +73,22 @@ func TestAllowHosts(t *testing.T) {
 	c, err := load(t, map[string]string{"PIERLESS_ALLOW_HOST": "a.example,b.example:5000", "PIERLESS_REQUEST_LOG": "false"})
 	if want := []string{"a.example", "b.example:5000"}; err != nil || !reflect.DeepEqual(c.AllowHosts, want) || c.RequestLog {
 		t.Errorf("got %+v, %v; want hosts %q and no log", c, err, want)
+	}
+}
+
+func TestListening(t *testing.T) {
+	c, err := load(t, map[string]string{
+		"PIERLESS_TLS_CERT": "tls.crt", "PIERLESS_TLS_KEY": "tls.key", "PIERLESS_BEHIND_TLS_PROXY": "true", "PIERLESS_INSECURE_LISTEN": "1",
+	})
+	if err != nil || c.TLSCert != "tls.crt" || c.TLSKey != "tls.key" || !c.BehindTLSProxy || !c.InsecureListen {
+		t.Errorf("got %+v, %v; want TLS behind a proxy", c, err)
+	}
+}
+
+func TestPublicHost(t *testing.T) {
+	for _, host := range []string{"a.example", "a.example:5000", "127.0.0.1:5000", "[::1]:5000"} {
+		if c, err := load(t, map[string]string{"PIERLESS_PUBLIC_HOST": host}); err != nil || c.PublicHost != host {
+			t.Errorf("got %q, %v; want %q", c.PublicHost, err, host)
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 
 	"github.com/pierless/pierless/internal/env"
 	"github.com/pierless/pierless/pkg/access"
@@ -29,6 +30,9 @@ func Log(w io.Writer, format string) *slog.Logger {
 // wrong.
 func Options(c env.Config, log *slog.Logger, meta registry.Metadata) (server.Options, error) {
 	opts := server.Options{Log: log, ServeBlobs: c.ServeBlobs, RedirectHead: c.RedirectHead}
+	if c.PublicHost != "" {
+		opts.Host = func(*http.Request) string { return c.PublicHost }
+	}
 	if c.AdminTokenSHA256 == "" {
 		return opts, nil
 	}

@@ -274,7 +274,7 @@ func TestStartFails(t *testing.T) {
 		"endpoint":   {func(c *settings) { c.upstream = "x" }, [2]string{}, "not a URL"},
 		"dynamodb":   {func(c *settings) { c.dynamodb = "x" }, [2]string{}, "not a URL"},
 		"head":       {func(c *settings) { c.head = "x" }, [2]string{}, "head"},
-		"operator":   {nil, [2]string{"ForAllValues:StringLike", "ArnLike"}, "the policy of BlobsFunction: statement 2: the operator ArnLike"},
+		"operator":   {nil, [2]string{"ForAllValues:StringLike", "ArnLike"}, "the policy of BlobsFunction: statement 3: the operator ArnLike"},
 		"key":        {nil, [2]string{"dynamodb:LeadingKeys", "dynamodb:Attributes"}, "dynamodb:Attributes"},
 		"wrong file": {func(c *settings) { c.template = "testdata/none.yaml" }, [2]string{}, "none.yaml"},
 	} {

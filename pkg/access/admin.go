@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -89,7 +90,10 @@ func (a *Admin) issue(ctx context.Context, by Actor, t Token, e Entry, more ...r
 	secret, sum := NewToken()
 	t.ID = sum[:idDigits]
 	var until time.Time
-	if !t.Expires.IsZero() {
+	switch {
+	case t.Rule != "": // a registry may issue thousands a day; the log has the login
+		until = t.Expires
+	case !t.Expires.IsZero():
 		until = t.Expires.Add(keepExpired)
 	}
 	attrs, err := content(t, until)
@@ -98,7 +102,10 @@ func (a *Admin) issue(ctx context.Context, by Actor, t Token, e Entry, more ...r
 	}
 	e.Token, e.ID, e.After = t.Name, t.ID, t
 	writes := append(more, registry.Write{Key: tokenKey(sum), Op: registry.Put, If: registry.Absent(), Attrs: attrs})
-	return Issued{Secret: secret, Token: t}, a.write(ctx, by, e, writes...)
+	if err := a.write(ctx, by, e, writes...); err != nil {
+		return Issued{}, err
+	}
+	return Issued{Secret: secret, Token: t}, nil
 }
 
 // write applies changes with their log entry.
@@ -110,9 +117,9 @@ func (a *Admin) write(ctx context.Context, by Actor, e Entry, writes ...registry
 	}
 	writes = append(writes, registry.Write{Key: logKey(e, rand.Text()), Op: registry.Put, Attrs: attrs})
 	if err := a.meta.Transact(ctx, "", writes...); err != nil {
-		if _, ok := errors.AsType[*registry.Conflict](err); ok {
-			return oci.NewError(oci.AccessInvalid, "another request has changed the same entry: read it again, then repeat the change").
-				WithStatus(statusConflict)
+		if isConflict(err) {
+			return fmt.Errorf("%w (cause: %w)", oci.NewError(oci.AccessInvalid,
+				"another request has changed the same entry: read it again, then repeat the change").WithStatus(statusConflict), err)
 		}
 		return fmt.Errorf("change access: %w", err)
 	}
@@ -121,6 +128,11 @@ func (a *Admin) write(ctx context.Context, by Actor, e Entry, writes ...registry
 }
 
 const statusConflict = 409
+
+func isConflict(err error) bool {
+	_, is := errors.AsType[*registry.Conflict](err)
+	return is
+}
 
 // Tokens lists the tokens that the actor may manage, expired ones too, by name.
 func (a *Admin) Tokens(ctx context.Context, by Actor) ([]Token, error) {
@@ -198,8 +210,9 @@ func (a *Admin) all(ctx context.Context, partition string) ([]registry.Row, erro
 	}
 }
 
-// byAge sorts the oldest token first.
-func byAge(a, b Token) int { return a.Created.Compare(b.Created) }
+// byAge sorts the oldest token first. Of two that were created in the same second, rotation has
+// made that which lives longer.
+func byAge(a, b Token) int { return cmp.Or(a.Created.Compare(b.Created), a.end().Compare(b.end())) }
 
 // manageable returns the tokens of a name or id. The error is NAME_UNKNOWN if there is none that
 // the actor may manage.
@@ -352,27 +365,25 @@ func (a *Admin) Explain(ctx context.Context, by Actor, name, repository string, 
 	if err != nil {
 		return Explanation{}, err
 	}
-	anonymous := a.dir.anonymous(settings)
-	if at := anonymous.Find(repository, action); at >= 0 {
-		return Explanation{true, &anonymous[at], anonymousName, "every caller may pull it, with or without a token"}, nil
-	}
-	switch name {
-	case adminName:
+	if name == adminName {
 		return Explanation{true, &everything()[0], adminName, "the administrator's token of the deployment may do everything"}, nil
-	case anonymousName:
-		return Explanation{Reason: "no anonymous pattern allows it"}, nil
 	}
-	tokens, err := a.manageable(ctx, by, name)
-	if err != nil {
-		return Explanation{}, err
+	var t Token // none for callers without credentials
+	reason := "no grant and no anonymous pattern allows it"
+	if name != anonymousName {
+		tokens, err := a.manageable(ctx, by, name)
+		if err != nil {
+			return Explanation{}, err
+		}
+		t = slices.MaxFunc(tokens, byAge)
 	}
-	t := slices.MaxFunc(tokens, byAge)
-	at := t.Grants.Find(repository, action)
-	switch {
-	case !t.Lives(a.dir.opts.Now()):
-		return Explanation{Source: t.Name, Reason: "the token expired at " + t.Expires.Format(time.RFC3339)}, nil
-	case at < 0:
-		return Explanation{Source: t.Name, Reason: "no grant of the token and no anonymous pattern allows it"}, nil
+	anonymous := a.dir.anonymous(settings)
+	if !t.Lives(a.dir.opts.Now()) {
+		reason = "the token expired at " + t.Expires.Format(time.RFC3339)
+	} else if at := anonymous.Find(repository, action); at >= 0 {
+		return Explanation{true, &anonymous[at], anonymousName, "every caller may pull it, with or without a token"}, nil
+	} else if at := t.Grants.Find(repository, action); at >= 0 {
+		return Explanation{true, &t.Grants[at], t.Name, "a grant of the token allows it"}, nil
 	}
-	return Explanation{true, &t.Grants[at], t.Name, "a grant of the token allows it"}, nil
+	return Explanation{Source: t.Name, Reason: reason}, nil
 }

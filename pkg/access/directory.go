@@ -54,13 +54,13 @@ type Directory struct {
 
 	mu       sync.Mutex
 	settings Settings
-	read     time.Time // when settings was read
+	read     time.Time // when the read of settings began
 }
 
 // cached is a token as it was read; nil if there is no row.
 type cached struct {
 	token *Token
-	read  time.Time
+	read  time.Time // when the read began
 }
 
 // NewDirectory returns a Directory over the rows of a registry.
@@ -116,11 +116,12 @@ func (d *Directory) Settings(ctx context.Context) (Settings, error) {
 	if settings, fresh := d.fresh(); fresh {
 		return settings, nil
 	}
+	began := d.opts.Now()
 	rows, err := d.meta.Get(ctx, settingsKey())
 	if err != nil {
 		return Settings{}, fmt.Errorf("read access settings: %w", err)
 	}
-	return d.keep(rows[0])
+	return d.keep(rows[0], began)
 }
 
 // anonymous returns the grants of callers without credentials, which every caller has.
@@ -154,14 +155,16 @@ func (d *Directory) fresh() (Settings, bool) {
 	return d.settings, !d.old(d.read)
 }
 
-func (d *Directory) keep(row registry.Row) (Settings, error) {
+// keep caches the settings of a row. Their age counts from the time at which the read began, because
+// a change may have come during the read.
+func (d *Directory) keep(row registry.Row, began time.Time) (Settings, error) {
 	settings, err := settingsOf(row)
 	if err != nil {
 		return Settings{}, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.settings, d.read = settings, d.opts.Now()
+	d.settings, d.read = settings, began
 	return settings, nil
 }
 
@@ -172,16 +175,16 @@ func (d *Directory) fetch(ctx context.Context, sum string, settings Settings, fr
 	if !fresh {
 		keys = append(keys, settingsKey())
 	}
+	entry := cached{read: d.opts.Now()}
 	rows, err := d.meta.Get(ctx, keys...)
 	if err != nil {
 		return cached{}, Settings{}, fmt.Errorf("read token: %w", err)
 	}
 	if !fresh {
-		if settings, err = d.keep(rows[2]); err != nil {
+		if settings, err = d.keep(rows[2], entry.read); err != nil {
 			return cached{}, Settings{}, err
 		}
 	}
-	entry := cached{read: d.opts.Now()}
 	t, found, err := tokenOf(rows[0])
 	if err != nil {
 		return cached{}, Settings{}, err

@@ -116,6 +116,14 @@ func matchAny(patterns []string, name string) bool {
 // Match reports whether a pattern matches a repository name. The name may be a pattern too: then
 // Match reports whether every name that it matches is also matched by the first pattern.
 func Match(pattern, name string) bool {
+	literal := strings.IndexByte(pattern, '*')
+	if literal < 0 {
+		return pattern == name
+	}
+	if !strings.HasPrefix(name, pattern[:literal]) {
+		return false
+	}
+	pattern, name = pattern[literal:], name[literal:]
 	// reached[i] holds if the part of the pattern that was read matches name[:i].
 	reached := make([]bool, len(name)+1)
 	reached[0] = true

@@ -16,6 +16,7 @@ type Entry struct {
 	IP     string    `json:"ip,omitempty"`
 	Token  string    `json:"token,omitempty"` // name
 	ID     string    `json:"id,omitempty"`
+	Proof  string    `json:"proof,omitempty"` // of a login: the same hash again is the same proof again
 	Before any       `json:"before,omitempty"`
 	After  any       `json:"after,omitempty"`
 }

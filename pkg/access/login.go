@@ -2,10 +2,12 @@ package access
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/registry"
 )
 
 // Proof proves an identity: one of its fields is set.
@@ -18,9 +20,10 @@ type Proof struct {
 }
 
 // Login issues a token for a proven identity: with the grants of every rule that matches it, and
-// for the shortest of their lives. The error is DENIED if no rule does.
+// for the shortest of their lives. The error is DENIED if no rule does, or if the proof is good for
+// one token and has been used.
 func (a *Admin) Login(ctx context.Context, id Identity, ip string) (Issued, error) {
-	settings, err := a.dir.Settings(ctx)
+	settings, err := a.Settings(ctx) // a deleted rule must not issue tokens from a cache
 	if err != nil {
 		return Issued{}, err
 	}
@@ -41,7 +44,18 @@ func (a *Admin) Login(ctx context.Context, id Identity, ip string) (Issued, erro
 		return Issued{}, oci.NewError(oci.Denied, "no login rule matches %s of %s: an administrator adds one with 'pierless access rules'", id.Subject, id.Issuer)
 	}
 	t.By, t.Expires = t.Name, now.Add(life)
-	return a.issue(ctx, Actor{Caller{Name: t.Name}, ip}, t, Entry{Action: "login"})
+	var writes []registry.Write
+	if !id.Once.IsZero() {
+		writes = append(writes, registry.Write{
+			Key: proofKey(id.Proof), Op: registry.Put, If: registry.Absent(),
+			Attrs: registry.Attrs{attrTTL: id.Once.Unix()},
+		})
+	}
+	issued, err := a.issue(ctx, Actor{Caller{Name: t.Name}, ip}, t, Entry{Action: "login", Proof: id.Proof}, writes...)
+	if isConflict(err) {
+		err = fmt.Errorf("%w (cause: %w)", oci.NewError(oci.Denied, "the proof has been used for a login: make a new one").WithStatus(statusConflict), err)
+	}
+	return issued, err
 }
 
 // Issuers lists the issuers that a login rule names.

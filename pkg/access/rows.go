@@ -16,6 +16,7 @@ const (
 	usedPartition     = "A#U" // sort key: SHA-256 of the token
 	settingsPartition = "A#S"
 	logPartition      = "A#L" // sort key: time and nonce
+	proofPartition    = "A#P" // sort key: hash of a proof that has been used
 )
 
 // Attributes of the rows.
@@ -27,7 +28,7 @@ const (
 
 // How long rows stay after they have lost their meaning.
 const (
-	keepExpired = 7 * 24 * time.Hour   // an expired token, for the list
+	keepExpired = 7 * 24 * time.Hour   // an expired token of an administrator, for the list
 	keepLog     = 400 * 24 * time.Hour // an entry of the log
 )
 
@@ -36,6 +37,8 @@ func tokenKey(sum string) registry.Key { return registry.Key{PK: tokenPartition,
 func usedKey(sum string) registry.Key { return registry.Key{PK: usedPartition, SK: sum} }
 
 func settingsKey() registry.Key { return registry.Key{PK: settingsPartition, SK: "S"} }
+
+func proofKey(hash string) registry.Key { return registry.Key{PK: proofPartition, SK: hash} }
 
 func logKey(e Entry, nonce string) registry.Key {
 	return registry.Key{PK: logPartition, SK: fmt.Sprintf("%015d#%s", e.Time.UnixMilli(), nonce)}

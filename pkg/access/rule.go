@@ -2,7 +2,10 @@ package access
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -14,7 +17,8 @@ const MaxLogin = 12 * time.Hour
 const defaultLogin = time.Hour
 
 // IssuerSTS is the issuer of identities that are proven by a presigned sts:GetCallerIdentity. Its
-// claims are account (twelve digits), arn and, for a role, role.
+// claims are account (twelve digits) and arn; role and session for the session of a role; user for
+// a user.
 const IssuerSTS = "sts.amazonaws.com"
 
 // Rule gives a token to the identities of an issuer that have all of the claims.
@@ -22,8 +26,7 @@ type Rule struct {
 	Name string `json:"name"`
 	// Issuer is the URL of an OIDC issuer as in its tokens, or IssuerSTS.
 	Issuer string `json:"issuer"`
-	// Claims are required values by the claim's name. "*" stands for any characters, except in
-	// the claims that name the owner at a shared issuer.
+	// Claims are required values by the claim's name. "*" stands for any characters.
 	Claims map[string]string `json:"claims"`
 	Grants Grants            `json:"grants"`
 	// Life is that of the tokens, such as "1h": from a minute to MaxLogin; empty means one hour.
@@ -36,12 +39,13 @@ type Identity struct {
 	Issuer  string
 	Subject string
 	Claims  map[string]string
-}
 
-// owners lists, for issuers that serve customers who do not trust each other, the claims of which
-// a rule must have one, and the text that must end its literal beginning: an owner is named only
-// if the wildcard comes after it.
-var owners = map[string]map[string]string{}
+	// Proof is a hash that identifies the proof, for the log.
+	Proof string
+	// Once, if set, is the time until which the proof could be used again. It is good for one
+	// token only.
+	Once time.Time
+}
 
 // life returns how long a token of the rule lives.
 func (r Rule) life() time.Duration {
@@ -98,8 +102,8 @@ func (r Rule) check() error {
 	if r.Life != "" && (err != nil || life < time.Minute || life > MaxLogin) {
 		return errInvalid("rule %s: life must be from 1m to 12h, such as 30m", r.Name)
 	}
-	if len(r.Claims) == 0 {
-		return errInvalid("rule %s needs a claim: without one it admits every identity of %s", r.Name, r.Issuer)
+	if err := r.checkClaims(); err != nil {
+		return err
 	}
 	if len(r.Grants) == 0 {
 		return errInvalid("rule %s needs a grant", r.Name)
@@ -114,6 +118,58 @@ func (r Rule) checkIssuer() error {
 	u, err := url.Parse(r.Issuer)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return errInvalid("rule %s: the issuer must be an https:// URL without query, as in the claim iss, or %s", r.Name, IssuerSTS)
+	}
+	return nil
+}
+
+// checked are the claims that the registry checks itself: they tell no identity apart.
+var checked = []string{"iss", "aud", "exp", "nbf", "iat", "jti"}
+
+// checkClaims refuses a rule that would admit the identities of strangers.
+func (r Rule) checkClaims() error {
+	narrow := false
+	for name, value := range r.Claims {
+		switch {
+		case slices.Contains(checked, name):
+			return errInvalid("rule %s: the claim %s is the same for all or new for each token: name one that identifies the owner", r.Name, name)
+		case name == "" || value == "":
+			return errInvalid("rule %s has a claim without a name or a value", r.Name)
+		}
+		narrow = narrow || strings.Trim(value, "*") != ""
+	}
+	if !narrow {
+		return errInvalid("rule %s needs a claim with a value: without one it admits every identity of %s", r.Name, r.Issuer)
+	}
+	if r.Issuer == IssuerSTS {
+		return r.checkSTS()
+	}
+	if subjects(r.Issuer) && strings.Trim(r.Claims["sub"], "*") == "" {
+		return errInvalid("rule %s needs the claim sub: without it, it admits every workload of %s", r.Name, r.Issuer)
+	}
+	named := owners(r.Issuer)
+	for name, form := range named {
+		if form.MatchString(r.Claims[name]) {
+			return nil
+		}
+	}
+	if named != nil {
+		return errInvalid("rule %s: %s is shared by all its customers, so a rule needs a claim that names the owner before any wildcard, such as %s",
+			r.Name, r.Issuer, strings.Join(slices.Sorted(maps.Keys(named)), ", "))
+	}
+	return nil
+}
+
+// accountID is the grammar of the id of an AWS account.
+var accountID = regexp.MustCompile(`^[0-9]{12}$`)
+
+func (r Rule) checkSTS() error {
+	if !accountID.MatchString(r.Claims["account"]) {
+		return errInvalid("rule %s needs the claim account, with the twelve digits of an AWS account and no wildcard", r.Name)
+	}
+	for name := range r.Claims {
+		if !slices.Contains([]string{"account", "arn", "role", "session", "user"}, name) {
+			return errInvalid("rule %s: %s has no claim %s, only account, arn, role, session and user", r.Name, IssuerSTS, name)
+		}
 	}
 	return nil
 }

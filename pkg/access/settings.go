@@ -21,9 +21,16 @@ type Settings struct {
 }
 
 func settingsOf(row registry.Row) (Settings, error) {
-	settings, _, err := decode[Settings](row)
+	settings := Settings{Anonymous: []string{}, Logins: []Rule{}} // lists in JSON, not null
+	if row.Attrs != nil {
+		stored, _, err := decode[Settings](row)
+		if err != nil {
+			return settings, err
+		}
+		settings.Anonymous, settings.Logins = append(settings.Anonymous, stored.Anonymous...), append(settings.Logins, stored.Logins...)
+	}
 	settings.Version, _ = row.Attrs[registry.AttrVersion].(string)
-	return settings, err
+	return settings, nil
 }
 
 // Check returns an *oci.Error for settings that are malformed, too large or unsafe.

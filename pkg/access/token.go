@@ -8,10 +8,12 @@ import (
 	"encoding/hex"
 	"hash/crc32"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/pierless/pierless/pkg/oci"
+	"github.com/pierless/pierless/pkg/oci/route"
 )
 
 // A token is tokenPrefix, 256 random bits in base64url, and the CRC-32 of the text before it in
@@ -82,9 +84,20 @@ const idDigits = 12
 // Lives reports whether the token has not expired at a time.
 func (t Token) Lives(at time.Time) bool { return t.Expires.IsZero() || at.Before(t.Expires) }
 
+// end returns when the token expires, and a time beyond maxLife if it never does.
+func (t Token) end() time.Time {
+	if t.Expires.IsZero() {
+		return t.Created.Add(2 * maxLife)
+	}
+	return t.Expires
+}
+
 // tokenName is the grammar of names that administrators choose. Tokens of logins have names with
 // a colon.
 var tokenName = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$`)
+
+// tokenID is the form of Token.ID. A name of this form could be taken for the id of another token.
+var tokenID = regexp.MustCompile(`^[0-9a-f]{12}$`)
 
 // reserved are the names of callers without a row.
 const (
@@ -93,8 +106,11 @@ const (
 )
 
 func checkTokenName(name string) error {
-	if !tokenName.MatchString(name) || name == adminName || name == anonymousName {
-		return errInvalid("%q is not a name for a token: use up to 64 lower-case letters, digits, '.', '_' and '-', but not admin or anonymous", name)
+	// The log has the action instead of a name for callers whose permission is not a token.
+	callers := []string{adminName, anonymousName, string(route.ByID), string(route.Proof)}
+	if !tokenName.MatchString(name) || tokenID.MatchString(name) || slices.Contains(callers, name) {
+		return errInvalid("%q is not a name for a token: use up to 64 lower-case letters, digits, '.', '_' and '-', but not an id and none of %s",
+			name, strings.Join(callers, ", "))
 	}
 	return nil
 }

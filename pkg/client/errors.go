@@ -67,12 +67,12 @@ func (e *Error) Error() string {
 	if e.Excerpt != "" {
 		fmt.Fprintf(&b, " (the answer begins with %q)", e.Excerpt)
 	}
-	return printable(b.String())
+	return Printable(b.String())
 }
 
-// printable strips control characters from untrusted text so that it cannot affect the
+// Printable strips control characters from untrusted text so that it cannot affect the
 // terminal.
-func printable(text string) string {
+func Printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsSpace(r):
@@ -228,7 +228,7 @@ func statusErrors(status int, missing oci.Code) oci.Errors {
 
 // excerpt returns the beginning of a body, in one printable line.
 func excerpt(body []byte) string {
-	return printable(strings.Join(strings.Fields(strings.ToValidUTF8(string(body[:min(len(body), maxExcerpt)]), "")), " "))
+	return Printable(strings.Join(strings.Fields(strings.ToValidUTF8(string(body[:min(len(body), maxExcerpt)]), "")), " "))
 }
 
 // storeError reads and closes an error answer of a store. It takes only code and message:

@@ -132,7 +132,7 @@ func (r *Repository) referrersList(ctx context.Context, ref oci.Reference) (list
 		return nil, "", err
 	case m.MediaType != oci.MediaTypeImageIndex:
 		return nil, "", fmt.Errorf("the tag names a manifest of type %s, which is not a list of referrers: "+
-			"delete it, or push to another repository", printable(m.MediaType))
+			"delete it, or push to another repository", Printable(m.MediaType))
 	}
 	if etag = header.Get("ETag"); strings.HasPrefix(etag, "W/") {
 		etag = "" // a weak one never matches (RFC 9110, 13.1.1)

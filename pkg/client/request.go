@@ -265,6 +265,9 @@ func (c *Client) read(ctx context.Context, k request, limit int64) (answer, erro
 			return answer{}, fmt.Errorf("%s %s: %w", k.method, k.label, ctx.Err())
 		}
 		err = &networkError{method: k.method, where: k.url.Host + k.label, err: err}
+		if k.noRetry {
+			return answer{}, err
+		}
 		if err := c.retry(ctx, "request", err, attempt); err != nil {
 			return answer{}, err
 		}

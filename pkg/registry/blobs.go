@@ -64,9 +64,9 @@ func (r *Registry) DeleteBlob(ctx context.Context, repo string, d oci.Digest) er
 	return wrap("delete blob", err)
 }
 
-// maxMountSources is the number of links among which a mount without from looks for one of a
-// repository that the caller may pull.
-const maxMountSources = 100
+// firstMountSources is the number of links that a mount without from reads first, to find one of a
+// repository that the caller may pull. Most callers may pull from the first one.
+const firstMountSources = 100
 
 // MountBlob links a repository to a blob of the repository from or, if from is empty, of any
 // repository that readable accepts. It reports whether the blob was mounted; if not, the client
@@ -100,13 +100,17 @@ func (r *Registry) mountSource(ctx context.Context, d oci.Digest, from string, r
 		}
 		return rows[0], nil
 	}
-	page, err := r.meta.Query(ctx, Query{PK: blobPartition(d), Prefix: linkPrefix, Limit: maxMountSources})
-	if err != nil {
-		return Row{}, fmt.Errorf("find mount source: %w", err)
-	}
-	for _, row := range page.Rows {
-		if readable(strings.TrimPrefix(row.Key.SK, linkPrefix)) {
-			return row, nil
+	q := Query{PK: blobPartition(d), Prefix: linkPrefix, Limit: firstMountSources}
+	for page := (Page{More: true}); page.More; q.Limit = MaxPage {
+		var err error
+		if page, err = r.meta.Query(ctx, q); err != nil {
+			return Row{}, fmt.Errorf("find mount source: %w", err)
+		}
+		for _, row := range page.Rows {
+			if readable(strings.TrimPrefix(row.Key.SK, linkPrefix)) {
+				return row, nil
+			}
+			q.After = row.Key.SK
 		}
 	}
 	return Row{}, nil

@@ -31,10 +31,30 @@ func (r *Registry) Tags(ctx context.Context, repo, last string, n int) (List, er
 	return list, nil
 }
 
-// Repositories lists at most n repositories that sort after last; last need not be an existing
-// repository. If n exceeds MaxPage, MaxPage applies.
-func (r *Registry) Repositories(ctx context.Context, last string, n int) (List, error) {
-	return r.list(ctx, catalogPartition, last, n)
+// Repositories lists at most n repositories that sort after last and that readable accepts; nil
+// accepts all. last need not be an existing repository. If n exceeds MaxPage, MaxPage applies. The
+// list is the same as if the other repositories did not exist; it takes a call for each MaxPage
+// repositories that are read.
+func (r *Registry) Repositories(ctx context.Context, last string, n int, readable func(repo string) bool) (List, error) {
+	if readable == nil || n <= 0 {
+		return r.list(ctx, catalogPartition, last, n)
+	}
+	n = min(n, MaxPage)
+	names, page := []string{}, List{More: true}
+	for page.More && len(names) <= n {
+		// Pages have the same size for every n, so that the number of calls tells little about what
+		// the caller may not read.
+		var err error
+		if page, err = r.list(ctx, catalogPartition, last, MaxPage); err != nil {
+			return List{}, err
+		}
+		for _, last = range page.Names {
+			if readable(last) {
+				names = append(names, last)
+			}
+		}
+	}
+	return List{Names: names[:min(n, len(names))], More: len(names) > n}, nil
 }
 
 func (r *Registry) list(ctx context.Context, partition, last string, n int) (List, error) {

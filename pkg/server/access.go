@@ -21,6 +21,7 @@ import (
 
 type accessRules struct {
 	admin *access.Admin
+	host  func(*http.Request) string
 	prove func(context.Context, string, access.Proof) (access.Identity, error)
 }
 
@@ -28,7 +29,10 @@ type accessRules struct {
 // separate family because only its function may write tokens. It answers 404 if the
 // options have no Directory.
 func Access(_ *registry.Registry, opts Options) *Server {
-	s := accessRules{prove: opts.Prove}
+	s := accessRules{host: opts.Host, prove: opts.Prove}
+	if s.host == nil {
+		s.host = func(r *http.Request) string { return r.Host }
+	}
 	if opts.Directory != nil {
 		s.admin = access.NewAdmin(opts.Directory)
 	}
@@ -68,7 +72,7 @@ func (s accessRules) login(w http.ResponseWriter, r *http.Request, _ route.Reque
 	if s.prove == nil {
 		return oci.NewError(oci.Unsupported, "this registry takes no logins: start it with --public-host").WithStatus(http.StatusNotFound)
 	}
-	id, err := s.prove(r.Context(), r.Host, proof)
+	id, err := s.prove(r.Context(), strings.ToLower(s.host(r)), proof)
 	if err != nil {
 		return err
 	}

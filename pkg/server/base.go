@@ -2,7 +2,6 @@ package server
 
 import (
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/pierless/pierless/pkg/oci"
@@ -55,20 +54,21 @@ type catalogAnswer struct {
 	Repositories []string `json:"repositories"`
 }
 
-// catalog lists the repositories that the caller may pull. A page may be short or empty although
-// others follow.
+// catalog lists the repositories that the caller may pull.
 func (s base) catalog(w http.ResponseWriter, r *http.Request, req route.Request) error {
 	page, err := parsePage(r, oci.CheckName)
 	if err != nil {
 		return err
 	}
-	list, err := s.reg.Repositories(r.Context(), page.last, page.n)
+	readable := mayPull(r)
+	if auth.May(r.Context(), "", route.Pull) {
+		readable = nil // all of them
+	}
+	list, err := s.reg.Repositories(r.Context(), page.last, page.n, readable)
 	if err != nil {
 		return err
 	}
-	linkNext(w, req, page, list) // continues behind the last name, whether it is shown or not
-	may := mayPull(r)
-	shown := slices.DeleteFunc(list.Names, func(name string) bool { return !may(name) })
-	writeJSON(w, http.StatusOK, catalogAnswer{shown})
+	linkNext(w, req, page, list)
+	writeJSON(w, http.StatusOK, catalogAnswer{list.Names})
 	return nil
 }

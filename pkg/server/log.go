@@ -78,7 +78,8 @@ func (s *Server) logRequest(w *recorder, r *http.Request, req route.Request, err
 	level := slog.LevelInfo
 	attrs := []slog.Attr{
 		slog.String("id", w.id), slog.String("method", r.Method), slog.String("route", string(req.Kind)),
-		slog.String("name", req.Name), slog.String("who", w.who), slog.String("ip", clientIP(r)), slog.Int("status", w.status), slog.Int64("bytes", w.bytes), slog.Duration("took", time.Since(w.start)),
+		slog.String("name", req.Name), slog.String("who", w.who), slog.String("ip", clientIP(r)),
+		slog.Int("status", w.status), slog.Int64("bytes", w.bytes), slog.Duration("took", time.Since(w.start)),
 	}
 	if ref := req.Reference.String() + string(req.Digest); ref != "" {
 		attrs = append(attrs, slog.String("reference", ref))

@@ -32,8 +32,11 @@ type Options struct {
 	Authorize Authorize
 	// Directory has the tokens and rules; nil if the registry has no access control.
 	Directory *access.Directory
-	// Prove verifies the proof of an identity for the host that the client has named; nil if
-	// the registry takes no logins. The error is an *oci.Error if the proof is refused.
+	// Host returns the host, with a port unless it is 443, for which the proof in a request
+	// must be made. nil means that of the request.
+	Host func(r *http.Request) string
+	// Prove verifies the proof of an identity for that host; nil if the registry takes no
+	// logins. The error is an *oci.Error if the proof is refused.
 	Prove func(ctx context.Context, host string, proof access.Proof) (access.Identity, error)
 	// Admit, if non-nil, may delay or refuse an authorized request. release is called when
 	// the request ends.

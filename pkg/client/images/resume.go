@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pierless/pierless/internal/atomicfile"
 	"github.com/pierless/pierless/pkg/oci"
 )
 
@@ -20,11 +21,7 @@ type Uploads struct{ dir string }
 
 // OpenUploads keeps uploads in dir. It creates dir if necessary, and deletes old files.
 func OpenUploads(dir string) (*Uploads, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	// An existing directory may have other permissions.
-	if err := os.Chmod(dir, 0o700); err != nil {
+	if err := atomicfile.PrivateDir(dir); err != nil {
 		return nil, err
 	}
 	if err := dropAbandoned(dir, ""); err != nil {
@@ -61,16 +58,5 @@ func (u *Uploads) Save(registry, repository string, d oci.Digest, state string) 
 		}
 		return err
 	}
-	f, err := os.CreateTemp(u.dir, "new-") // mode 0600
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(state)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
+	return atomicfile.Write(path, []byte(state))
 }

@@ -76,7 +76,7 @@ func TestBearerChallenge(t *testing.T) {
 			t.Errorf("%s: %d with %s, want %s", name, w.Code, got, want)
 		}
 	}
-	for _, path := range []string{"/v2/_catalog", "/v2/a/blobs/uploads/", "/v1/"} {
+	for _, path := range []string{"/v2/", "/v2/a/blobs/uploads/", "/v1/"} {
 		if got := ask(h, "POST", path).Header().Get("WWW-Authenticate"); !strings.HasPrefix(got, "Bearer realm=") {
 			t.Errorf("%s is refused with %q", path, got)
 		}

@@ -77,6 +77,8 @@ func (c caller) allowed(repository string, need route.Method, challenged bool) b
 // only on the grants.
 func (c caller) refusal(repository string, action route.Action) error {
 	switch {
+	case action == route.Manage:
+		return oci.NewError(oci.Denied, "%s lacks the permission admin, on any repository: it may not manage tokens", c.Name)
 	case repository == "":
 		return oci.NewError(oci.Denied, "%s lacks the permission %s for the whole registry", c.Name, action)
 	case action == route.Pull, !c.May(repository, route.Pull):

@@ -158,6 +158,20 @@ func (e *event) host() string {
 	return host
 }
 
+// domainKey is the key of the API's domain name in the context of a request.
+type domainKey struct{}
+
+// Host returns the host for which API Gateway has accepted a request. A client can choose its
+// Host header, so the header counts only if it names that host, with or without a port.
+func Host(r *http.Request) string {
+	domain, _ := r.Context().Value(domainKey{}).(string)
+	named := (&url.URL{Host: r.Host}).Hostname()
+	if domain == "" || strings.EqualFold(named, domain) {
+		return r.Host
+	}
+	return domain
+}
+
 // isToken reports whether s is valid as a method or a header name (RFC 9110, 5.6.2).
 func isToken(s string) bool {
 	return s != "" && strings.IndexFunc(s, func(c rune) bool {

@@ -90,7 +90,7 @@ func (f *Function) serve(ctx context.Context, event event) ([]byte, error) {
 	var fault error
 	adapter := httpadapter.NewV2(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		event.restore(r)
-		fault = f.call(w, r)
+		fault = f.call(w, r.WithContext(context.WithValue(r.Context(), domainKey{}, event.RequestContext.DomainName)))
 		rw.WriteHeader(http.StatusOK) // for the adapter; w has the answer
 	}))
 	if _, err := adapter.ProxyWithContext(ctx, event.guarded()); err != nil {

@@ -3,6 +3,8 @@ package lambdahttp_test
 import (
 	"strings"
 	"testing"
+
+	"github.com/pierless/pierless/pkg/server/lambdahttp"
 )
 
 // TestHeaders: header values are not changed.
@@ -145,5 +147,25 @@ func TestBare(t *testing.T) {
 	}
 	if body != "" || got.ContentLength != 0 {
 		t.Errorf("%d bytes %q", got.ContentLength, body)
+	}
+}
+
+// TestTrustedHost: a Host header that names another host than the API's does not count.
+func TestTrustedHost(t *testing.T) {
+	const domain = "id.execute-api.eu-central-1.amazonaws.com"
+	for sent, want := range map[string]string{
+		"": domain, "registry.example.org": domain, domain + ".evil.example": domain, "evil@" + domain: domain,
+		domain: domain, domain + ":8443": domain + ":8443", strings.ToUpper(domain): strings.ToUpper(domain),
+	} {
+		got, _ := see(t, newRequest("GET", "/v2/", "", map[string]string{"host": sent}, nil))
+		if host := lambdahttp.Host(got); host != want {
+			t.Errorf("the host %q counts as %q, want %q", sent, host, want)
+		}
+	}
+	event := newRequest("GET", "/v2/", "", map[string]string{"host": "registry.example.org"}, nil)
+	event["requestContext"].(map[string]any)["domainName"] = ""
+	got, _ := see(t, event)
+	if host := lambdahttp.Host(got); host != "registry.example.org" {
+		t.Errorf("without a domain name the host is %q", host)
 	}
 }

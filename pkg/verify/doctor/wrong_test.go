@@ -107,7 +107,7 @@ func wrongLogins() []wrongRegistry {
 	return []wrongRegistry{
 		{"open to pull, rightly", nil, open(func(_ *cloud, next http.Handler) http.Handler { return next })},
 		{"/v2/ open", map[string]string{"login": "current version", "anonymous-pull": "login"}, open(only(nobody, requests("GET", ping, authorized)))},
-		{"/v2/ open, pull closed", map[string]string{"login": "current version", "anonymous-pull": "AnonymousPull"}, only(nobody, requests("GET", ping, authorized))},
+		{"/v2/ open, pull closed", map[string]string{"login": "current version"}, only(nobody, requests("GET", ping, authorized))},
 		{"Basic although pull is open", map[string]string{"anonymous-pull": "AnonymousPull"}, open(answers(anyMethod, all, func(_ *cloud, r *reply) {
 			if r.status == http.StatusUnauthorized {
 				r.header.Set("WWW-Authenticate", `Basic realm="pierless"`)
@@ -127,7 +127,17 @@ func wrongLogins() []wrongRegistry {
 		{"token that is not taken", map[string]string{"login": "must not change Authorization"}, open(only(bearer, requests("POST", toUploads, func(r *http.Request) {
 			r.Header.Del("Authorization")
 		})))},
-		{"catalog open to the anonymous token", map[string]string{"anonymous-pull": "base"}, open(only(bearer, requests("GET", regexp.MustCompile(`_catalog`), authorized)))},
+		{"catalog open, other repositories closed", map[string]string{"anonymous-pull": "base"}, open(func(c *cloud, next http.Handler) http.Handler {
+			closed := c.door(false)
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if bearer(r) && strings.HasSuffix(r.URL.Path, "/tags/list") {
+					r.Header.Del("Authorization")
+					closed.ServeHTTP(w, r)
+					return
+				}
+				next.ServeHTTP(w, r)
+			})
+		})},
 		{"push open to the anonymous token", map[string]string{"anonymous-push": "AdminTokenSha256"}, open(only(bearer, requests("PUT", toManifest, authorized)))},
 	}
 }

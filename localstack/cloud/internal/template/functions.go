@@ -75,7 +75,7 @@ func (l *loader) function(id string) (Function, error) {
 	if f.Environment, err = environment(path, p["Environment"]); err != nil {
 		return Function{}, err
 	}
-	f.Statements, err = policies(path+".Policies", p["Policies"])
+	f.Statements, err = l.policies(path+".Policies", p["Policies"])
 	return f, err
 }
 
@@ -148,8 +148,9 @@ func reserved(name string) bool {
 // managed lists AWS managed policies that grant nothing on S3 or DynamoDB.
 var managed = []string{"AWSLambdaBasicExecutionRole", "AWSXRayDaemonWriteAccess", "AWSXrayWriteOnlyAccess"}
 
-// policies collects the statements of a function's inline policies.
-func policies(path string, value any) ([]any, error) {
+// policies collects the statements of a function's inline policies and of the template's managed
+// ones.
+func (l *loader) policies(path string, value any) ([]any, error) {
 	switch v := value.(type) {
 	case nil:
 		return nil, nil
@@ -157,11 +158,11 @@ func policies(path string, value any) ([]any, error) {
 		if name := v[strings.LastIndexByte(v, '/')+1:]; slices.Contains(managed, name) {
 			return nil, nil
 		}
-		return nil, errorAt(path, "the local cloud does not know the policy %s", v)
+		return l.managedPolicy(path, v)
 	case []any:
 		var all []any
 		for _, item := range v {
-			some, err := policies(path, item)
+			some, err := l.policies(path, item)
 			if err != nil {
 				return nil, err
 			}
@@ -180,4 +181,26 @@ func policies(path string, value any) ([]any, error) {
 		return []any{v["Statement"]}, nil
 	}
 	return nil, errorAt(path, "this is not a policy")
+}
+
+// managedPolicy returns the statements of a managed policy in the template, by its logical ID.
+func (l *loader) managedPolicy(path, id string) ([]any, error) {
+	if l.typeOf(id) != typePolicy {
+		return nil, errorAt(path, "the local cloud does not know the policy %s", id)
+	}
+	resource, _ := l.resources[id].(map[string]any)
+	properties, _ := resource["Properties"].(map[string]any)
+	for key := range properties {
+		if key != "Description" && key != "PolicyDocument" {
+			return nil, errorAt("Resources."+id, "the local cloud does not know %s of managed policies", key)
+		}
+	}
+	document, err := l.eval("Resources."+id, properties["PolicyDocument"])
+	if err != nil {
+		return nil, err
+	}
+	if _, is := document.(map[string]any); !is {
+		return nil, errorAt("Resources."+id, "this is not a policy")
+	}
+	return l.policies("Resources."+id, document)
 }

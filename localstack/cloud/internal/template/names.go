@@ -13,6 +13,7 @@ const (
 	typeLogGroup   = "AWS::Logs::LogGroup"
 	typeKey        = "AWS::KMS::Key"
 	typeRule       = "AWS::Events::Rule"
+	typePolicy     = "AWS::IAM::ManagedPolicy"
 )
 
 func (e *evaluator) typeOf(id string) string {

@@ -46,6 +46,9 @@ func TestParse(t *testing.T) {
 			{
 				LogicalID: "BlobsFunction", Name: "BlobsFunction", ARN: lambdaARN + "BlobsFunction", Environment: env, Memory: 256, Timeout: 3, Concurrency: 7,
 				Statements: []any{
+					map[string]any{
+						"Effect": "Allow", "Action": []any{"dynamodb:GetItem"}, "Resource": "arn:aws:dynamodb:eu-west-1:000000000000:table/names",
+					},
 					map[string]any{"Effect": "Allow", "Action": []any{"s3:GetObject", "s3:PutObject"}, "Resource": "arn:aws:s3:::bytes/blobs/*"},
 					map[string]any{
 						"Effect": "Allow", "Action": []any{"dynamodb:GetItem", "dynamodb:Query"},
@@ -79,7 +82,7 @@ func TestParameters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f := stack.Functions[1]; len(f.Statements) != 3 || f.Environment["PIERLESS_SSE"] != "aws:kms" {
+	if f := stack.Functions[1]; len(f.Statements) != 4 || f.Environment["PIERLESS_SSE"] != "aws:kms" {
 		t.Errorf("with a key: %+v", f)
 	}
 	for name, change := range map[string]func(map[string]string){
@@ -124,6 +127,9 @@ func TestRefuses(t *testing.T) {
 		"bare ARN":           {"${BaseFunction.Arn}/invocations", "${BaseFunction.Arn}", "wants arn:aws:apigateway"},
 		"another function":   {"${BaseFunction.Arn}/inv", "${Table.Arn}/inv", "not a function"},
 		"managed policy":     {"AWSLambdaBasicExecutionRole", "AmazonS3FullAccess", "AmazonS3FullAccess"},
+		"another policy":     {"!Ref SharedPolicy", "!Ref Table", "does not know the policy names"},
+		"policy with roles":  {"Description: !Sub ${AWS::StackName}, shared", "Roles: [x]", "Roles"},
+		"policy without one": {"PolicyDocument:\n        Version", "PolicyDocument: !Ref Table\n    Other:\n        Version", "not a policy"},
 		"policy template":    {"- AWSLambdaBasicExecutionRole", "- S3CrudPolicy: {BucketName: x}", "S3CrudPolicy"},
 		"role":               {"CodeUri: .\n      Environment", "Role: x\n      Environment", "Role"},
 		"events":             {"CodeUri: .\n      MemorySize", "Events: {}\n      MemorySize", "Events"},
