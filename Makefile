@@ -1,6 +1,6 @@
 # An index: targets of more than a line are scripts in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help build run test check format up down e2e race bench functions bench-cold bench-push fuzz generate verify conformance deploy-test clean
+.PHONY: help build run test check format up down e2e race mutants bench functions bench-cold bench-push fuzz generate verify conformance deploy-test clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -33,6 +33,9 @@ e2e: ## docker, podman, skopeo, crane, regctl, oras, containerd on both stores a
 
 race: ## the tests again, with the race detector
 	scripts/race.sh $(FLAGS)
+
+mutants: ## remove the conditions of the rules one by one: a test must fail each time (an hour)
+	go test -tags mutants -run TestMutants -timeout 3h ./pkg/registry
 
 bench: ## benchmarks
 	go test -run '^$$' -bench . -benchmem ./...

@@ -157,4 +157,37 @@ func (c *cloud) sweep() {
 	if err != nil || e.Ended < 3 || e.Kept != 1 || e.Done == 0 || e.More {
 		c.t.Fatalf("swept %+v, %v", e, err)
 	}
+	c.collect()
+}
+
+// collect lets the sweeper find every kind of garbage: blobs and pending manifests of pushes that
+// ended early, deleted manifests with and without other tags, and a repository without manifests.
+func (c *cloud) collect() {
+	c.blob("idle", "of one link")
+	c.blob("idles", "first")
+	c.blob("idles", "second")
+	missing := []byte(`{"schemaVersion":2,"config":{"mediaType":"a/b","digest":"` + digest([]byte("missing")) + `","size":7},"layers":[]}`)
+	c.do(http.StatusBadRequest, "PUT", "/v2/idle/manifests/pending", missing)
+	m := c.manifest("left", nil)
+	c.put("left", "moves", m)
+	c.put("left", "moves", c.manifest("left", nil))
+	c.do(http.StatusAccepted, "DELETE", "/v2/left/manifests/"+digest(m), nil)
+	last := c.manifest("ends", nil)
+	c.put("ends", "v1", last)
+	c.do(http.StatusAccepted, "DELETE", "/v2/ends/manifests/"+digest(last), nil)
+	var sum registry.Collected
+	for i := range 4 {
+		c.late = time.Duration(i+1) * 25 * time.Hour
+		for range 3 {
+			got, err := c.sweeper.Collect(c.t.Context(), registry.MaxPage)
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			sum.Links, sum.Blobs, sum.Repos, sum.Kept = sum.Links+got.Links, sum.Blobs+got.Blobs, sum.Repos+got.Repos, sum.Kept+got.Kept
+		}
+	}
+	c.late = 0
+	if sum.Links < 5 || sum.Blobs < 5 || sum.Repos == 0 || sum.Kept == 0 {
+		c.t.Fatalf("collected %+v", sum)
+	}
 }

@@ -94,7 +94,8 @@ func uses(f route.Family) map[string]use {
 				"dynamodb:PutItem F#*", "dynamodb:PutItem M#*", // publication
 				"dynamodb:DeleteItem T#*", "dynamodb:DeleteItem E#*", // DeleteTag
 				"dynamodb:DeleteItem M#*", "dynamodb:DeleteItem C#*", "dynamodb:DeleteItem F#*", "dynamodb:PutItem Q#*", // takeDown
-				"dynamodb:ConditionCheckItem M#*"), // deleteRest
+				"dynamodb:ConditionCheckItem M#*", // deleteRest
+				"dynamodb:UpdateItem N"),          // catalogue
 			"s3.GetObject":    needs("s3:GetObject blobs/*", "s3:ListBucket bucket", "kms:Decrypt key"), // manifestBytes
 			"s3.HeadObject":   needs("s3:GetObject blobs/*", "s3:ListBucket bucket", "kms:Decrypt key"), // sound
 			"s3.PutObject":    needs("s3:PutObject blobs/*", "kms:GenerateDataKey key"),
@@ -188,15 +189,19 @@ func directUses(f route.Family) map[string]use {
 		}
 	case sweeper:
 		return map[string]use{
-			"dynamodb.Query":              needs("dynamodb:Query Q#*"),
-			"dynamodb.GetItem":            needs("dynamodb:GetItem K#*"),
-			"dynamodb.BatchGetItem":       never("Names.Get is one function for one key and many; the sweep asks for one"),
-			"dynamodb.PutItem":            needs("dynamodb:PutItem K#*"), // endSession
-			"dynamodb.UpdateItem":         never(writes + "; the sweep ends sessions and takes entries off the list"),
-			"dynamodb.DeleteItem":         needs("dynamodb:DeleteItem Q#*"),
-			"dynamodb.TransactWriteItems": needs("dynamodb:DeleteItem Q#*", "dynamodb:PutItem Q#*"), // an upload that was continued
-			"s3.DeleteObject":             needs("s3:DeleteObject blobs/*", "s3:DeleteObject tails/*"),
-			"s3.AbortMultipartUpload":     needs("s3:AbortMultipartUpload blobs/*"),
+			"dynamodb.Query":        needs("dynamodb:Query Q#*", "dynamodb:Query M#*", "dynamodb:Query B#*", "dynamodb:Query E#*"), // look, reviewBlob, dropEdges
+			"dynamodb.GetItem":      needs("dynamodb:GetItem K#*", "dynamodb:GetItem B#*", "dynamodb:GetItem N"),                   // expire; condemnLinks; repository
+			"dynamodb.BatchGetItem": needs("dynamodb:BatchGetItem B#*"),                                                            // condemnLinks
+			"dynamodb.PutItem":      needs("dynamodb:PutItem K#*"),                                                                 // endSession
+			"dynamodb.UpdateItem":   needs("dynamodb:UpdateItem B#*", "dynamodb:UpdateItem N"),                                     // condemn, restore; keepRepository
+			"dynamodb.DeleteItem":   needs("dynamodb:DeleteItem Q#*", "dynamodb:DeleteItem M#*"),                                   // pendingUntil
+			"dynamodb.TransactWriteItems": needs(
+				"dynamodb:DeleteItem Q#*", "dynamodb:PutItem Q#*", // settleReviews, an upload that was continued
+				"dynamodb:DeleteItem B#*", "dynamodb:PutItem K#*", // deleteLinks, deleteBlob
+				"dynamodb:DeleteItem E#*", "dynamodb:ConditionCheckItem M#*", // dropEdges
+				"dynamodb:UpdateItem N", "dynamodb:DeleteItem N"), // markIdle, reviewRepository
+			"s3.DeleteObject":         needs("s3:DeleteObject blobs/*", "s3:DeleteObject tails/*"),
+			"s3.AbortMultipartUpload": needs("s3:AbortMultipartUpload blobs/*"),
 		}
 	}
 	return nil

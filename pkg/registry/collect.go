@@ -102,7 +102,7 @@ func (r *Registry) reviewAll(ctx context.Context, due []Row, c *Collected) (fail
 	return failed
 }
 
-// condemn marks a blob or a link for deletion, if it still has the version that was read. It
+// condemn marks a link for deletion, if it still has the version that was read. It
 // returns the new version; "" if the row was changed since. A row that is condemned already
 // keeps its version: another collection has crashed, or races for it.
 func (r *Registry) condemn(ctx context.Context, row Row) (version string, err error) {
@@ -147,32 +147,16 @@ func (r *Registry) reviewBlob(ctx context.Context, review Row, d oci.Digest, c *
 		c.Kept++
 		return r.dropReview(ctx, review)
 	}
-	row := page.Rows[0]
-	if until := r.youngUntil(decode[blobRow](row.Attrs).Renewed); until > 0 {
+	row := decode[blobRow](page.Rows[0].Attrs)
+	if until := r.youngUntil(row.Renewed); until > 0 {
 		return r.deferBlob(ctx, review, d, until, c)
 	}
-	version, err := r.condemn(ctx, row)
-	if err != nil {
-		return err
-	}
-	if version == "" {
-		return r.deferBlob(ctx, review, d, r.now()+r.opts.Grace.Milliseconds(), c)
-	}
-	links, err := r.meta.Query(ctx, Query{PK: blobPartition(d), Prefix: linkPrefix, Limit: 1})
-	if err != nil {
-		return fmt.Errorf("look for links: %w", err)
-	}
-	if len(links.Rows) > 0 {
-		c.Kept++
-		if err := r.restore(ctx, row.Key, version); err != nil {
-			return err
-		}
-		return r.dropReview(ctx, review)
-	}
-	return r.deleteBlob(ctx, review, d, version, decode[blobRow](row.Attrs), c)
+	return r.deleteBlob(ctx, review, d, page.Rows[0].version(), row, c)
 }
 
-// deleteBlob deletes a condemned blob, and queues its object for ExpireUploads.
+// deleteBlob deletes a blob, and queues its object for ExpireUploads. Every request that links a
+// repository to the blob writes its row in the same transaction, so its version shows that no
+// repository was linked since it was read: no second look is needed.
 func (r *Registry) deleteBlob(ctx context.Context, review Row, d oci.Digest, version string, row blobRow, c *Collected) error {
 	err := r.meta.Transact(ctx, "",
 		Write{Key: blobKey(d), Op: Delete, If: unchanged(version)},

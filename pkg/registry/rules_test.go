@@ -216,7 +216,7 @@ func simulate(t *testing.T, seed uint64) {
 	for i := range 4 {
 		c := client{
 			repo: []string{"r", "q"}[s.rng.IntN(2)], tag: fmt.Sprint("v", i), way: s.rng.IntN(ways),
-			layers: append([]string{shared[s.rng.IntN(3)]}, shared[s.rng.IntN(3)]),
+			layers: append([]string{shared[s.rng.IntN(3)]}, shared[s.rng.IntN(3)]), big: s.rng.IntN(4) == 0,
 		}
 		pushed = append(pushed, c)
 		results = append(results, s.spawn(skew(s), again(c, 5)))
@@ -294,6 +294,7 @@ func TestDeleteMeetsPushes(t *testing.T) {
 				return r.DeleteManifest(ctx, "r", oci.SHA256.FromBytes(c.manifest()))
 			})
 			s.run()
+			s.collectAll(t)
 		})
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
