@@ -41,6 +41,7 @@ type loginRegistry struct {
 
 func newLoginRegistry(t *testing.T) *loginRegistry {
 	t.Helper()
+	meta, blobs := storetest.Open(t) // before the environment of LocalStack is gone
 	alone(t)
 	for _, name := range []string{
 		"ACTIONS_ID_TOKEN_REQUEST_URL", "PIERLESS_ID_TOKEN", "PIERLESS_ID_TOKEN_FILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
@@ -51,7 +52,6 @@ func newLoginRegistry(t *testing.T) *loginRegistry {
 	}
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 	r := &loginRegistry{}
-	meta, blobs := storetest.Open(t)
 	_, sum := access.NewToken()
 	opts, err := setup.Options(env.Config{AdminTokenSHA256: sum, ServeBlobs: true}, slog.New(slog.DiscardHandler), meta)
 	if err != nil {
