@@ -27,7 +27,7 @@ func TestSweeper(t *testing.T) {
 	for _, payload := range []string{"", "{}", `{"source":"aws.events"}`, "no JSON"} {
 		var log bytes.Buffer
 		out, err := sweeper{swept{}, slog.New(slog.NewTextHandler(&log, nil))}.Invoke(t.Context(), []byte(payload))
-		if err != nil || string(out) != `{"garbage":{"links":0,"blobs":1,"bytes":7,"kept":0,"later":0,"failed":0},"uploads":{"ended":2,"kept":1,"done":0,"failed":0},"complete":true}` {
+		if err != nil || string(out) != `{"garbage":{"links":0,"blobs":1,"bytes":7,"repositories":0,"kept":0,"later":0,"failed":0},"uploads":{"ended":2,"kept":1,"done":0,"failed":0},"complete":true}` {
 			t.Errorf("%q: %s, %v", payload, out, err)
 		}
 		if !strings.Contains(log.String(), "ended=2 kept=1 done=0 failed=0 complete=true") {

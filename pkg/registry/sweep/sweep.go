@@ -78,6 +78,7 @@ func (r *Report) step(ctx context.Context, reg Registry) (more bool, err error) 
 	r.Garbage.Links += collected.Links
 	r.Garbage.Blobs += collected.Blobs
 	r.Garbage.Bytes += collected.Bytes
+	r.Garbage.Repos += collected.Repos
 	r.Garbage.Kept += collected.Kept
 	r.Garbage.Later += collected.Later
 	r.Garbage.Failed = collected.Failed
@@ -87,7 +88,7 @@ func (r *Report) step(ctx context.Context, reg Registry) (more bool, err error) 
 	r.Uploads.Failed = expired.Failed
 	left := collected.More || expired.More || collected.Links > 0 // a deleted link has queued its blob
 	r.Complete = !left && err == nil
-	progressed := collected.Links+collected.Blobs+collected.Kept+collected.Later+expired.Ended+expired.Kept+expired.Done > 0
+	progressed := collected.Links+collected.Blobs+collected.Repos+collected.Kept+collected.Later+expired.Ended+expired.Kept+expired.Done > 0
 	return left && progressed, err
 }
 
@@ -101,6 +102,7 @@ func timeLeft(ctx context.Context) bool {
 func Log(ctx context.Context, log *slog.Logger, r Report, took time.Duration, err error) {
 	level, attrs := slog.LevelInfo, []slog.Attr{
 		slog.Int("links", r.Garbage.Links), slog.Int("blobs", r.Garbage.Blobs), slog.Int64("bytes", r.Garbage.Bytes),
+		slog.Int("repositories", r.Garbage.Repos),
 		slog.Int("in_use", r.Garbage.Kept), slog.Int("later", r.Garbage.Later), slog.Int("failed_reviews", r.Garbage.Failed),
 		slog.Duration("oldest", r.Age(time.Now())),
 		slog.Int("ended", r.Uploads.Ended), slog.Int("kept", r.Uploads.Kept), slog.Int("done", r.Uploads.Done), slog.Int("failed", r.Uploads.Failed), slog.Bool("complete", r.Complete), slog.Duration("took", took),
@@ -113,7 +115,7 @@ func Log(ctx context.Context, log *slog.Logger, r Report, took time.Duration, er
 
 // Checked returns the number of reviews and uploads that the run has handled.
 func (r Report) Checked() int {
-	return r.Garbage.Links + r.Garbage.Blobs + r.Garbage.Kept + r.Garbage.Later + r.Uploads.Ended + r.Uploads.Kept + r.Uploads.Done
+	return r.Garbage.Links + r.Garbage.Blobs + r.Garbage.Repos + r.Garbage.Kept + r.Garbage.Later + r.Uploads.Ended + r.Uploads.Kept + r.Uploads.Done
 }
 
 // Age returns how long the oldest review was due when the run began, at most until now: a sweep
