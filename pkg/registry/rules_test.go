@@ -277,7 +277,7 @@ func TestDeleteMeetsPushes(t *testing.T) {
 	for seed := range seeds(400) {
 		synctest.Test(t, func(t *testing.T) {
 			s := newSim(t, seed)
-			c := client{repo: "r", tag: "first", layers: []string{"one"}, big: seed%4 == 0}
+			c := client{repo: "r", tag: "first", layers: []string{"one"}, big: seed%4 < 2}
 			s.spawn(0, again(c, 1))
 			s.run()
 			s.decide = func(*pending) fate {
