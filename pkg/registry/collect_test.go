@@ -45,6 +45,32 @@ func TestCollectRestores(t *testing.T) {
 	})
 }
 
+// TestDeleteEndsHalfway: the process ends after it has deleted a large manifest and before it has
+// deleted the bytes.
+func TestDeleteEndsHalfway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, 1)
+		c := client{repo: "r", tag: "t", layers: []string{"one"}, big: true}
+		alone(t, s, func(ctx context.Context, r *Registry, _ simBlobs) {
+			if err := c.push(ctx, r); err != nil {
+				t.Error(err)
+			}
+		})
+		s.collectAll(t) // the session of the bytes leaves the queue
+		s.decide = only(crashBefore, "delete")
+		alone(t, s, func(ctx context.Context, r *Registry, _ simBlobs) {
+			_ = r.DeleteManifest(ctx, "r", digestOf(c))
+		})
+		if len(s.world.content) != 3 {
+			t.Errorf("%d objects, want those of two blobs and of the manifest", len(s.world.content))
+		}
+		s.collectAll(t)
+		if len(s.world.content) != 0 {
+			t.Errorf("%d objects are left", len(s.world.content))
+		}
+	})
+}
+
 // TestCollectGoesOn: a review that fails stays, and the others are handled.
 func TestCollectGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
