@@ -114,7 +114,7 @@ func checkClaims(claims map[string]any, issuer, audience string, now time.Time) 
 	case !now.Before(expiry.Add(skew)):
 		return refused(nil, "the ID token expired at %s: request a new one", expiry.Format(time.RFC3339))
 	case expiry.After(now.Add(maxLife + skew)):
-		return refused(nil, "the ID token expires at %s: request one that lives for at most an hour", expiry.Format(time.RFC3339))
+		return refused(nil, "the ID token expires at %s: request one that lives for at most 12 hours", expiry.Format(time.RFC3339))
 	}
 	for _, name := range []string{"nbf", "iat"} {
 		from, found := numericDate(claims, name)
