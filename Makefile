@@ -1,6 +1,6 @@
 # An index: targets of more than a line are scripts in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help build run test check format up down e2e race mutants bench functions bench-cold bench-push fuzz generate verify conformance deploy-test clean
+.PHONY: help build run test check format up down e2e race mutants soak bench functions bench-cold bench-push fuzz generate verify conformance deploy-test clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -36,6 +36,9 @@ race: ## the tests again, with the race detector
 
 mutants: ## remove the conditions of the rules one by one: a test must fail each time (an hour)
 	go test -tags mutants -run TestMutants -timeout 3h ./pkg/registry
+
+soak: ## 20 clients and two sweeps for PIERLESS_SOAK (1m): no push fails, nothing is lost, all is freed
+	go test -tags soak -run TestSoak -timeout 3h -v ./pkg/registry/sweep
 
 bench: ## benchmarks
 	go test -run '^$$' -bench . -benchmem ./...

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Usage: scripts/e2e.sh [GO TEST FLAGS]
 # Runs the end-to-end tests with real clients against bin/pierless, on disk and on
-# LocalStack, and against the functions behind the local cloud's gateway; then the test
-# of a deploy, unless flags choose tests. Fetches the clients that are missing. For example:
+# LocalStack, and against the functions behind the local cloud's gateway; and the test of a
+# deploy, unless flags choose tests. Fetches the clients that are missing. For example:
 #   scripts/e2e.sh -run TestClients/functions/crane
 cd "$(dirname "$0")/.."
 . scripts/step.sh
@@ -51,5 +51,14 @@ step "install crane, regctl, oras" install_go_clients
 step "build" build
 join localstack
 step "start LocalStack" start_localstack
-step "end-to-end tests" test_binary "$@"
-if [ $# = 0 ]; then step "deploy" scripts/deploy-test.sh; fi
+if [ $# != 0 ]; then
+  step "end-to-end tests" test_binary "$@"
+  exit
+fi
+# The tests with daemons wait for them, one after the other. The others run beside them.
+daemons='^Test(Access|AccessGrants|Clients|LargeLayer|Proxy|Push|PushInParts|PushFromDocker|PushGateway)$'
+start others test_binary -skip "$daemons"
+start deploy scripts/deploy-test.sh
+step "end-to-end tests with daemons" test_binary -run "$daemons"
+join others
+join deploy

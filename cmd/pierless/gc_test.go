@@ -98,7 +98,7 @@ func TestGC(t *testing.T) {
 	if text := ended(t, "gc", "--data-dir", dir, "--grace", "1000h"); !strings.HasPrefix(text, "freed 0 objects, 0 bytes") {
 		t.Errorf("with a long grace: %s", text)
 	}
-	if text := ended(t, "gc", "--data-dir", dir); !strings.HasPrefix(text, "freed 1 objects, 4 bytes (1 removed from repositories, 1 in use, ") {
+	if text := ended(t, "gc", "--data-dir", dir); !strings.HasPrefix(text, "freed 1 objects, 4 bytes (1 removed from repositories, 2 in use, ") {
 		t.Errorf("gc: %s", text)
 	}
 	objects, err := filepath.Glob(filepath.Join(dir, "blobs", "*", "*"))

@@ -187,8 +187,8 @@ func TestUsed(t *testing.T) {
 		day    time.Duration
 		writes int
 		used   string
-	}{{0, 1, "2026-11-21"}, {11*time.Hour + 59*time.Minute, 1, "2026-11-21"}, {12 * time.Hour, 2, "2026-11-22"}, {72 * time.Hour, 3, "2026-11-24"}} {
-		w.now = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC).Add(c.day)
+	}{{0, 1, "2126-11-21"}, {11*time.Hour + 59*time.Minute, 1, "2126-11-21"}, {12 * time.Hour, 2, "2126-11-22"}, {72 * time.Hour, 3, "2126-11-24"}} {
+		w.now = time.Date(2126, 11, 21, 12, 0, 0, 0, time.UTC).Add(c.day)
 		w.finds(made.Secret, 1)
 		w.dir = access.NewDirectory(w.store, access.Options{Now: func() time.Time { return w.now }}) // another process
 		w.finds(made.Secret, 1)

@@ -30,7 +30,8 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	meta, _ := storetest.Open(t)
-	w := &world{t: t, now: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}
+	// In the future: the store deletes rows whose ttl is over.
+	w := &world{t: t, now: time.Date(2126, 11, 21, 12, 0, 0, 0, time.UTC)}
 	w.store = &watched{Metadata: meta}
 	opts := access.Options{Now: func() time.Time { return w.now }, Log: slog.New(slog.NewTextHandler(&w.log, nil))}
 	w.dir = access.NewDirectory(w.store, opts)
