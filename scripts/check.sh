@@ -54,7 +54,7 @@ mod_is_tidy() {
 
 step "build golangci-lint" build_linter
 step "gofumpt" formatted
-step "golangci-lint" lint --build-tags e2e,localstack ./...
+step "golangci-lint" lint --build-tags e2e,localstack,mutants,soak ./...
 step "golangci-lint of the files that the tag localstack replaces" lint_replaced
 step "govulncheck" scripts/vulncheck.sh
 step "shellcheck" shell_is_clean

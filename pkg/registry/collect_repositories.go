@@ -16,8 +16,7 @@ func (r *Registry) retire(ctx context.Context, repo string) error {
 	if err != nil || row.State != repositoryLive || last.Attrs != nil {
 		return err
 	}
-	_, err = r.markIdle(ctx, repo, row, nil)
-	return err
+	return r.markIdle(ctx, repo, row, nil)
 }
 
 // repository returns the catalog row of a repository, and one of its manifest rows if it has
@@ -37,16 +36,16 @@ func (r *Registry) repository(ctx context.Context, repo string) (row repositoryR
 	return decode[repositoryRow](rows[0].Attrs), manifest, nil
 }
 
-// markIdle marks a repository, and queues its review in place of old. marked is false if a push
-// has changed the row.
-func (r *Registry) markIdle(ctx context.Context, repo string, row repositoryRow, old []Write) (marked bool, err error) {
-	marked, err = r.transactUnlessConflict(ctx, append(old,
+// markIdle marks a repository, and queues its review in place of old. It does nothing if a push has
+// changed the row: then the next Collect looks again.
+func (r *Registry) markIdle(ctx context.Context, repo string, row repositoryRow, old []Write) error {
+	_, err := r.transactUnlessConflict(ctx, append(old,
 		Write{
 			Key: repositoryKey(repo), Op: Set, If: unchanged(row.Version),
 			Attrs: encode(repositoryRow{State: repositoryIdle, Renewed: r.now()}),
 		},
 		r.review(repo, reviewRow{Kind: reviewRepo, Repo: repo})))
-	return marked, wrap("mark repository", err)
+	return wrap("mark repository", err)
 }
 
 // reviewRepository marks a repository without manifests, or ends it if it was marked one grace
@@ -63,8 +62,7 @@ func (r *Registry) reviewRepository(ctx context.Context, review Row, repo string
 		return r.keepRepository(ctx, review, repo, row, manifest, c)
 	case row.State == repositoryLive:
 		c.Later++
-		_, err := r.markIdle(ctx, repo, row, drop)
-		return err // after a conflict, the next Collect looks again
+		return r.markIdle(ctx, repo, row, drop)
 	case row.State == repositoryIdle && until > 0:
 		return r.deferRepository(ctx, review, repo, until, c)
 	case row.State == repositoryIdle:

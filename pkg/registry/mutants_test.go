@@ -18,20 +18,28 @@ import (
 // young blob without links, whose next push sends it again; and it may drop the review of a blob
 // that was linked meanwhile, because the new link has a review.
 var mutants = []struct{ name, file, old, mutated string }{
-	{"a young link is condemned", "collect_links.go",
-		"if until := r.youngUntil(decode[linkRow](row.Attrs).Renewed); until > 0 {\n\t\t\tlater[digests[i]] = until", "if until := int64(0); until > 0 {\n\t\t\tlater[digests[i]] = until"},
+	{
+		"a young link is condemned", "collect_links.go",
+		"if until := r.youngUntil(decode[linkRow](row.Attrs).Renewed); until > 0 {\n\t\t\tlater[digests[i]] = until", "if until := int64(0); until > 0 {\n\t\t\tlater[digests[i]] = until",
+	},
 	{"a young link drops its review", "collect_links.go", "later[digests[i]] = until\n", "_ = until\n"},
 	{"a pending manifest drops the review", "collect_links.go", "\t\t\tlater[d] = needs[d].until\n", ""},
 	{"a pending manifest does not count", "collect_links.go", "needs[d] = need{have.live || of.live, max(have.until, of.until)}", "needs[d] = need{have.live || of.live, 0}"},
-	{"a stale pending manifest counts for ever", "collect_links.go",
-		"if until := r.youngUntil(manifest.Renewed); until > 0 || stale == leavePending {\n\t\treturn until, nil\n\t}", "return r.now() + 1, nil"},
-	{"a stale pending manifest is ignored and stays", "collect_links.go",
-		"_, err := r.meta.Update(ctx, Write{Key: row.Key, Op: Delete, If: unchanged(manifest.Version)})", "var err error"},
+	{
+		"a stale pending manifest counts for ever", "collect_links.go",
+		"if until := r.youngUntil(manifest.Renewed); until > 0 || stale == leavePending {\n\t\treturn until, nil\n\t}", "return r.now() + 1, nil",
+	},
+	{
+		"a stale pending manifest is ignored and stays", "collect_links.go",
+		"_, err := r.meta.Update(ctx, Write{Key: row.Key, Op: Delete, If: unchanged(manifest.Version)})", "var err error",
+	},
 	{"a stale pending manifest is deleted in any version", "collect_links.go", "Write{Key: row.Key, Op: Delete, If: unchanged(manifest.Version)}", "Write{Key: row.Key, Op: Delete}"},
 	{"no second look at manifests", "collect_links.go", "needs, err := r.look(ctx, repo, digests, dropPending)\n\tif err != nil {\n\t\treturn 0, err\n\t}\n\tfor _, link", "needs, err := map[oci.Digest]need{}, error(nil)\n\tif err != nil {\n\t\treturn 0, err\n\t}\n\tfor _, link"},
 	{"a link is deleted in any version", "collect_links.go", "{Key: linkKey(repo, link.digest), Op: Delete, If: unchanged(link.version)}", "{Key: linkKey(repo, link.digest), Op: Delete}"},
-	{"the delete of a link queues no review of its blob", "collect_links.go",
-		"\t\t\tr.reviewAt(string(link.digest), reviewRow{Kind: reviewBlob, Digest: link.digest}, r.now()),\n", ""},
+	{
+		"the delete of a link queues no review of its blob", "collect_links.go",
+		"\t\t\tr.reviewAt(string(link.digest), reviewRow{Kind: reviewBlob, Digest: link.digest}, r.now()),\n", "",
+	},
 	{"a renewed link drops its review", "collect_links.go", "default: // a request has renewed the lease\n\t\t\tlater[link.digest] = r.now() + r.opts.Grace.Milliseconds()", "default:"},
 	{"a link that was changed before it was condemned drops its review", "collect_links.go", "later[digests[i]] = r.now() + r.opts.Grace.Milliseconds()\n", ""},
 	{"a restored link is not reviewed again", "collect_links.go", "\t\t\t\tlater[link.digest] = of.until\n", "\t\t\t\t_ = of.until\n"},
