@@ -41,6 +41,7 @@ type server struct {
 	token   string   // the administrator's; empty for an open registry
 	secrets []string // tokens that it has made; its log must not have them
 	bucket  string   // and table, if it is on LocalStack
+	data    string   // directory of the embedded store
 	spool   string   // of a proxy
 	log     string
 	cmd     *exec.Cmd
@@ -58,7 +59,8 @@ func startServer(t *testing.T, store string) *server {
 	s := &server{host: loopback.FreeAddress(t), log: filepath.Join(dir, "log"), command: []string{built(t, "pierless"), "serve"}, probe: "/healthz"}
 	switch store {
 	case "embedded":
-		s.env = append(neutralEnv(), "PIERLESS_LISTEN="+s.host, "PIERLESS_DATA_DIR="+filepath.Join(dir, "data"))
+		s.data = filepath.Join(dir, "data")
+		s.env = append(neutralEnv(), "PIERLESS_LISTEN="+s.host, "PIERLESS_DATA_DIR="+s.data)
 	case "localstack":
 		s.bucket = initialise(t)
 		s.env = append(os.Environ(), "PIERLESS_LISTEN="+s.host, "PIERLESS_BUCKET="+s.bucket, "PIERLESS_TABLE="+s.bucket)
@@ -109,11 +111,18 @@ func (s *server) run(t *testing.T) {
 	})
 }
 
-// checkSecrets fails if the log has a token of the server, as it is or as clients send it.
+// checkSecrets fails if the log, the command line, or the rows of the embedded store have a token of
+// the server, as it is or as clients send it. Rows have the SHA-256 of a token, the log has not.
 func (s *server) checkSecrets(t *testing.T) {
 	t.Helper()
 	log, err := os.ReadFile(s.log)
 	must(t, err)
+	rows := []byte(strings.Join(s.command, " "))
+	if s.data != "" {
+		stored, err := os.ReadFile(filepath.Join(s.data, "names.db"))
+		must(t, err)
+		rows = append(rows, stored...)
+	}
 	for _, secret := range append(slices.Clone(s.secrets), s.token) {
 		if secret == "" {
 			continue
@@ -124,6 +133,9 @@ func (s *server) checkSecrets(t *testing.T) {
 			if bytes.Contains(log, []byte(form)) {
 				t.Errorf("the log of %s has a token", filepath.Base(s.command[0]))
 			}
+		}
+		if bytes.Contains(rows, []byte(secret)) || bytes.Contains(rows, []byte(login)) {
+			t.Errorf("the rows or the command line of %s have a token", filepath.Base(s.command[0]))
 		}
 	}
 }
