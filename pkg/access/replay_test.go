@@ -16,7 +16,12 @@ import (
 // all if another login with it has won. Other proofs may be used again, and the log tells.
 func TestProofForOneToken(t *testing.T) {
 	meta, _ := storetest.Open(t)
-	admin := access.NewAdmin(access.NewDirectory(meta, access.Options{}))
+	now := time.Now()
+	tick := func() time.Time { // the log sorts entries by milliseconds
+		now = now.Add(time.Millisecond)
+		return now
+	}
+	admin := access.NewAdmin(access.NewDirectory(meta, access.Options{Now: tick}))
 	by := access.Actor{Caller: access.Administrator()}
 	rules := access.Settings{Logins: []access.Rule{ruleFor(access.IssuerSTS, claims{"account": "123456789012", "role": "ci"})}}
 	if err := admin.SetSettings(t.Context(), by, rules, "*"); err != nil {
