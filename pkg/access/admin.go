@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -140,74 +141,61 @@ func (a *Admin) Tokens(ctx context.Context, by Actor) ([]Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	tokens = slices.DeleteFunc(tokens, func(t Token) bool { return !by.Grants.Cover(t.Grants) })
+	if err := a.addUsed(ctx, tokens); err != nil {
+		return nil, err
+	}
+	tokens = by.within(tokens)
 	slices.SortFunc(tokens, compareTokens)
 	return tokens, nil
 }
 
-// tokens reads all tokens, with the days of their last use.
+// tokens reads all tokens.
 func (a *Admin) tokens(ctx context.Context) ([]Token, error) {
-	rows, err := a.all(ctx, tokenPartition)
-	if err != nil {
-		return nil, err
-	}
-	used, err := a.all(ctx, usedPartition)
-	if err != nil {
-		return nil, err
-	}
-	days := map[string]int64{}
-	for _, row := range used {
-		days[row.Key.SK], _ = row.Attrs[attrDay].(int64)
-	}
-	tokens := make([]Token, 0, len(rows))
-	for _, row := range rows {
+	tokens := []Token{} // a list in JSON, not null
+	for row, err := range a.all(ctx, tokenPartition) {
+		if err != nil {
+			return nil, fmt.Errorf("list tokens: %w", err)
+		}
 		t, _, err := tokenOf(row)
 		if err != nil {
 			return nil, err
 		}
-		if day := days[row.Key.SK]; day > 0 {
-			t.Used = dayText(day)
-		}
-		t.sum = row.Key.SK
 		tokens = append(tokens, t)
 	}
 	return tokens, nil
 }
 
+// addUsed adds the days of their last use to tokens.
+func (a *Admin) addUsed(ctx context.Context, tokens []Token) error {
+	days := map[string]int64{}
+	for row, err := range a.all(ctx, usedPartition) {
+		if err != nil {
+			return fmt.Errorf("list uses of tokens: %w", err)
+		}
+		days[row.Key.SK], _ = row.Attrs[attrDay].(int64)
+	}
+	for i := range tokens {
+		if day := days[tokens[i].sum]; day > 0 {
+			tokens[i].Used = dayText(day)
+		}
+	}
+	return nil
+}
+
 // named returns the tokens of a name or id.
 func (a *Admin) named(ctx context.Context, name string) ([]Token, error) {
-	rows, err := a.all(ctx, tokenPartition)
-	if err != nil {
-		return nil, err
-	}
-	var found []Token
-	for _, row := range rows {
-		t, _, err := tokenOf(row)
-		if err != nil {
-			return nil, err
-		}
-		if t.sum = row.Key.SK; t.Name == name || t.ID == name {
-			found = append(found, t)
-		}
-	}
-	return found, nil
+	tokens, err := a.tokens(ctx)
+	return slices.DeleteFunc(tokens, func(t Token) bool { return t.Name != name && t.ID != name }), err
 }
 
 // all reads the rows of a partition.
-func (a *Admin) all(ctx context.Context, partition string) ([]registry.Row, error) {
-	var rows []registry.Row
-	q := registry.Query{PK: partition, Limit: registry.MaxPage}
-	for {
-		page, err := a.meta.Query(ctx, q)
-		if err != nil {
-			return nil, fmt.Errorf("list access rows: %w", err)
-		}
-		rows = append(rows, page.Rows...)
-		if !page.More {
-			return rows, nil
-		}
-		q.After = page.Rows[len(page.Rows)-1].Key.SK
-	}
+func (a *Admin) all(ctx context.Context, partition string) iter.Seq2[registry.Row, error] {
+	return registry.QueryAll(ctx, a.meta, registry.Query{PK: partition, Limit: registry.MaxPage})
+}
+
+// within returns those of the tokens that the actor may manage.
+func (by Actor) within(tokens []Token) []Token {
+	return slices.DeleteFunc(tokens, func(t Token) bool { return !by.Grants.Cover(t.Grants) })
 }
 
 // byAge sorts the oldest token first. Of two that were created in the same second, rotation has
@@ -221,7 +209,7 @@ func (a *Admin) manageable(ctx context.Context, by Actor, name string) ([]Token,
 	if err != nil {
 		return nil, err
 	}
-	tokens = slices.DeleteFunc(tokens, func(t Token) bool { return !by.Grants.Cover(t.Grants) })
+	tokens = by.within(tokens)
 	if len(tokens) == 0 {
 		return nil, oci.NewError(oci.NameUnknown, "there is no token %q that %s may manage", name, by.Name)
 	}

@@ -72,6 +72,7 @@ func decode[T any](row registry.Row) (entry T, found bool, err error) {
 // tokenOf decodes the row of a token.
 func tokenOf(row registry.Row) (t Token, found bool, err error) {
 	t, found, err = decode[Token](row)
+	t.sum = row.Key.SK
 	t.ID = row.Key.SK[:min(idDigits, len(row.Key.SK))]
 	return t, found, err
 }

@@ -132,10 +132,15 @@ func (r *Registry) reviewAt(subject string, row reviewRow, due int64) Write {
 // queryAll yields the rows of all pages of a query, and stops after the first error. A page
 // has at most q.Limit rows.
 func (r *Registry) queryAll(ctx context.Context, q Query) iter.Seq2[Row, error] {
+	return QueryAll(ctx, r.meta, q)
+}
+
+// QueryAll reads all pages of a query, of q.Limit rows each. It ends after the first error.
+func QueryAll(ctx context.Context, meta Metadata, q Query) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
 		for page := (Page{More: true}); page.More; {
 			var err error
-			if page, err = r.meta.Query(ctx, q); err != nil {
+			if page, err = meta.Query(ctx, q); err != nil {
 				yield(Row{}, err)
 				return
 			}
