@@ -85,8 +85,6 @@ func getRules(ctx context.Context, c *client.Client) (rulesFile, error) {
 	}
 	version := strings.Trim(etag, `"`)
 	rules.Version = &version
-	rules.Anonymous = append([]string{}, rules.Anonymous...) // as a list also if there are none
-	rules.Logins = append([]access.Rule{}, rules.Logins...)
 	return rules, nil
 }
 

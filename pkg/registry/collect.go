@@ -149,7 +149,7 @@ func (r *Registry) reviewBlob(ctx context.Context, review Row, d oci.Digest, c *
 	}
 	row := decode[blobRow](page.Rows[0].Attrs)
 	if until := r.youngUntil(row.Renewed); until > 0 {
-		return r.deferBlob(ctx, review, d, until, c)
+		return r.deferReview(ctx, review, string(d), until, c)
 	}
 	return r.deleteBlob(ctx, review, d, page.Rows[0].version(), row, c)
 }
@@ -164,7 +164,7 @@ func (r *Registry) deleteBlob(ctx context.Context, review Row, d oci.Digest, ver
 		r.expiryWrite(row.Key, r.now()),
 		Write{Key: review.Key, Op: Delete})
 	if asConflict(err) != nil { // a request has linked a repository to the blob
-		return r.deferBlob(ctx, review, d, r.now()+r.opts.Grace.Milliseconds(), c)
+		return r.deferReview(ctx, review, string(d), r.now()+r.opts.Grace.Milliseconds(), c)
 	}
 	if err == nil {
 		c.Blobs++
@@ -178,8 +178,9 @@ func (r *Registry) dropReview(ctx context.Context, review Row) error {
 	return wrap("drop review", err)
 }
 
-func (r *Registry) deferBlob(ctx context.Context, review Row, d oci.Digest, due int64, c *Collected) error {
+// deferReview queues a review again. The subject selects the shard, as it did before.
+func (r *Registry) deferReview(ctx context.Context, review Row, subject string, due int64, c *Collected) error {
 	c.Later++
 	return wrap("defer review", r.meta.Transact(ctx, "", Write{Key: review.Key, Op: Delete},
-		r.reviewAt(string(d), reviewRow{Kind: reviewBlob, Digest: d}, due)))
+		r.reviewAt(subject, decode[reviewRow](review.Attrs), due)))
 }

@@ -64,7 +64,7 @@ func (r *Registry) reviewRepository(ctx context.Context, review Row, repo string
 		c.Later++
 		return r.markIdle(ctx, repo, row, drop)
 	case row.State == repositoryIdle && until > 0:
-		return r.deferRepository(ctx, review, repo, until, c)
+		return r.deferReview(ctx, review, repo, until, c)
 	case row.State == repositoryIdle:
 		deleted, err := r.transactUnlessConflict(ctx, append(drop, Write{Key: repositoryKey(repo), Op: Delete, If: unchanged(row.Version)}))
 		if deleted {
@@ -85,7 +85,7 @@ func (r *Registry) keepRepository(
 		if err != nil {
 			return err
 		}
-		return r.deferRepository(ctx, review, repo, max(until, r.now()+1), c)
+		return r.deferReview(ctx, review, repo, max(until, r.now()+1), c)
 	}
 	if row.State == repositoryIdle {
 		_, err := r.meta.Update(ctx, Write{
@@ -97,10 +97,4 @@ func (r *Registry) keepRepository(
 	}
 	c.Kept++
 	return r.dropReview(ctx, review)
-}
-
-func (r *Registry) deferRepository(ctx context.Context, review Row, repo string, due int64, c *Collected) error {
-	c.Later++
-	return wrap("defer review", r.meta.Transact(ctx, "", Write{Key: review.Key, Op: Delete},
-		r.reviewAt(repo, reviewRow{Kind: reviewRepo, Repo: repo}, due)))
 }

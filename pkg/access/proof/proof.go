@@ -131,7 +131,7 @@ func caused(shown *oci.Error, cause error) error {
 }
 
 // hash identifies a proof by the part of it that cannot be varied.
-func hash(parts ...string) string {
-	sum := sha256.Sum256([]byte(strings.Join(parts, "\n")))
+func hash(part string) string {
+	sum := sha256.Sum256([]byte(part))
 	return hex.EncodeToString(sum[:])
 }

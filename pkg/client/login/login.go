@@ -55,8 +55,7 @@ func (s Session) fresh(now time.Time) bool {
 func (s Session) alive(now time.Time) bool { return s.Expires.IsZero() || now.Before(s.Expires) }
 
 // Login exchanges a proof for a token. It tries the sources in their order, until the registry
-// accepts a proof. The error is ErrNone if no source has an
-// identity.
+// accepts a proof. The error is ErrNone if no source has an identity.
 func Login(ctx context.Context, c *client.Client, sources ...Source) (Session, error) {
 	none, failed := ErrNone, []error{}
 	for _, source := range sources {

@@ -69,6 +69,7 @@ func Run(ctx context.Context, reg Registry, progress func(Report)) (Report, erro
 // step collects garbage, then deletes the bytes of what it found and of expired uploads. more is
 // true if another step has work to do.
 func (r *Report) step(ctx context.Context, reg Registry) (more bool, err error) {
+	before := r.Checked()
 	collected, err := reg.Collect(ctx, reviews)
 	expired, expireErr := reg.ExpireUploads(ctx, batch)
 	err = errors.Join(err, expireErr)
@@ -88,8 +89,7 @@ func (r *Report) step(ctx context.Context, reg Registry) (more bool, err error) 
 	r.Uploads.Failed = expired.Failed
 	left := collected.More || expired.More || collected.Links > 0 // a deleted link has queued its blob
 	r.Complete = !left && err == nil
-	progressed := collected.Links+collected.Blobs+collected.Repos+collected.Kept+collected.Later+expired.Ended+expired.Kept+expired.Done > 0
-	return left && progressed, err
+	return left && r.Checked() > before, err
 }
 
 // timeLeft reports whether there is time for a step.
