@@ -55,12 +55,12 @@ test_on_localstack() {
 }
 
 step "prerequisites and ports" prepare
-# Work that waits for downloads or keeps one core busy runs beside the tests.
+# All runs at once, because much of it waits: for downloads, for LocalStack. The stores take
+# longest, so the others give way to them.
 start stores on_stores
-start template scripts/template-check.sh
-start linter scripts/gobin.sh lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
-step "tests" go test "${flags[@]}" ./...
-join linter
-step "check" scripts/check.sh
-join stores
+start template nice scripts/template-check.sh
+start check nice scripts/check.sh
+step "tests" nice go test "${flags[@]}" ./...
+join check
 join template
+join stores

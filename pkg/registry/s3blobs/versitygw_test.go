@@ -52,14 +52,19 @@ func gateway(t *testing.T) *s3.Client {
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
+	ended := make(chan struct{})
+	go func() {
+		_ = server.Wait()
+		close(ended)
+	}()
 	t.Cleanup(func() {
 		_ = server.Process.Kill()
-		_ = server.Wait()
+		<-ended
 		if t.Failed() {
 			t.Logf("versitygw: %s", log.Bytes())
 		}
 	})
-	waitUntilHealthy(t, "http://"+address+"/health")
+	waitUntilHealthy(t, "http://"+address+"/health", ended)
 	return gatewayClient("http://"+address, gatewaySecret)
 }
 
@@ -70,7 +75,7 @@ func gatewayClient(endpoint, secret string) *s3.Client {
 	})
 }
 
-func waitUntilHealthy(t *testing.T, url string) {
+func waitUntilHealthy(t *testing.T, url string, ended <-chan struct{}) {
 	t.Helper()
 	var err error
 	for range 3000 {
@@ -82,7 +87,11 @@ func waitUntilHealthy(t *testing.T, url string) {
 			}
 			err = errors.New(res.Status)
 		}
-		time.Sleep(100 * time.Millisecond)
+		select {
+		case <-ended:
+			t.Fatal("versitygw has ended")
+		case <-time.After(100 * time.Millisecond):
+		}
 	}
 	t.Fatalf("versitygw does not start: %v", err)
 }
