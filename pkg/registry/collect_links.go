@@ -21,22 +21,11 @@ func (r *Registry) reviewLinks(ctx context.Context, repo string, reviews []Row, 
 	if err != nil {
 		return err
 	}
-	needs, err := r.look(ctx, repo, digests, dropPending)
+	idle, later, err := r.idleLinks(ctx, repo, digests, dropPending)
 	if err != nil {
 		return err
 	}
-	later := map[oci.Digest]int64{} // when to review a link again
-	var idle []oci.Digest
-	for _, d := range digests {
-		switch {
-		case needs[d].live:
-		case needs[d].until > 0:
-			later[d] = needs[d].until
-		default:
-			idle = append(idle, d)
-		}
-	}
-	condemned, err := r.condemnLinks(ctx, repo, idle, later)
+	condemned, err := r.condemnLinks(ctx, idle, later)
 	if err != nil {
 		return err
 	}
@@ -175,40 +164,64 @@ func (r *Registry) pendingUntil(ctx context.Context, row Row, manifest manifestR
 	return 0, wrap("delete pending manifest", err)
 }
 
+// idleLinks returns the rows of the links that no manifest needs and whose leases have ended. later
+// has the others that a manifest or a push may need soon, and the time of their next review.
+func (r *Registry) idleLinks(
+	ctx context.Context, repo string, digests []oci.Digest, stale stalePending,
+) (idle []Row, later map[oci.Digest]int64, err error) {
+	needs, err := r.look(ctx, repo, digests, stale)
+	if err != nil {
+		return nil, nil, err
+	}
+	later = map[oci.Digest]int64{}
+	var unneeded []oci.Digest
+	var keys []Key
+	for _, d := range digests {
+		switch of := needs[d]; {
+		case of.live:
+		case of.until > 0:
+			later[d] = of.until
+		default:
+			unneeded, keys = append(unneeded, d), append(keys, linkKey(repo, d))
+		}
+	}
+	rows, err := r.meta.Get(ctx, keys...)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read links: %w", err)
+	}
+	for i, row := range rows {
+		if row.Attrs == nil {
+			continue
+		}
+		if until := r.youngUntil(decode[linkRow](row.Attrs).Renewed); until > 0 {
+			later[unneeded[i]] = until
+			continue
+		}
+		idle = append(idle, row)
+	}
+	return idle, later, nil
+}
+
 // condemnedLink is a link that is about to be deleted.
 type condemnedLink struct {
 	digest  oci.Digest
 	version string
 }
 
-// condemnLinks condemns the links whose leases have ended, and puts the others into later.
-func (r *Registry) condemnLinks(ctx context.Context, repo string, digests []oci.Digest, later map[oci.Digest]int64) ([]condemnedLink, error) {
-	keys := make([]Key, len(digests))
-	for i, d := range digests {
-		keys[i] = linkKey(repo, d)
-	}
-	rows, err := r.meta.Get(ctx, keys...)
-	if err != nil {
-		return nil, fmt.Errorf("read links: %w", err)
-	}
+// condemnLinks condemns links, and puts those that were changed since they were read into later.
+func (r *Registry) condemnLinks(ctx context.Context, links []Row, later map[oci.Digest]int64) ([]condemnedLink, error) {
 	var condemned []condemnedLink
-	for i, row := range rows {
-		if row.Attrs == nil {
-			continue
-		}
-		if until := r.youngUntil(decode[linkRow](row.Attrs).Renewed); until > 0 {
-			later[digests[i]] = until
-			continue
-		}
+	for _, row := range links {
+		d := linkDigest(row.Key)
 		version, err := r.condemn(ctx, row)
 		if err != nil {
 			return nil, err
 		}
 		if version == "" {
-			later[digests[i]] = r.now() + r.opts.Grace.Milliseconds()
+			later[d] = r.now() + r.opts.Grace.Milliseconds()
 			continue
 		}
-		condemned = append(condemned, condemnedLink{digests[i], version})
+		condemned = append(condemned, condemnedLink{d, version})
 	}
 	return condemned, nil
 }

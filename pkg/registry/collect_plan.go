@@ -53,26 +53,11 @@ func (r *Registry) planLinks(ctx context.Context, repo string, reviews []Row, go
 	if err != nil {
 		return err
 	}
-	needs, err := r.look(ctx, repo, digests, leavePending)
-	if err != nil {
-		return err
+	idle, _, err := r.idleLinks(ctx, repo, digests, leavePending)
+	for _, row := range idle {
+		gone[row.Key] = true
 	}
-	var keys []Key
-	for _, d := range digests {
-		if of := needs[d]; !of.live && of.until == 0 {
-			keys = append(keys, linkKey(repo, d))
-		}
-	}
-	rows, err := r.meta.Get(ctx, keys...)
-	if err != nil {
-		return fmt.Errorf("read links: %w", err)
-	}
-	for _, row := range rows {
-		if row.Attrs != nil && r.youngUntil(decode[linkRow](row.Attrs).Renewed) == 0 {
-			gone[row.Key] = true
-		}
-	}
-	return nil
+	return err
 }
 
 // planBlob counts a blob if all of its links would be deleted.

@@ -20,10 +20,10 @@ import (
 var mutants = []struct{ name, file, old, mutated string }{
 	{
 		"a young link is condemned", "collect_links.go",
-		"if until := r.youngUntil(decode[linkRow](row.Attrs).Renewed); until > 0 {\n\t\t\tlater[digests[i]] = until", "if until := int64(0); until > 0 {\n\t\t\tlater[digests[i]] = until",
+		"if until := r.youngUntil(decode[linkRow](row.Attrs).Renewed); until > 0 {", "if until := int64(0); until > 0 {",
 	},
-	{"a young link drops its review", "collect_links.go", "later[digests[i]] = until\n", "_ = until\n"},
-	{"a pending manifest drops the review", "collect_links.go", "\t\t\tlater[d] = needs[d].until\n", ""},
+	{"a young link drops its review", "collect_links.go", "later[unneeded[i]] = until\n", "_ = until\n"},
+	{"a pending manifest drops the review", "collect_links.go", "\t\t\tlater[d] = of.until\n", ""},
 	{"a pending manifest does not count", "collect_links.go", "needs[d] = need{have.live || of.live, max(have.until, of.until)}", "needs[d] = need{have.live || of.live, 0}"},
 	{
 		"a stale pending manifest counts for ever", "collect_links.go",
@@ -41,7 +41,7 @@ var mutants = []struct{ name, file, old, mutated string }{
 		"\t\t\tr.reviewAt(string(link.digest), reviewRow{Kind: reviewBlob, Digest: link.digest}, r.now()),\n", "",
 	},
 	{"a renewed link drops its review", "collect_links.go", "default: // a request has renewed the lease\n\t\t\tlater[link.digest] = r.now() + r.opts.Grace.Milliseconds()", "default:"},
-	{"a link that was changed before it was condemned drops its review", "collect_links.go", "later[digests[i]] = r.now() + r.opts.Grace.Milliseconds()\n", ""},
+	{"a link that was changed before it was condemned drops its review", "collect_links.go", "later[d] = r.now() + r.opts.Grace.Milliseconds()\n", ""},
 	{"a restored link is not reviewed again", "collect_links.go", "\t\t\t\tlater[link.digest] = of.until\n", "\t\t\t\t_ = of.until\n"},
 	{"reviews go before the work is queued", "collect_links.go", "\tfor _, row := range reviews {\n\t\twrites = append(writes,", "\twrites = nil\n\tfor _, row := range reviews {\n\t\twrites = append(writes,"},
 	{"a blob with links is deleted", "collect.go", "if len(page.Rows) != 1 || page.Rows[0].Key != blobKey(d) {", "if len(page.Rows) == 0 || page.Rows[0].Key != blobKey(d) {"},
@@ -53,7 +53,7 @@ var mutants = []struct{ name, file, old, mutated string }{
 	{"the bytes of a deleted manifest are not queued", "delete.go", ", r.expiryWrite(row.Key, r.now()))", ")"},
 	{"a large manifest opens no session", "pushmanifest.go", "r.openWrites(key, encode(row), row.Expires)...", "r.openWrites(key, encode(row), row.Expires)[:1]..."},
 	{"an expired upload is looked at once", "expire.go", "if count == &e.Ended {", "if false {"},
-	{"a push does not write its pending row first", "lease.go", "if !ref.blob || !r.mustRenew(decode[linkRow](rows[i].Attrs)) {", "if true {"},
+	{"a push renews no lease", "lease.go", "if !ref.blob || !r.mustRenew(decode[linkRow](rows[i].Attrs)) {", "if true {"},
 	{"a lease that has nearly ended is not renewed", "lease.go", "return renewed < r.now()-r.opts.Grace.Milliseconds()/2", "return renewed < r.now()-2*r.opts.Grace.Milliseconds()"},
 	{"a condemned link need not be renewed", "lease.go", "return link.State != blobLive || r.leaseExpired(link.Renewed)", "return r.leaseExpired(link.Renewed)"},
 }

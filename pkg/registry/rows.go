@@ -172,6 +172,11 @@ type linkRow blobRow
 
 func linkKey(repo string, d oci.Digest) Key { return Key{blobPartition(d), linkPrefix + repo} }
 
+// linkDigest returns the digest of the blob that a link leads to.
+func linkDigest(link Key) oci.Digest {
+	return oci.Digest(strings.TrimPrefix(link.PK, blobPartition("")))
+}
+
 const linkPrefix = "L#"
 
 // objectRow is the row of a content key. It begins as an upload session (open), or as live
