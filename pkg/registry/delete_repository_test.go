@@ -1,0 +1,381 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pierless/pierless/pkg/oci"
+)
+
+// removal is a run of the simulation in which repositories are deleted beside pushes.
+type removal struct {
+	s     *sim
+	ended map[string]int // the step at which the delete of a repository ended
+	last  []*lastPush
+}
+
+// lastPush is the last image of a pusher.
+type lastPush struct {
+	client
+	began int // step
+	done  bool
+}
+
+// pusher pushes an image three times, as one process that remembers the repository.
+func (v *removal) pusher(c client) func(context.Context, *Registry) error {
+	p := &lastPush{client: c}
+	v.last = append(v.last, p)
+	return func(ctx context.Context, r *Registry) (err error) {
+		for range 3 {
+			for range 5 {
+				p.began, p.done = v.s.steps, false
+				if err = c.push(ctx, r); err == nil || errors.Is(err, errCrashed) {
+					break
+				}
+			}
+			p.done = err == nil
+		}
+		return err
+	}
+}
+
+// remover deletes both repositories, as a client that repeats what fails.
+func (v *removal) remover(within time.Duration) func(context.Context, *Registry) error {
+	return func(ctx context.Context, r *Registry) error {
+		r.opts.VerifyFor = within
+		for _, repo := range []string{"r", "q"} {
+			err := removeAll(ctx, r, repo)
+			v.ended[repo] = v.s.steps
+			if errors.Is(err, errCrashed) {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// removeAll repeats the delete of a repository until it is done.
+func removeAll(ctx context.Context, r *Registry, repo string) (err error) {
+	for range 50 {
+		did, err := r.DeleteRepository(ctx, repo)
+		switch {
+		case errors.Is(err, errCrashed):
+			return err
+		case errors.Is(err, oci.NewError(oci.NameUnknown, "")), err == nil && !did.More:
+			return nil
+		}
+	}
+	return errors.New("the delete of the repository does not end")
+}
+
+// check demands that each image which was pushed after the delete of its repository is there, with
+// its tag, and that the lists have the repository. Then it deletes both repositories beside
+// collections, and demands that the lists do not have them.
+func (v *removal) check(t *testing.T, kept bool) {
+	t.Helper()
+	v.s.decide = func(*pending) fate { return lives }
+	alone(t, v.s, func(ctx context.Context, r *Registry, _ simBlobs) {
+		list, err := r.Repositories(ctx, "", MaxPage, nil)
+		for _, p := range v.last {
+			if ended, deleted := v.ended[p.repo]; !p.done || !kept || deleted && p.began < ended || !deleted {
+				continue
+			}
+			tags, tagsErr := r.Tags(ctx, p.repo, "", MaxPage)
+			switch {
+			case !v.s.world.resolves(p.repo, p.tag, p.manifest()):
+				t.Errorf("%s:%s was pushed after the delete and is lost", p.repo, p.tag)
+			case err != nil || tagsErr != nil:
+				t.Errorf("lists: %v, %v", err, tagsErr)
+			case !slices.Contains(list.Names, p.repo):
+				t.Errorf("%s was pushed after the delete, and the catalog is %q", p.repo, list.Names)
+			case !slices.Contains(tags.Names, p.tag):
+				t.Errorf("%s:%s was pushed after the delete, and the tags are %q", p.repo, p.tag, tags.Names)
+			}
+		}
+	})
+	for len(v.s.late) > 0 {
+		_ = v.s.late[0]()
+		v.s.late = v.s.late[1:]
+	}
+	v.s.spawn(0, collector)
+	v.s.spawn(0, func(ctx context.Context, r *Registry) error {
+		for _, repo := range []string{"r", "q"} {
+			if err := removeAll(ctx, r, repo); err != nil {
+				t.Error(err)
+			}
+			list, err := r.Repositories(ctx, "", MaxPage, nil)
+			if _, tagsErr := r.Tags(ctx, repo, "", MaxPage); !errors.Is(tagsErr, oci.NewError(oci.NameUnknown, "")) || err != nil || slices.Contains(list.Names, repo) {
+				t.Errorf("%s was deleted; the catalog is %q (%v), the tags say %v", repo, list.Names, err, tagsErr)
+			}
+		}
+		return nil
+	})
+	v.s.run()
+}
+
+// smallSkew is the error of a clock that the rule for remembered repositories allows: a process may
+// remember a row for a quarter of a grace, so two clocks may differ by less than three quarters.
+func smallSkew(s *sim) time.Duration {
+	return time.Duration(s.rng.Int64N(int64(simGrace*2/3))) - simGrace/3
+}
+
+// plain is a registry over a world in memory, with a clock and without a scheduler.
+type plain struct {
+	*Registry
+	w     *world
+	clock time.Time
+	after func(what string) // is called after each call, if set, with its kind
+}
+
+func newPlain(t *testing.T) *plain {
+	t.Helper()
+	p := &plain{w: newWorld(t.Errorf), clock: time.Unix(1_000_000, 0)}
+	at := func(what string, call func() error) error {
+		err := call()
+		if p.after != nil {
+			p.after(what)
+		}
+		return err
+	}
+	p.Registry = New(simMetadata{p.w, at}, simBlobs{p.w, at}, Options{
+		Grace: simGrace, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return p.clock },
+	})
+	return p
+}
+
+// once runs f after the first call of a kind.
+func (p *plain) once(what string, f func()) {
+	p.after = func(is string) {
+		if is == what {
+			p.after = nil
+			f()
+		}
+	}
+}
+
+// write writes rows behind the back of the rules.
+func (p *plain) write(t *testing.T, writes ...Write) {
+	t.Helper()
+	for _, w := range writes {
+		w.Op = Put
+		if _, err := p.meta.Update(t.Context(), w); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestDeleteRepository: the counts, the content that stays, and a push by a process that remembers the
+// repository.
+func TestDeleteRepository(t *testing.T) {
+	r, ctx := newPlain(t), t.Context()
+	images := []client{
+		{repo: "r", tag: "a", layers: []string{"one"}}, {repo: "r", tag: "b", layers: []string{"two"}, big: true},
+		{repo: "r", tag: "c", layers: []string{"two"}, big: true}, {repo: "other", tag: "a", layers: []string{"one"}},
+	}
+	for _, c := range images {
+		if err := c.push(ctx, r.Registry); err != nil {
+			t.Fatal(err)
+		}
+	}
+	u, err := r.StartUpload(ctx, "r", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone, pending := oci.SHA256.FromBytes([]byte("no manifest")), oci.SHA256.FromBytes([]byte("a push"))
+	r.write(t, Write{Key: tagKey("r", "dangling"), Attrs: encode(tagRow{Digest: gone})}, Write{Key: edgeKey("r", gone, "dangling")},
+		Write{Key: tagKey("r", "early"), Attrs: encode(tagRow{Digest: pending})},
+		Write{Key: manifestKey("r", pending), Attrs: encode(manifestRow{State: manifestPending, Renewed: r.now()})})
+	if did, err := r.DeleteRepository(ctx, "r"); err != nil || did != (oci.DeletedRepository{Manifests: 2, Tags: 5}) {
+		t.Errorf("%+v, %v", did, err)
+	}
+	for key := range r.w.rows {
+		if key == manifestKey("r", pending) || !strings.HasPrefix(key.PK[1:], "#r") || strings.HasPrefix(key.PK, "Q#") {
+			continue
+		}
+		t.Errorf("left: %v", key)
+	}
+	if r.w.rows[manifestKey("r", pending)] == nil {
+		t.Error("the pending manifest is gone")
+	}
+	if _, err := r.UploadStatus(ctx, "r", u.ID); err != nil {
+		t.Errorf("the upload: %v", err)
+	}
+	wantLists(t, r.Registry, "r", false)
+	_, err = r.DeleteRepository(ctx, "r")
+	wantCode(t, "again", err, oci.NameUnknown)
+	_, err = r.DeleteRepository(ctx, "nothing")
+	wantCode(t, "no repository", err, oci.NameUnknown)
+	if !r.knows("r") {
+		t.Error("the process does not remember the repository: the test tells nothing")
+	}
+	if err := images[0].push(ctx, r.Registry); err != nil {
+		t.Error(err)
+	}
+	wantLists(t, r.Registry, "r", true)
+	r.clock = r.clock.Add(2 * simGrace)
+	if _, err := r.Collect(ctx, MaxPage); err != nil {
+		t.Error(err)
+	}
+	wantLists(t, r.Registry, "r", true)
+	if state := r.w.rows[repositoryKey("r")].text(attrState); state != string(repositoryLive) {
+		t.Errorf("after the review, the catalog row is %q", state)
+	}
+	if err := r.DeleteTag(ctx, "r", "a"); err != nil { // an image without a tag is one
+		t.Error(err)
+	}
+	if did, err := r.DeleteRepository(ctx, "r"); err != nil || did.Manifests != 1 {
+		t.Errorf("%+v, %v", did, err)
+	}
+	r.clock = r.clock.Add(2 * simGrace)
+	for range 3 {
+		if _, err := r.Collect(ctx, MaxPage); err != nil {
+			t.Error(err)
+		}
+	}
+	if r.w.rows[repositoryKey("r")] != nil {
+		t.Error("the catalog row is left")
+	}
+}
+
+// wantLists demands that the catalog has a repository, and that it has a list of tags, or neither.
+func wantLists(t *testing.T, r *Registry, repo string, want bool) {
+	t.Helper()
+	list, err := r.Repositories(t.Context(), "", MaxPage, nil)
+	filtered, filteredErr := r.Repositories(t.Context(), "", MaxPage, func(string) bool { return true })
+	_, tagsErr := r.Tags(t.Context(), repo, "", MaxPage)
+	if errors.Is(tagsErr, oci.NewError(oci.NameUnknown, "")) == want {
+		t.Errorf("tags of %s: %v", repo, tagsErr)
+	}
+	if err := errors.Join(err, filteredErr); err != nil || !slices.Equal(list.Names, filtered.Names) || slices.Contains(list.Names, repo) != want {
+		t.Errorf("catalog %q and %q, %v; %s should be listed: %t", list.Names, filtered.Names, err, repo, want)
+	}
+}
+
+// TestDeleteRepositoryInSteps: a call that has no time deletes one manifest, and says that it must be
+// repeated.
+func TestDeleteRepositoryInSteps(t *testing.T) {
+	r, ctx := newPlain(t), t.Context()
+	for _, tag := range []string{"a", "b", "c"} {
+		if err := (client{repo: "r", tag: tag, layers: []string{tag}}).push(ctx, r.Registry); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.opts.VerifyFor = -1
+	for _, want := range []oci.DeletedRepository{{Manifests: 1, Tags: 1, More: true}, {Manifests: 1, Tags: 1, More: true}, {Manifests: 1, Tags: 1}} {
+		if did, err := r.DeleteRepository(ctx, "r"); err != nil || did != want {
+			t.Errorf("%+v, %v, want %+v", did, err, want)
+		}
+		wantLists(t, r.Registry, "r", want.More)
+	}
+}
+
+// TestDeleteRepositoryBesideAReview: a collection has seen a manifest of an idle repository, which is
+// deleted before the collection ends the mark.
+func TestDeleteRepositoryBesideAReview(t *testing.T) {
+	r, ctx, c := newPlain(t), t.Context(), client{repo: "r", tag: "a", layers: []string{"one"}}
+	if err := c.push(ctx, r.Registry); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.DeleteRepository(ctx, "r"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.push(ctx, r.Registry); err != nil {
+		t.Fatal(err)
+	}
+	r.clock = r.clock.Add(2 * simGrace)
+	review := Row{Key: reviewKey("r", 0, "due")}
+	r.write(t, Write{Key: review.Key, Attrs: encode(reviewRow{Kind: reviewRepo, Repo: "r"})})
+	r.once("query", func() {
+		if did, err := r.DeleteRepository(ctx, "r"); err != nil || did.Manifests != 1 {
+			t.Errorf("%+v, %v", did, err)
+		}
+	})
+	if err := r.reviewRepository(ctx, review, "r", &Collected{}); err != nil || r.after != nil {
+		t.Errorf("%v", err)
+	}
+	wantLists(t, r.Registry, "r", false)
+}
+
+// TestDeleteRepositoryBesideAPush: a tag has no manifest when the delete looks, and a push publishes
+// it before the tag is deleted.
+func TestDeleteRepositoryBesideAPush(t *testing.T) {
+	r, ctx, c := newPlain(t), t.Context(), client{repo: "r", tag: "a", layers: []string{"one"}}
+	d := oci.SHA256.FromBytes(c.manifest())
+	r.write(t, Write{Key: tagKey("r", "a"), Attrs: encode(tagRow{Digest: d})})
+	reads := 0
+	r.after = func(what string) {
+		if what != "get" {
+			return
+		}
+		if reads++; reads == 2 { // the first one is of the catalog row
+			r.after = nil
+			if err := c.push(ctx, r.Registry); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if did, err := r.DeleteRepository(ctx, "r"); err != nil && !errors.Is(err, oci.NewError(oci.NameUnknown, "")) || did.Tags != 0 {
+		t.Errorf("%+v, %v", did, err)
+	}
+	if m, err := r.FindManifest(ctx, "r", oci.Reference{Tag: "a"}); err != nil || m.Digest != d {
+		t.Errorf("the pushed tag: %+v, %v", m, err)
+	}
+}
+
+// TestPagesWithoutIdle: pages of the catalog have the same names for every size, whatever is left out,
+// and the pages of a caller with few permissions end with More false.
+func TestPagesWithoutIdle(t *testing.T) {
+	r, ctx := newPlain(t), t.Context()
+	w := r.w
+	var want []string
+	calls := 0
+	for i := range 40 {
+		repo := fmt.Sprintf("r%02d", i)
+		state := repositoryLive
+		if i%3 > 0 || i > 30 {
+			state = repositoryIdle
+		}
+		if i%5 == 0 {
+			w.rows[manifestKey(repo, "sha256:b")] = encode(manifestRow{State: manifestLive})
+		}
+		w.rows[manifestKey(repo, "sha256:a")] = encode(manifestRow{State: manifestPending})
+		w.rows[repositoryKey(repo)] = encode(repositoryRow{State: state})
+		if state == repositoryLive || i%5 == 0 {
+			want = append(want, repo)
+		}
+	}
+	w.rows[repositoryKey("old")] = Attrs{} // of an earlier version
+	want = append([]string{"old"}, want...)
+	for n := range 45 {
+		for _, readable := range []func(string) bool{nil, func(repo string) bool { calls++; return repo != "r36" }} {
+			var got []string
+			for page, last := (List{More: n > 0}), ""; page.More; {
+				var err error
+				if page, err = r.Repositories(ctx, last, n, readable); err != nil {
+					t.Fatal(err)
+				}
+				if len(page.Names) > n || page.More && len(page.Names) < n {
+					t.Errorf("a page of %d has %d names, more: %t", n, len(page.Names), page.More)
+				}
+				if readable != nil && page.More && page.Names[len(page.Names)-1] == want[len(want)-1] {
+					t.Error("More tells that there are others")
+				}
+				if got = append(got, page.Names...); page.More {
+					last = page.Names[len(page.Names)-1]
+				}
+			}
+			if n > 0 && !slices.Equal(got, want) {
+				t.Errorf("pages of %d: %q, want %q", n, got, want)
+			}
+		}
+	}
+	if calls == 0 {
+		t.Error("the filter was not asked")
+	}
+}
