@@ -21,7 +21,7 @@ var wings = []struct {
 	lines int
 	dirs  []string
 }{
-	{"runs in Lambda", 9_000, []string{
+	{"runs in Lambda", 9_180, []string{
 		"functions", "internal/awsclient", "internal/awsenv", "internal/env", "internal/idle", "internal/setup",
 		"pkg/oci", "pkg/registry", "pkg/server",
 	}},

@@ -175,8 +175,10 @@ func (p *plain) write(t *testing.T, writes ...Write) {
 func TestDeleteRepository(t *testing.T) {
 	r, ctx := newPlain(t), t.Context()
 	images := []client{
-		{repo: "r", tag: "a", layers: []string{"one"}}, {repo: "r", tag: "b", layers: []string{"two"}, big: true},
-		{repo: "r", tag: "c", layers: []string{"two"}, big: true}, {repo: "other", tag: "a", layers: []string{"one"}},
+		{repo: "r", tag: "a", layers: []string{"one"}},
+		{repo: "r", tag: "b", layers: []string{"two"}, big: true},
+		{repo: "r", tag: "c", layers: []string{"two"}, big: true},
+		{repo: "other", tag: "a", layers: []string{"one"}},
 	}
 	for _, c := range images {
 		if err := c.push(ctx, r.Registry); err != nil {
