@@ -131,6 +131,8 @@ type plain struct {
 	w     *world
 	clock time.Time
 	after func(what string) // is called after each call, if set, with its kind
+
+	process func() *Registry // starts another process over the same world
 }
 
 func newPlain(t *testing.T) *plain {
@@ -143,16 +145,22 @@ func newPlain(t *testing.T) *plain {
 		}
 		return err
 	}
-	p.Registry = New(simMetadata{p.w, at}, simBlobs{p.w, at}, Options{
-		Grace: simGrace, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return p.clock },
-	})
+	p.process = func() *Registry {
+		return New(simMetadata{p.w, at}, simBlobs{p.w, at}, Options{
+			Grace: simGrace, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return p.clock },
+		})
+	}
+	p.Registry = p.process()
 	return p
 }
 
-// once runs f after the first call of a kind.
-func (p *plain) once(what string, f func()) {
+// once runs f after the n-th call of a kind.
+func (p *plain) once(what string, n int, f func()) {
 	p.after = func(is string) {
-		if is == what {
+		if is != what {
+			return
+		}
+		if n--; n == 0 {
 			p.after = nil
 			f()
 		}
@@ -293,7 +301,7 @@ func TestDeleteRepositoryBesideAReview(t *testing.T) {
 	r.clock = r.clock.Add(2 * simGrace)
 	review := Row{Key: reviewKey("r", 0, "due")}
 	r.write(t, Write{Key: review.Key, Attrs: encode(reviewRow{Kind: reviewRepo, Repo: "r"})})
-	r.once("query", func() {
+	r.once("query", 1, func() {
 		if did, err := r.DeleteRepository(ctx, "r"); err != nil || did.Manifests != 1 {
 			t.Errorf("%+v, %v", did, err)
 		}
@@ -304,30 +312,80 @@ func TestDeleteRepositoryBesideAReview(t *testing.T) {
 	wantLists(t, r.Registry, "r", false)
 }
 
-// TestDeleteRepositoryBesideAPush: a tag has no manifest when the delete looks, and a push publishes
-// it before the tag is deleted.
+// TestDeleteRepositoryBesideAPush: a tag has no manifest, and a push publishes it after the delete has
+// looked for manifests, or after it has looked for that of the tag.
 func TestDeleteRepositoryBesideAPush(t *testing.T) {
-	r, ctx, c := newPlain(t), t.Context(), client{repo: "r", tag: "a", layers: []string{"one"}}
-	d := oci.SHA256.FromBytes(c.manifest())
-	r.write(t, Write{Key: tagKey("r", "a"), Attrs: encode(tagRow{Digest: d})})
-	reads := 0
-	r.after = func(what string) {
-		if what != "get" {
-			return
-		}
-		if reads++; reads == 2 { // the first one is of the catalog row
-			r.after = nil
-			if err := c.push(ctx, r.Registry); err != nil {
-				t.Error(err)
+	for name, at := range map[string]struct {
+		call string
+		n    int
+	}{"after all manifests": {"query", 1}, "after that of the tag": {"get", 2}} {
+		t.Run(name, func(t *testing.T) {
+			r, ctx, c := newPlain(t), t.Context(), client{repo: "r", tag: "a", layers: []string{"one"}}
+			d := oci.SHA256.FromBytes(c.manifest())
+			r.write(t, Write{Key: tagKey("r", "a"), Attrs: encode(tagRow{Digest: d})})
+			r.once(at.call, at.n, func() {
+				if err := c.push(ctx, r.Registry); err != nil {
+					t.Error(err)
+				}
+			})
+			if did, err := r.DeleteRepository(ctx, "r"); err != nil && !errors.Is(err, oci.NewError(oci.NameUnknown, "")) || did.Tags != 0 {
+				t.Errorf("%+v, %v", did, err)
 			}
-		}
+			if m, err := r.FindManifest(ctx, "r", oci.Reference{Tag: "a"}); err != nil || m.Digest != d {
+				t.Errorf("the pushed tag: %+v, %v", m, err)
+			}
+		})
 	}
-	if did, err := r.DeleteRepository(ctx, "r"); err != nil && !errors.Is(err, oci.NewError(oci.NameUnknown, "")) || did.Tags != 0 {
+}
+
+// TestReviewBesideAPush: a review finds an idle repository without manifests, and a process that does
+// not remember it pushes before the review deletes the catalog row.
+func TestReviewBesideAPush(t *testing.T) {
+	r, ctx, c := newPlain(t), t.Context(), client{repo: "r", tag: "a", layers: []string{"one"}}
+	if err := c.push(ctx, r.Registry); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.DeleteRepository(ctx, "r"); err != nil {
+		t.Fatal(err)
+	}
+	r.clock = r.clock.Add(2 * simGrace)
+	review := Row{Key: reviewKey("r", 0, "due")}
+	r.write(t, Write{Key: review.Key, Attrs: encode(reviewRow{Kind: reviewRepo, Repo: "r"})})
+	r.once("query", 1, func() {
+		if err := c.push(ctx, r.process()); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := r.reviewRepository(ctx, review, "r", &Collected{}); err != nil || r.after != nil {
+		t.Errorf("%v", err)
+	}
+	wantLists(t, r.Registry, "r", true)
+}
+
+// TestEarlyReview: the review of a push is due soon after the delete of the repository, and leaves the
+// row to a process that remembers it.
+func TestEarlyReview(t *testing.T) {
+	r, ctx, c := newPlain(t), t.Context(), client{repo: "r", tag: "a", layers: []string{"one"}}
+	for range 2 {
+		if err := c.push(ctx, r.Registry); err != nil {
+			t.Fatal(err)
+		}
+		r.clock = r.clock.Add(simGrace - time.Minute)
+	}
+	r.clock = r.clock.Add(2*time.Minute - simGrace)
+	if _, err := r.DeleteRepository(ctx, "r"); err != nil {
+		t.Fatal(err)
+	}
+	if did, err := r.Collect(ctx, MaxPage); err != nil || did.Repos != 0 || did.Later == 0 {
 		t.Errorf("%+v, %v", did, err)
 	}
-	if m, err := r.FindManifest(ctx, "r", oci.Reference{Tag: "a"}); err != nil || m.Digest != d {
-		t.Errorf("the pushed tag: %+v, %v", m, err)
+	if !r.knows("r") {
+		t.Error("the process does not remember the repository: the test tells nothing")
 	}
+	if err := c.push(ctx, r.Registry); err != nil {
+		t.Fatal(err)
+	}
+	wantLists(t, r.Registry, "r", true)
 }
 
 // TestPagesWithoutIdle: pages of the catalog have the same names for every size, whatever is left out,
@@ -379,5 +437,18 @@ func TestPagesWithoutIdle(t *testing.T) {
 	}
 	if calls == 0 {
 		t.Error("the filter was not asked")
+	}
+}
+
+// TestPagesOfACaller: a full page of a caller with few permissions does not tell that others follow.
+func TestPagesOfACaller(t *testing.T) {
+	r := newPlain(t)
+	for i := range MaxPage + 1 {
+		r.w.rows[repositoryKey(fmt.Sprintf("r%04d", i))] = Attrs{}
+	}
+	last := fmt.Sprintf("r%04d", MaxPage)
+	page, err := r.Repositories(t.Context(), "", MaxPage, func(repo string) bool { return repo != last })
+	if err != nil || len(page.Names) != MaxPage || page.More {
+		t.Errorf("%d names, more: %t, %v", len(page.Names), page.More, err)
 	}
 }
