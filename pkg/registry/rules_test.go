@@ -120,6 +120,10 @@ func TestEveryStepIsACrashPoint(t *testing.T) {
 			return r.DeleteManifest(ctx, "r", oci.SHA256.FromBytes(c.manifest()))
 		},
 		"untag": func(ctx context.Context, r *Registry) error { return r.DeleteTag(ctx, "r", "t") },
+		"remove": func(ctx context.Context, r *Registry) error {
+			_, err := r.DeleteRepository(ctx, "r")
+			return err
+		},
 		"cancel": func(ctx context.Context, r *Registry) error {
 			u, err := r.StartUpload(ctx, "r", "")
 			if err != nil {
