@@ -27,28 +27,41 @@ type lastPush struct {
 	done  bool
 }
 
-// pusher pushes an image three times, as one process that remembers the repository.
+// pusher pushes an image again and again, as one process that remembers the repository: three times,
+// and further until a push began after the delete.
 func (v *removal) pusher(c client) func(context.Context, *Registry) error {
 	p := &lastPush{client: c}
 	v.last = append(v.last, p)
 	return func(ctx context.Context, r *Registry) (err error) {
-		for range 3 {
+		for round := 0; round < 3 || round < 20 && !p.after(v); round++ {
 			for range 5 {
 				p.began, p.done = v.s.steps, false
 				if err = c.push(ctx, r); err == nil || errors.Is(err, errCrashed) {
 					break
 				}
 			}
-			p.done = err == nil
+			if p.done = err == nil; errors.Is(err, errCrashed) {
+				return err
+			}
 		}
 		return err
 	}
 }
 
-// remover deletes both repositories, as a client that repeats what fails.
-func (v *removal) remover(within time.Duration) func(context.Context, *Registry) error {
+// after reports whether the last push began after the delete of its repository.
+func (p *lastPush) after(v *removal) bool {
+	ended, deleted := v.ended[p.repo]
+	return deleted && p.began >= ended
+}
+
+// remover deletes both repositories after some steps, as a client that repeats what fails. Most
+// pushers remember their repositories by then.
+func (v *removal) remover(steps int, within time.Duration) func(context.Context, *Registry) error {
 	return func(ctx context.Context, r *Registry) error {
 		r.opts.VerifyFor = within
+		for range steps {
+			_ = r.opts.Sleep(ctx, 0)
+		}
 		for _, repo := range []string{"r", "q"} {
 			err := removeAll(ctx, r, repo)
 			v.ended[repo] = v.s.steps
@@ -83,7 +96,7 @@ func (v *removal) check(t *testing.T, kept bool) {
 	alone(t, v.s, func(ctx context.Context, r *Registry, _ simBlobs) {
 		list, err := r.Repositories(ctx, "", MaxPage, nil)
 		for _, p := range v.last {
-			if ended, deleted := v.ended[p.repo]; !p.done || !kept || deleted && p.began < ended || !deleted {
+			if !p.done || !kept || !p.after(v) {
 				continue
 			}
 			tags, tagsErr := r.Tags(ctx, p.repo, "", MaxPage)

@@ -252,7 +252,7 @@ func simulate(t *testing.T, seed uint64) {
 		})
 	}
 	if removing {
-		s.spawn(wrong(s), removed.remover(time.Duration(s.rng.IntN(3)-1)*time.Second))
+		s.spawn(wrong(s), removed.remover(s.rng.IntN(50), time.Duration(s.rng.IntN(3)-1)*time.Second))
 	}
 	s.run()
 	for i, result := range results {
