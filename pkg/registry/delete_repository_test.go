@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -141,6 +142,7 @@ func smallSkew(s *sim) time.Duration {
 // plain is a registry over a world in memory, with a clock and without a scheduler.
 type plain struct {
 	*Registry
+	mu    sync.Mutex // one call at a time
 	w     *world
 	clock time.Time
 	after func(what string) // is called after each call, if set, with its kind
@@ -152,9 +154,12 @@ func newPlain(t *testing.T) *plain {
 	t.Helper()
 	p := &plain{w: newWorld(t.Errorf), clock: time.Unix(1_000_000, 0)}
 	at := func(what string, call func() error) error {
+		p.mu.Lock()
 		err := call()
-		if p.after != nil {
-			p.after(what)
+		after := p.after
+		p.mu.Unlock()
+		if after != nil {
+			after(what)
 		}
 		return err
 	}
