@@ -21,12 +21,12 @@ var wings = []struct {
 	lines int
 	dirs  []string
 }{
-	{"runs in Lambda", 9_000, []string{
+	{"runs in Lambda", 9_180, []string{
 		"functions", "internal/awsclient", "internal/awsenv", "internal/env", "internal/idle", "internal/setup",
 		"pkg/oci", "pkg/registry", "pkg/server",
 	}},
 	{"access", 1_720, []string{"pkg/access"}},
-	{"client, images, proxy, command line", 10_430, []string{"cmd", "internal/atomicfile", "internal/awsinit", "internal/awsproof", "internal/guard", "pkg/client"}},
+	{"client, images, proxy, command line", 10_780, []string{"cmd", "internal/atomicfile", "internal/awsinit", "internal/awsproof", "internal/guard", "pkg/client"}},
 	{"verify and doctor", 7_520, []string{"pkg/verify"}},
 	{"local cloud", 3_600, []string{"localstack/cloud"}},
 	{"embedded store", 1_000, []string{"pkg/registry/local"}},

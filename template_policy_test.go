@@ -44,7 +44,7 @@ func uses(f route.Family) map[string]use {
 	const batch = "Names.Get is one function for one key and many; this family asks for one"
 	switch f {
 	case route.FamilyBase:
-		return map[string]use{"dynamodb.Query": needs("dynamodb:Query N")} // Repositories
+		return map[string]use{"dynamodb.Query": needs("dynamodb:Query N", "dynamodb:Query M#*")} // Repositories; hasManifest
 	case route.FamilyBlobs:
 		return map[string]use{
 			"dynamodb.GetItem":            needs("dynamodb:GetItem B#*"), // FindBlob: the link
@@ -83,9 +83,9 @@ func uses(f route.Family) map[string]use {
 				"dynamodb:GetItem B#*", "dynamodb:GetItem N"), // checkReferences of one row
 			"dynamodb.BatchGetItem": needs("dynamodb:BatchGetItem B#*", "dynamodb:BatchGetItem M#*", "dynamodb:BatchGetItem N", // checkReferences
 				"dynamodb:BatchGetItem T#*"), // pointing
-			"dynamodb.Query":      needs("dynamodb:Query E#*"),                               // edges
-			"dynamodb.PutItem":    needs("dynamodb:PutItem M#*", "dynamodb:PutItem K#*"),     // announce; dropUnnamed
-			"dynamodb.UpdateItem": needs("dynamodb:UpdateItem B#*", "dynamodb:UpdateItem N"), // touchStale; catalogue
+			"dynamodb.Query":      needs("dynamodb:Query E#*", "dynamodb:Query M#*", "dynamodb:Query T#*"), // edges; DeleteRepository
+			"dynamodb.PutItem":    needs("dynamodb:PutItem M#*", "dynamodb:PutItem K#*"),                   // announce; dropUnnamed
+			"dynamodb.UpdateItem": needs("dynamodb:UpdateItem B#*", "dynamodb:UpdateItem N"),               // touchStale; catalogue
 			"dynamodb.DeleteItem": never("Names.Update is one function for all writes; deletes are in transactions"),
 			"dynamodb.TransactWriteItems": needs(
 				"dynamodb:UpdateItem M#*", // publication of what is there
@@ -95,7 +95,7 @@ func uses(f route.Family) map[string]use {
 				"dynamodb:DeleteItem T#*", "dynamodb:DeleteItem E#*", // DeleteTag
 				"dynamodb:DeleteItem M#*", "dynamodb:DeleteItem C#*", "dynamodb:DeleteItem F#*", "dynamodb:PutItem Q#*", // takeDown
 				"dynamodb:ConditionCheckItem M#*", // deleteRest
-				"dynamodb:UpdateItem N"),          // catalogue
+				"dynamodb:UpdateItem N"),          // catalogue, unlist
 			"s3.GetObject":    needs("s3:GetObject blobs/*", "s3:ListBucket bucket", "kms:Decrypt key"), // manifestBytes
 			"s3.HeadObject":   needs("s3:GetObject blobs/*", "s3:ListBucket bucket", "kms:Decrypt key"), // sound
 			"s3.PutObject":    needs("s3:PutObject blobs/*", "kms:GenerateDataKey key"),
@@ -103,8 +103,8 @@ func uses(f route.Family) map[string]use {
 		}
 	case route.FamilyTags:
 		return map[string]use{
-			"dynamodb.Query":        needs("dynamodb:Query T#*"),
-			"dynamodb.GetItem":      needs("dynamodb:GetItem N"), // whether anything was ever pushed
+			"dynamodb.Query":        needs("dynamodb:Query T#*", "dynamodb:Query M#*"), // Tags; hasManifest
+			"dynamodb.GetItem":      needs("dynamodb:GetItem N"),                       // whether the repository exists
 			"dynamodb.BatchGetItem": never(batch),
 		}
 	case route.FamilyReferrers:

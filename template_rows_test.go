@@ -352,6 +352,9 @@ func (c *cloud) lists() {
 	c.do(http.StatusOK, "GET", "/v2/_catalog", nil)
 	c.do(http.StatusOK, "GET", "/v2/a/tags/list", nil)
 	c.do(http.StatusNotFound, "GET", "/v2/unknown/tags/list", nil)
+	c.do(http.StatusAccepted, "DELETE", "/v2/empty/_pierless/repository", nil)
+	c.do(http.StatusOK, "GET", "/v2/_catalog", nil) // without it
+	c.do(http.StatusNotFound, "GET", "/v2/empty/tags/list", nil)
 }
 
 // TestTemplateRowsAreAllowed plays every operation and compares the rows and objects

@@ -18,7 +18,7 @@ func newRoot(getenv func(string) string) *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.AddCommand(newServe(getenv), newInit(getenv), newToken(), newGC(getenv), newVerify(getenv),
-		newDoctor(getenv), newPush(getenv), newPull(getenv), newCopy(getenv), newProxy(getenv), newAccess(getenv),
+		newDoctor(getenv), newPush(getenv), newPull(getenv), newCopy(getenv), newRm(getenv), newProxy(getenv), newAccess(getenv),
 		newLogin(getenv), newDockerCredential(getenv), newCredentialProvider(getenv))
 	setHelp(root)
 	const usages = ".FlagUsages"

@@ -387,14 +387,15 @@ func TestCallBudget(t *testing.T) {
 	doc.WriteString("# Calls per operation\n\n<!-- Written by TestCallBudget in internal/calls, run with -tags localstack -update. -->\n\n" +
 		"The AWS calls of one request, counted on LocalStack with the real adapters, and their limits: one\n" +
 		"call more fails `make test`. The number of calls does not grow with the size of the bucket or the\n" +
-		"table, with two exceptions. Healing a lost object takes one Query and one transaction for each 99\n" +
+		"table, with three exceptions. Healing a lost object takes one Query and one transaction for each 99\n" +
 		"repositories that have the blob. The catalog, and a mount without a source, of a caller that may not\n" +
-		"pull all repositories take one Query for each 1,000 repositories that they read. Access control is\n" +
-		"on only in the rows that name a caller, a refusal or access.\n\n" +
+		"pull all repositories take one Query for each 1,000 repositories that they read. The catalog takes\n" +
+		"one Query for each repository that was deleted, or lost its last image, within a day or two.\n" +
+		"Access control is on only in the rows that name a caller, a refusal or access.\n\n" +
 		"| operation | DynamoDB | S3 | limit |\n| --- | --- | --- | --- |\n")
 	r := newRig(t)
 	r.put("warm", r.image(1)) // the process knows the repository, as nearly all do
-	for _, op := range slices.Concat(operations(), directOperations(), accessOperations(), collectOperations(t)) {
+	for _, op := range slices.Concat(operations(), directOperations(), accessOperations(), repositoryOperations(t), collectOperations(t)) {
 		r.late = 0
 		measured := op.prepare(r)
 		r.calls = calls{}

@@ -177,9 +177,3 @@ func (r *Repository) putManifest(
 	}
 	return resp.Header, nil
 }
-
-// DeleteManifest deletes a tag, or a manifest with all of its tags (spec, end-9). The
-// error is MANIFEST_UNKNOWN, or UNSUPPORTED, among others.
-func (r *Repository) DeleteManifest(ctx context.Context, ref oci.Reference) error {
-	return r.client.remove(ctx, r.manifestRequest(http.MethodDelete, ref, "delete"))
-}

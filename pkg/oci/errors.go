@@ -58,7 +58,7 @@ func Codes() []ErrorDescriptor {
 		{ManifestInvalid, http.StatusBadRequest, "manifest invalid", "The manifest is not JSON, does not match its media type or Content-Type, has too many references, or has a media type that is neither application/* nor *+json.", true},
 		{ManifestUnknown, http.StatusNotFound, "manifest unknown to registry", "The repository has no manifest with this tag or digest.", true},
 		{NameInvalid, http.StatusBadRequest, "invalid repository name", "The path has no valid repository name.", true},
-		{NameUnknown, http.StatusNotFound, "repository name not known to registry", "No manifest was ever pushed to this repository, or the credentials do not permit to pull from it.", true},
+		{NameUnknown, http.StatusNotFound, "repository name not known to registry", "There is no such repository: no manifest was pushed to it, it was deleted, or the credentials do not permit to pull from it.", true},
 		{SizeInvalid, http.StatusBadRequest, "provided length did not match content length", "The announced size differs from the content, or the size in a descriptor from the stored blob.", true},
 		{Unauthorized, http.StatusUnauthorized, "authentication required", "The request carries no valid credentials.", true},
 		{Denied, http.StatusForbidden, "requested access to the resource is denied", "The credentials are valid but do not permit this.", true},

@@ -40,12 +40,17 @@ func (r *Registry) repository(ctx context.Context, repo string) (row repositoryR
 // changed the row: then the next Collect looks again.
 func (r *Registry) markIdle(ctx context.Context, repo string, row repositoryRow, old []Write) error {
 	_, err := r.transactUnlessConflict(ctx, append(old,
-		Write{
-			Key: repositoryKey(repo), Op: Set, If: unchanged(row.Version),
-			Attrs: encode(repositoryRow{State: repositoryIdle, Renewed: r.now()}),
-		},
+		r.idleWrite(repo, unchanged(row.Version)),
 		r.review(repo, reviewRow{Kind: reviewRepo, Repo: repo})))
 	return wrap("mark repository", err)
+}
+
+// idleWrite marks a repository as idle, on a condition.
+func (r *Registry) idleWrite(repo string, condition Cond) Write {
+	return Write{
+		Key: repositoryKey(repo), Op: Set, If: condition,
+		Attrs: encode(repositoryRow{State: repositoryIdle, Renewed: r.now()}),
+	}
 }
 
 // reviewRepository marks a repository without manifests, or ends it if it was marked one grace

@@ -43,14 +43,35 @@ func (r *Registry) DeleteTag(ctx context.Context, repo, tag string) error {
 // tags; a repeated delete removes them. The error is MANIFEST_UNKNOWN if the repository does
 // not have the manifest.
 func (r *Registry) DeleteManifest(ctx context.Context, repo string, d oci.Digest) error {
+	row, err := r.liveManifest(ctx, repo, d)
+	if err == nil {
+		_, err = r.deleteManifest(ctx, repo, d, row)
+	}
+	return err
+}
+
+// liveManifest returns the row of a manifest, or the error MANIFEST_UNKNOWN.
+func (r *Registry) liveManifest(ctx context.Context, repo string, d oci.Digest) (manifestRow, error) {
+	rows, err := r.meta.Get(ctx, manifestKey(repo, d))
+	if err != nil {
+		return manifestRow{}, fmt.Errorf("read manifest: %w", err)
+	}
+	row := decode[manifestRow](rows[0].Attrs)
+	if row.State != manifestLive {
+		return manifestRow{}, errManifestUnknown(repo, oci.Reference{Digest: d})
+	}
+	return row, nil
+}
+
+// deleteManifest deletes a manifest whose row was read. It returns the number of tags that the
+// last attempt deleted.
+func (r *Registry) deleteManifest(ctx context.Context, repo string, d oci.Digest, row manifestRow) (int, error) {
 	for try := range maxContended {
-		rows, err := r.meta.Get(ctx, manifestKey(repo, d))
-		if err != nil {
-			return fmt.Errorf("read manifest: %w", err)
-		}
-		row := decode[manifestRow](rows[0].Attrs)
-		if row.State != manifestLive {
-			return errManifestUnknown(repo, oci.Reference{Digest: d})
+		if try > 0 { // the tags must be read after the version that their delete requires
+			var err error
+			if row, err = r.liveManifest(ctx, repo, d); err != nil {
+				return 0, err
+			}
 		}
 		tags, err := r.edges(ctx, repo, d)
 		if err == nil && try > 0 {
@@ -58,14 +79,14 @@ func (r *Registry) DeleteManifest(ctx context.Context, repo string, d oci.Digest
 			tags, err = r.pointing(ctx, repo, d, tags)
 		}
 		if err != nil {
-			return err
+			return 0, err
 		}
 		deleted, err := r.deleteLive(ctx, repo, d, row, tags)
 		if deleted || err != nil {
-			return err
+			return len(tags), err
 		}
 	}
-	return fmt.Errorf("delete manifest: %w", ErrContended)
+	return 0, fmt.Errorf("delete manifest: %w", ErrContended)
 }
 
 // edges returns the tags that have an edge from a manifest. Some may now point elsewhere.

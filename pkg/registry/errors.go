@@ -36,3 +36,7 @@ func errManifestUnknown(repo string, ref oci.Reference) error {
 func errBlobUnknown(repo string, d oci.Digest) error {
 	return oci.NewError(oci.BlobUnknown, "repository %s has no blob %s", repo, d)
 }
+
+func errNameUnknown(repo string) error {
+	return oci.NewError(oci.NameUnknown, "there is no repository %s: no manifest was pushed to it, or it was deleted", repo)
+}

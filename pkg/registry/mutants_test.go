@@ -56,6 +56,25 @@ var mutants = []struct{ name, file, old, mutated string }{
 	{"a push renews no lease", "lease.go", "if !ref.blob || !r.mustRenew(decode[linkRow](rows[i].Attrs)) {", "if true {"},
 	{"a lease that has nearly ended is not renewed", "lease.go", "return renewed < r.now()-r.opts.Grace.Milliseconds()/2", "return renewed < r.now()-2*r.opts.Grace.Milliseconds()"},
 	{"a condemned link need not be renewed", "lease.go", "return link.State != blobLive || r.leaseExpired(link.Renewed)", "return r.leaseExpired(link.Renewed)"},
+	{"tags are read before the version that their delete requires", "delete.go", "\t\tif err == nil && try > 0 {\n\t\t\t// A tag", "\t\tif err == nil && try > 0 {\n\t\t\trow, err = r.liveManifest(ctx, repo, d)\n\t\t}\n\t\tif err == nil && try > 0 {\n\t\t\t// A tag"},
+	{"the delete of a repository does not mark it", "delete_repository.go", "return d.did, r.unlist(ctx, repo)", "return d.did, nil"},
+	{"an idle repository is not marked again", "delete_repository.go", "return d.did, r.unlist(ctx, repo)", "if !listed {\n\t\treturn d.did, nil\n\t}\n\treturn d.did, r.unlist(ctx, repo)"},
+	{"a deleted repository has no review", "delete_repository.go", "r.idleWrite(repo, Cond{}), r.review(repo, reviewRow{Kind: reviewRepo, Repo: repo})", "r.idleWrite(repo, Cond{})"},
+	{"a repository is marked before its manifests are deleted", "delete_repository.go", "\terr = d.deleteManifests(ctx)\n", "\tif err := r.unlist(ctx, repo); err != nil {\n\t\treturn d.did, err\n\t}\n\terr = d.deleteManifests(ctx)\n\tif !d.did.More {\n\t\treturn d.did, err\n\t}\n"},
+	{"the delete of a repository takes pending manifests", "delete_repository.go", "if manifest.State != manifestLive {\n\t\t\tcontinue", "if false {\n\t\t\tcontinue"},
+	{"a call without time deletes nothing", "delete_repository.go", "step > 0 && !d.opts", "!d.opts"},
+	{"a dangling tag is deleted though its manifest is live", "delete_repository.go", "if manifest.State == manifestLive {\n\t\treturn false, nil\n\t}\n", ""},
+	{"a dangling tag is deleted though its manifest was published meanwhile", "delete_repository.go", "\tdeleted, err = d.transactUnlessConflict(ctx, []Write{\n\t\t{Key: manifestKey(d.repo, of), Op: Check, If: same},\n", "\t_ = same\n\tdeleted, err = d.transactUnlessConflict(ctx, []Write{\n"},
+	{"an unknown repository can be deleted", "delete_repository.go", "if !listed && d.did == (oci.DeletedRepository{}) {", "if !listed && listed {"},
+	{"the lists have idle repositories", "lists.go", "case decode[repositoryRow](row.Attrs).State != repositoryIdle:", "case true:"},
+	{"the lists have no idle repository", "lists.go", "\t\t\t\tif found {", "\t\t\t\tif found && false {"},
+	{"a pending manifest lists a repository", "lists.go", "if decode[manifestRow](row.Attrs).State == manifestLive {", "if row.Key.SK != \"\" {"},
+	{"a page ends at the first idle repository", "lists.go", "for page.More && len(names) < enough {", "for once := true; once && page.More && len(names) < enough; once = false {"},
+	{"the last page of a caller tells of others", "lists.go", "limit, enough = MaxPage, n+1", "limit = MaxPage"},
+	{"a review restores a repository in any version", "collect_repositories.go", "Key: repositoryKey(repo), Op: Set, If: unchanged(row.Version), Attrs: encode(repositoryRow{State: repositoryLive}),", "Key: repositoryKey(repo), Op: Set, Attrs: encode(repositoryRow{State: repositoryLive}),"},
+	{"a review deletes a repository in any version", "collect_repositories.go", "Write{Key: repositoryKey(repo), Op: Delete, If: unchanged(row.Version)}", "Write{Key: repositoryKey(repo), Op: Delete}"},
+	{"a repository is deleted at its first review", "collect_repositories.go", "case row.State == repositoryIdle && until > 0:", "case row.State == repositoryIdle && false:"},
+	{"a push leaves an idle repository", "references.go", "if decode[repositoryRow](row.Attrs).State != repositoryLive {", "if row.Attrs == nil {"},
 }
 
 // TestMutants: each mutant fails a test of this package.
@@ -81,7 +100,7 @@ func TestMutants(t *testing.T) {
 			}
 			write(t, mutated, strings.Replace(string(source), m.old, m.mutated, 1))
 			write(t, overlay, string(content))
-			cmd := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-vet=off", "-failfast", "-run", "Simulation|Collect|Promise|Heal|Delete", ".")
+			cmd := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-vet=off", "-failfast", "-run", "Simulation|Collect|Promise|Heal|Delete|Pages|Review", ".")
 			cmd.Env = append(os.Environ(), "PIERLESS_SIM_RUNS=3000")
 			out, err := cmd.CombinedOutput()
 			switch {

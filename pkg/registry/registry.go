@@ -54,8 +54,9 @@ type Options struct {
 	// Grace is the time for which garbage collection keeps content after the last renewal of
 	// its lease. 0 means DefaultGrace.
 	Grace time.Duration
-	// VerifyFor is the time for which one call of VerifyDirect reads. 0 means 15 seconds,
-	// half of API Gateway's timeout.
+	// VerifyFor is the time for which one call of VerifyDirect reads, and in which one of
+	// DeleteRepository starts to delete manifests. 0 means 15 seconds, half of API Gateway's
+	// timeout.
 	VerifyFor time.Duration
 	// Log records failed clean-ups, which clients never see. nil means slog.Default.
 	Log *slog.Logger

@@ -120,6 +120,10 @@ func TestEveryStepIsACrashPoint(t *testing.T) {
 			return r.DeleteManifest(ctx, "r", oci.SHA256.FromBytes(c.manifest()))
 		},
 		"untag": func(ctx context.Context, r *Registry) error { return r.DeleteTag(ctx, "r", "t") },
+		"remove": func(ctx context.Context, r *Registry) error {
+			_, err := r.DeleteRepository(ctx, "r")
+			return err
+		},
 		"cancel": func(ctx context.Context, r *Registry) error {
 			u, err := r.StartUpload(ctx, "r", "")
 			if err != nil {
@@ -211,22 +215,31 @@ func simulate(t *testing.T, seed uint64) {
 		return fates[s.rng.IntN(len(fates))]
 	}
 	shared := []string{"one", "two", "three"}
+	removing, wrong := seed%4 < 2, skew
+	if removing {
+		wrong = smallSkew
+	}
 	var pushed []client
 	var results []func() error
+	removed := removal{s: s, ended: map[string]int{}}
 	for i := range 4 {
 		c := client{
 			repo: []string{"r", "q"}[s.rng.IntN(2)], tag: fmt.Sprint("v", i), way: s.rng.IntN(ways),
 			layers: append([]string{shared[s.rng.IntN(3)]}, shared[s.rng.IntN(3)]), big: s.rng.IntN(4) == 0,
 		}
 		pushed = append(pushed, c)
-		results = append(results, s.spawn(skew(s), again(c, 5)))
+		push := again(c, 5)
+		if removing {
+			push = removed.pusher(c)
+		}
+		results = append(results, s.spawn(wrong(s), push))
 	}
 	sweeping := seed%2 == 1
 	if sweeping {
 		for range 2 {
-			s.spawn(skew(s), collector)
+			s.spawn(wrong(s), collector)
 		}
-		s.spawn(skew(s)+time.Duration(s.rng.IntN(2))*sessionLife, func(ctx context.Context, r *Registry) error {
+		s.spawn(wrong(s)+time.Duration(s.rng.IntN(2))*sessionLife, func(ctx context.Context, r *Registry) error {
 			_, err := r.ExpireUploads(ctx, 1000)
 			return err
 		})
@@ -234,19 +247,25 @@ func simulate(t *testing.T, seed uint64) {
 	deleting := seed%5 == 4
 	if deleting {
 		victim := pushed[0]
-		s.spawn(skew(s), func(ctx context.Context, r *Registry) error {
+		s.spawn(wrong(s), func(ctx context.Context, r *Registry) error {
 			return r.DeleteManifest(ctx, victim.repo, oci.SHA256.FromBytes(victim.manifest()))
 		})
+	}
+	if removing {
+		s.spawn(wrong(s), removed.remover(s.rng.IntN(50), time.Duration(s.rng.IntN(3)-1)*time.Second))
 	}
 	s.run()
 	for i, result := range results {
 		err := result()
-		if err == nil && !deleting && !s.world.resolves(pushed[i].repo, pushed[i].tag, pushed[i].manifest()) {
+		if err == nil && !deleting && !removing && !s.world.resolves(pushed[i].repo, pushed[i].tag, pushed[i].manifest()) {
 			t.Errorf("push %d was answered with success and is lost", i)
 		}
-		if err != nil && rate == 0 && !sweeping && !deleting {
+		if err != nil && rate == 0 && !sweeping && !deleting && !removing {
 			t.Errorf("push %d failed without a fault: %v", i, err)
 		}
+	}
+	if removing {
+		removed.check(t, !deleting)
 	}
 	s.collectAll(t)
 	s.deleteAll(t, pushed)

@@ -14,12 +14,15 @@ import (
 
 type manifests struct{ reg *registry.Registry }
 
-// Manifests serves manifests by tag and digest.
+// Manifests serves manifests by tag and digest, and deletes repositories.
 func Manifests(reg *registry.Registry, opts Options) *Server {
 	s := manifests{reg}
-	return newServer(opts, handlers{route.Manifest: {
-		http.MethodGet: s.get, http.MethodHead: s.get, http.MethodPut: s.put, http.MethodDelete: s.delete,
-	}})
+	return newServer(opts, handlers{
+		route.Manifest: {
+			http.MethodGet: s.get, http.MethodHead: s.get, http.MethodPut: s.put, http.MethodDelete: s.delete,
+		},
+		route.Repository: {http.MethodDelete: s.deleteRepository},
+	})
 }
 
 // get answers GET and HEAD (spec, "Pulling manifests"). HEAD has the body too: a gateway
@@ -122,4 +125,15 @@ func (s manifests) delete(w http.ResponseWriter, r *http.Request, req route.Requ
 		return err
 	}
 	return writeEmpty(w, http.StatusAccepted)
+}
+
+// deleteRepository removes all manifests and tags of a repository, or as many as it can in its
+// time: the client repeats the request while the answer has more.
+func (s manifests) deleteRepository(w http.ResponseWriter, r *http.Request, req route.Request) error {
+	did, err := s.reg.DeleteRepository(r.Context(), req.Name)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusAccepted, did)
+	return nil
 }

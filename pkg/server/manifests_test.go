@@ -239,6 +239,42 @@ func TestDeleteManifestWithManyTags(t *testing.T) {
 	}
 }
 
+// TestDeleteRepository: the repository is gone at once, others stay, and a push brings it back. A path
+// that was cut short deletes nothing.
+func TestDeleteRepository(t *testing.T) {
+	s := newSite(t)
+	m := s.image("a/b", "layer")
+	for _, tag := range []string{"one", "two"} {
+		s.pushManifest("a/b", tag, m)
+		s.pushManifest("a", tag, s.image("a", tag))
+	}
+	for _, path := range []string{"/v2/a/b/", "/v2/a/b/manifests/", "/v2/a/b/_pierless/", "/v2/a/b"} {
+		if a := s.do("DELETE", path, nil); a.StatusCode < 400 {
+			t.Errorf("DELETE %s: %d", path, a.StatusCode)
+		}
+	}
+	a := s.do("DELETE", "/v2/a/b/_pierless/repository", nil).want(t, http.StatusAccepted)
+	if want := `{"manifests":1,"tags":2,"more":false}`; strings.TrimSpace(string(a.body)) != want {
+		t.Errorf("%s, want %s", a.body, want)
+	}
+	s.do("GET", "/v2/a/b/tags/list", nil).wantError(t, http.StatusNotFound, oci.NameUnknown)
+	s.do("GET", "/v2/a/b/manifests/one", nil).wantError(t, http.StatusNotFound, oci.ManifestUnknown)
+	s.do("DELETE", "/v2/a/b/_pierless/repository", nil).wantError(t, http.StatusNotFound, oci.NameUnknown)
+	catalog := func(want string) {
+		t.Helper()
+		if a := s.do("GET", "/v2/_catalog", nil).want(t, http.StatusOK); strings.TrimSpace(string(a.body)) != `{"repositories":[`+want+`]}` {
+			t.Errorf("catalog %s, want %s", a.body, want)
+		}
+	}
+	catalog(`"a"`)
+	s.do("GET", "/v2/a/manifests/two", nil).want(t, http.StatusOK)
+	s.pushManifest("a/b", "three", m)
+	catalog(`"a","a/b"`)
+	if a := s.do("GET", "/v2/a/b/tags/list", nil).want(t, http.StatusOK); !strings.Contains(string(a.body), `["three"]`) {
+		t.Errorf("tags: %s", a.body)
+	}
+}
+
 // TestDeleteAgainstPush: a manifest is deleted while its tag is pushed again.
 // Whichever wins, every listed tag can be pulled, and the last push counts.
 func TestDeleteAgainstPush(t *testing.T) {

@@ -28,6 +28,7 @@ var needs = map[route.Kind]map[string]string{
 	route.Catalog:      {"GET": "open", "HEAD": "open", "*": "open"},
 	route.Token:        {"GET": "open", "POST": "open", "*": "open"},
 	route.Manifest:     {"GET": "pull", "HEAD": "pull", "PUT": "push", "DELETE": "delete"},
+	route.Repository:   {"DELETE": "delete"},
 	route.Blob:         {"GET": "pull", "HEAD": "pull challenge", "DELETE": "delete"},
 	route.UploadStart:  {"POST": "push"},
 	route.Upload:       {"*": "free"},

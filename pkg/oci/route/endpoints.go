@@ -16,6 +16,7 @@ const (
 	Catalog      Kind = "catalog"
 	Token        Kind = "token"
 	Manifest     Kind = "manifest"
+	Repository   Kind = "repository"
 	Blob         Kind = "blob"
 	UploadStart  Kind = "upload-start"
 	Upload       Kind = "upload"
@@ -115,6 +116,9 @@ func Endpoints() []Endpoint {
 		{Manifest, FamilyManifests, "/v2/{name}/manifests/{reference}", []Method{
 			on(get, Pull), on(head, Pull), on(put, Push), on(del, Delete),
 		}, oci.ManifestUnknown, "OCI spec, end-3, end-7, end-9"},
+		// Not /v2/{name}/: a path that was cut short, as by a script with an empty variable, must not
+		// delete a repository.
+		{Repository, FamilyManifests, "/v2/{name}/_pierless/repository", []Method{on(del, Delete)}, oci.NameUnknown, "[operations.md](operations.md#deleting-a-repository)"},
 		// Clients ask for blobs with HEAD before they push. The challenge makes them send their
 		// credentials, so that the registry keeps the blobs that they then skip.
 		{Blob, FamilyBlobs, "/v2/{name}/blobs/{digest}", []Method{
