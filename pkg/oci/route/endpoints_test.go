@@ -59,7 +59,8 @@ func TestEndpoints(t *testing.T) {
 				t.Errorf("%s %s needs %q: only the paths with an id are permissions", m.Name, e.Kind, m.Action)
 			}
 		}
-		if _, file, found := strings.Cut(strings.TrimSuffix(e.Doc, ")"), "]("); found {
+		if _, link, found := strings.Cut(strings.TrimSuffix(e.Doc, ")"), "]("); found {
+			file, _, _ := strings.Cut(link, "#")
 			if _, err := os.Stat("../../../docs/" + file); err != nil {
 				t.Errorf("%s: %v", e.Kind, err)
 			}
