@@ -91,7 +91,7 @@ func WriteText(w io.Writer, r *verify.Report) error {
 		len(r.Results), r.Count(verify.Passed), wrong, unknown, advice(wrong, unknown)); err != nil {
 		return err
 	}
-	if r.CleanUp.Kept {
+	if r.CleanUp.Kept { // else the last check says what was deleted
 		return r.CleanUp.WriteText(w)
 	}
 	return nil
