@@ -73,7 +73,6 @@ func rows(t *testing.T, table string) (keys []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
 	err = db.View(func(tx *bbolt.Tx) error {
 		return tx.Bucket([]byte("rows")).ForEach(func(key, data []byte) error {
 			if !bytes.Contains(data, []byte("ttl")) {
@@ -82,7 +81,7 @@ func rows(t *testing.T, table string) (keys []string) {
 			return nil
 		})
 	})
-	if err != nil {
+	if err := errors.Join(err, db.Close()); err != nil {
 		t.Fatal(err)
 	}
 	return keys

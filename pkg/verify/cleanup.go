@@ -125,7 +125,7 @@ func (d *cleaner) repository(ctx context.Context, name string, h *holding) {
 	if !own {
 		return
 	}
-	known := d.tags(ctx, root)
+	known := d.tags(ctx, root) // after their manifests
 	d.deleteAll(ctx, below(root+"/blobs/", h.blobs), &removed.Blobs, &remaining.Blobs)
 	if known && (!d.ContentFirst || !d.whole(ctx, root)) {
 		d.count(&remaining.Repositories, 1)
@@ -207,19 +207,15 @@ func (d *cleaner) deleteAll(ctx context.Context, paths []string, removed, remain
 		}
 		paths = refused
 	}
-	d.count(remaining, len(refused))
-	if len(refused) > 0 {
-		d.explain(last)
-	}
+	d.remain(remaining, len(refused), last)
 }
 
-// refuse notes that the registry does not support the deletion of a kind of content.
+// refuse notes that the registry does not delete a kind of content, or not for this user.
 func (d *cleaner) refuse(reply *Reply, kind *int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if reply.Status == http.StatusMethodNotAllowed && *kind == 0 {
-		d.unsupported[kind] = true
-	}
+	never := reply.Status == http.StatusMethodNotAllowed || reply.Status == http.StatusForbidden
+	d.unsupported[kind] = d.unsupported[kind] || never && *kind == 0
 }
 
 func (d *cleaner) skips(kind *int) bool {
@@ -228,10 +224,11 @@ func (d *cleaner) skips(kind *int) bool {
 	return d.unsupported[kind]
 }
 
-// explain records the first refusal. reply may be nil.
-func (d *cleaner) explain(reply *Reply) {
+// remain counts remaining content, and records the first refusal. reply may be nil.
+func (d *cleaner) remain(to *int, n int, reply *Reply) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	*to += n
 	if reply != nil && d.report.Refusal == nil {
 		d.report.Refusal, d.report.Reason = reply, reply.String()
 	}

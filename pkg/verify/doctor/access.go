@@ -141,7 +141,7 @@ func (v *visit) anonymousPush() verify.Result {
 			{Method: http.MethodDelete, Target: none},
 		} {
 			r := v.doAs(asNobody, withHeader(q, credentials))
-				switch {
+			switch {
 			case refusedAccess(r):
 			case r.Status == 0 || r.Status >= 500 || gatewaySays(r) != "":
 				return unknown(r, "%s", r)
