@@ -303,6 +303,7 @@ func TestCleanUp(t *testing.T) {
 			pushes: []pushed{{"POST", own + "a/blobs/uploads/", ""}, {"DELETE", own + "a/blobs/uploads/session", ""}}, answers: notWhole,
 			want: []string{own + "a/_pierless/repository"}, remain: verify.Counts{Repositories: 1},
 		},
+		"another host": {pushes: []pushed{{"PUT", serve(t, &fake{}) + own + "a/manifests/v1", "one"}}, answers: notWhole},
 		"mounts": {
 			pushes: []pushed{{"POST", own + "a/blobs/uploads/?mount=" + digest("blob") + "&from=x", ""}}, answers: notWhole,
 			want:    []string{own + "a/_pierless/repository", own + "a/blobs/" + digest("blob")},
