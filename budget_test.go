@@ -27,7 +27,7 @@ var wings = []struct {
 	}},
 	{"access", 1_720, []string{"pkg/access"}},
 	{"client, images, proxy, command line", 10_780, []string{"cmd", "internal/atomicfile", "internal/awsinit", "internal/awsproof", "internal/guard", "pkg/client"}},
-	{"verify and doctor", 7_520, []string{"pkg/verify"}},
+	{"verify and doctor", 7_820, []string{"pkg/verify"}},
 	{"local cloud", 3_600, []string{"localstack/cloud"}},
 	{"embedded store", 1_000, []string{"pkg/registry/local"}},
 }

@@ -20,7 +20,7 @@ whether a registry meets the spec; doctor explains why a deployment does not.
 
 It needs credentials that can push. It pushes to a new repository,
 pierless-doctor/<random>, sends about 34 MB to find the limit of request bodies, and
-deletes the content at the end. Run it on the network of your clients: doctor resolves
+deletes the repository at the end, also after Ctrl-C. Run it on the network of your clients: doctor resolves
 and reaches the store's host like they do.
 
 If you use a custom domain, set --api-endpoint to the default endpoint of the API: doctor
@@ -49,6 +49,7 @@ func newDoctor(getenv func(string) string) *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&f.APIEndpoint, "api-endpoint", "", "default endpoint of the API, which must be closed if you use a custom domain")
 	flags.StringSliceVar(&f.Only, "only", nil, "run these checks only: an ID, or a pattern such as 'head-*'")
+	flags.BoolVar(&f.Keep, "keep", false, "do not delete the pushed content, to examine it")
 	flags.DurationVar(&f.MaxExpiry, "max-expiry", 0, "longest allowed lifetime of presigned URLs (default 20m)")
 	return f.examines(cmd, getenv, "checks", listChecks, func(url string) error {
 		f.URL, f.Username, f.Password = url, f.user, f.password
@@ -72,7 +73,7 @@ func runDoctor(cmd *cobra.Command, f doctorFlags) error {
 	report, err := doctor.Run(cmd.Context(), f.Options)
 	shown.end(err)
 	if err != nil {
-		return status2{err}
+		return stopped(cmd, report, err)
 	}
 	write := doctor.WriteText
 	if f.json {

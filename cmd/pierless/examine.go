@@ -5,7 +5,18 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"github.com/pierless/pierless/pkg/verify"
 )
+
+// stopped returns the error of a run, and says what the run left in the registry. report is nil if
+// it did not begin.
+func stopped(cmd *cobra.Command, report *verify.Report, err error) error {
+	if report != nil {
+		err = errors.Join(err, report.CleanUp.WriteText(cmd.ErrOrStderr()))
+	}
+	return status2{err}
+}
 
 // examination holds the flags that verify and doctor share.
 type examination struct {

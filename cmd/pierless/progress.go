@@ -25,13 +25,23 @@ func newProgress(w io.Writer, steps, fault string) *progress {
 
 // step counts a result as one step of total. It is not safe for concurrent use.
 func (p *progress) step(_, total int, r verify.Result) {
-	if p.bar == nil {
-		counted := decor.Any(func(s decor.Statistics) string { return fmt.Sprintf("%d/%d %s ", s.Current, s.Total, p.steps) })
-		faults := decor.Any(func(decor.Statistics) string { return fmt.Sprintf(" %d %s", p.faults.Load(), p.fault) })
-		p.bar = p.bars.AddBar(int64(total), mpb.PrependDecorators(counted), mpb.AppendDecorators(faults), mpb.BarRemoveOnComplete())
-	}
 	if r.Status == verify.Failed {
 		p.faults.Add(1)
+	}
+	p.advance(total)
+}
+
+// advance counts one step of total. It is not safe for concurrent use.
+func (p *progress) advance(total int) {
+	if p.bar == nil {
+		counted := decor.Any(func(s decor.Statistics) string { return fmt.Sprintf("%d/%d %s ", s.Current, s.Total, p.steps) })
+		faults := decor.Any(func(decor.Statistics) string {
+			if p.fault == "" {
+				return ""
+			}
+			return fmt.Sprintf(" %d %s", p.faults.Load(), p.fault)
+		})
+		p.bar = p.bars.AddBar(int64(total), mpb.PrependDecorators(counted), mpb.AppendDecorators(faults), mpb.BarRemoveOnComplete())
 	}
 	p.bar.Increment()
 }

@@ -15,7 +15,9 @@ import (
 
 const verifyHelp = `Verify tests a registry, Pierless or any other, against the OCI distribution spec and
 the behaviour that real clients rely on. It pushes, pulls, lists and deletes in new
-repositories, and deletes their content at the end if the registry supports it.
+repositories with random names, and deletes them at the end, also after Ctrl-C: whole
+repositories in Pierless, manifests, tags, blobs and uploads in other registries. The
+report says what was removed, and what the registry refused to delete.
 
 A requirement is a MUST, a SHOULD or a MAY. For each one that is not met, the report
 has the request, the response, the expectation and the section of the spec. Features
@@ -56,8 +58,8 @@ func newVerify(getenv func(string) string) *cobra.Command {
 	flags.StringVar(&f.junit, "junit", "", "also write the report to this file as JUnit XML")
 	flags.IntVar(&f.Parallel, "parallel", 4, "number of cases to run at once")
 	flags.Int64Var(&f.MaxBody, "max-body", 0, "the registry's limit for request bodies, in bytes: cases that need more expect 413; 0: no limit")
-	flags.StringVar(&f.Repositories, "repositories", "", "prefix of the cases' repositories (default a new one for each run)")
-	flags.BoolVar(&f.Keep, "keep", false, "do not delete the content of the cases")
+	flags.StringVar(&f.Repositories, "repositories", "", "path below which each run creates its repositories (default pierless-verify)")
+	flags.BoolVar(&f.Keep, "keep", false, "do not delete the content of the cases, to examine it")
 	return f.examines(cmd, getenv, "cases", listCases, func(url string) error {
 		f.URL, f.Username, f.Password = url, f.user, f.password
 		return runVerify(cmd, f)
@@ -83,10 +85,17 @@ func runVerify(cmd *cobra.Command, f verifyFlags) error {
 	}
 	shown := newProgress(cmd.ErrOrStderr(), "cases", "failed")
 	f.Progress = shown.step
+	f.CleaningUp = func(done, total int) {
+		if done == 1 { // all cases have ended
+			shown.end(nil)
+			shown = newProgress(cmd.ErrOrStderr(), "repositories cleaned up", "")
+		}
+		shown.advance(total)
+	}
 	report, err := verify.Run(cmd.Context(), f.Options)
 	shown.end(err)
 	if err != nil {
-		return status2{err}
+		return stopped(cmd, report, err)
 	}
 	if err := f.write(report, cmd.OutOrStdout()); err != nil {
 		return status2{fmt.Errorf("write the report: %w", err)}

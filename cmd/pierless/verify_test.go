@@ -120,3 +120,76 @@ func TestVerifyList(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 }
+
+// TestVerifyCleansUp: the report says what was deleted; the catalog has no name that it does not
+// report. --keep deletes nothing.
+func TestVerifyCleansUp(t *testing.T) {
+	served, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir())
+	host := address(t, served)
+	defer stop()
+	catalog := func() (names []string) {
+		resp, err := http.Get("http://" + host + "/v2/_catalog")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		var list struct{ Repositories []string }
+		if err := json.NewDecoder(resp.Body).Decode(&list); err != nil {
+			t.Fatal(err)
+		}
+		return list.Repositories
+	}
+	out, err := verifyRun(t, "--only", "manifest-get-*", "--json", host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var report struct {
+		CleanUp struct {
+			Prefix             string
+			Removed, Remaining struct{ Repositories, Manifests, Tags, Blobs, Uploads int }
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &report); err != nil {
+		t.Fatal(err)
+	}
+	did := report.CleanUp
+	if did.Removed.Manifests == 0 || did.Remaining.Manifests+did.Remaining.Tags+did.Remaining.Blobs > 0 || len(catalog()) != did.Remaining.Repositories {
+		t.Errorf("%+v, %v", did, catalog())
+	}
+	before := len(catalog())
+	out, err = verifyRun(t, "--only", "manifest-get-by-tag", "--repositories", "mine", host)
+	if err != nil || !strings.Contains(out, "\nremoved: ") {
+		t.Errorf("%v: %s", err, out)
+	}
+	out, err = verifyRun(t, "--only", "manifest-get-by-tag", "--repositories", "mine", "--keep", host)
+	if err != nil || !strings.Contains(out, "\nkept: all content, in repositories that begin with mine/") || len(catalog()) <= before {
+		t.Errorf("%v: %s, %v", err, out, catalog())
+	}
+}
+
+// TestVerifyInterrupted: the command says what is left.
+func TestVerifyInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.Method {
+		case http.MethodPost:
+			w.Header().Set("Location", r.URL.Path+"session")
+			w.WriteHeader(http.StatusAccepted)
+		case http.MethodPut:
+			w.WriteHeader(http.StatusCreated)
+			cancel()
+		case http.MethodDelete:
+			w.WriteHeader(http.StatusMethodNotAllowed)
+		}
+	}))
+	defer srv.Close()
+	var errs output
+	root := newRoot(func(string) string { return "" })
+	root.SetArgs([]string{"verify", "--only", "blob-get", srv.URL})
+	root.SetErr(&errs)
+	err := root.ExecuteContext(ctx)
+	if !errors.Is(err, context.Canceled) || exitCode(err) != 2 || !strings.Contains(errs.String(), "remaining: ") {
+		t.Errorf("%v: %s", err, errs.String())
+	}
+}

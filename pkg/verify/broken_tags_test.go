@@ -66,7 +66,7 @@ func brokenTagLists() []broken {
 				r.become(http.StatusNotFound)
 			}
 		})},
-		{"list of nothing is a fault", []string{"tags-missing-repository"}, answers(on("GET", `/tags-missing-repository/`), func(r *reply) { r.become(http.StatusInternalServerError) })},
+		{"list of nothing is a fault", []string{"tags-missing-repository"}, answers(on("GET", `-tags-missing-repository/`), func(r *reply) { r.become(http.StatusInternalServerError) })},
 		{"deleted tags are listed", []string{"tags-after-delete", "delete-manifest-tags-list"}, chain(
 			around(on("DELETE", toManifest), func(next http.Handler, r *http.Request) *reply {
 				before := ask(next, "GET", repositoryOf(r.URL.Path)+"/tags/list")

@@ -31,7 +31,8 @@ type ClientOptions struct {
 	Transport http.RoundTripper
 }
 
-// Client sends requests to one registry and records the responses.
+// Client sends requests to one registry. It records the responses, and the content that they
+// created: see CleanUp.
 type Client struct {
 	// Base is the registry's address without user and path "/v2": reports show it.
 	Base               *url.URL
@@ -40,6 +41,7 @@ type Client struct {
 	http      *http.Client
 	userAgent string
 	auth      *authorizer
+	created   created
 }
 
 // NewClient returns a client for the registry at an address. The error is about the
@@ -69,7 +71,7 @@ func NewClient(opts ClientOptions) (*Client, error) {
 	c := &Client{Base: base, Username: opts.Username, Password: opts.Password, userAgent: opts.UserAgent, http: &http.Client{
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	}, created: created{repositories: map[string]*holding{}}}
 	c.auth = &authorizer{username: c.Username, password: c.Password, client: c.http, tokens: map[string]string{}}
 	return c, nil
 }
@@ -173,8 +175,15 @@ func redirect(reply *Reply, method string) (target string, redirected bool) {
 	return reply.Header.Get("Location"), redirected
 }
 
-// do sends a request and answers a challenge once.
+// do sends a request, answers a challenge once, and records the created content.
 func (c *Client) do(ctx context.Context, r Request) *Reply {
+	reply := c.answered(ctx, r)
+	c.created.note(c.Base, r, reply)
+	return reply
+}
+
+// answered sends a request, and a second time with credentials if the registry asks for them.
+func (c *Client) answered(ctx context.Context, r Request) *Reply {
 	req, err := c.build(ctx, r)
 	if err != nil {
 		return &Reply{Header: http.Header{}, URL: c.Base, Err: err}

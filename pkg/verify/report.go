@@ -45,6 +45,7 @@ type Report struct {
 	Started time.Time `json:"started"`
 	Seconds float64   `json:"seconds"`
 	Results []Result  `json:"results"`
+	CleanUp *CleanUp  `json:"cleanUp,omitempty"` // nil: the run created nothing
 }
 
 // Count returns the number of results with the status.
@@ -85,7 +86,7 @@ func (r *Report) WriteJSON(w io.Writer) error {
 }
 
 // WriteText writes the report as text: the cases that did not pass, with their
-// exchanges, then the totals. With all, it begins with one line for each case.
+// exchanges, then the totals and the cleanup. With all, it begins with one line for each case.
 func (r *Report) WriteText(w io.Writer, all bool) error {
 	if all {
 		t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
@@ -104,7 +105,10 @@ func (r *Report) WriteText(w io.Writer, all bool) error {
 			}
 		}
 	}
-	return r.writeTotals(w)
+	if err := r.writeTotals(w); err != nil || r.CleanUp == nil {
+		return err
+	}
+	return r.CleanUp.WriteText(w)
 }
 
 // write describes a result. One that is not a fault takes a single line.

@@ -1,7 +1,6 @@
 package verify_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -185,18 +184,6 @@ func TestRunProgress(t *testing.T) {
 		if len(told) != len(report.Results) {
 			t.Errorf("%d were told, want %d", len(told), len(report.Results))
 		}
-	}
-}
-
-func TestRunCancelled(t *testing.T) {
-	addr := serve(t, newRegistry(t))
-	ctx, cancel := context.WithCancel(t.Context())
-	_, err := verify.Run(ctx, verify.Options{URL: addr, Groups: []verify.Group{verify.Pull}, Progress: func(int, int, verify.Result) { cancel() }})
-	if !errors.Is(err, context.Canceled) {
-		t.Errorf("cancelled on the way: got %v", err)
-	}
-	if _, err := verify.Run(ctx, verify.Options{URL: addr}); !errors.Is(err, context.Canceled) {
-		t.Errorf("cancelled before: got %v", err)
 	}
 }
 

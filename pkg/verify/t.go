@@ -19,7 +19,6 @@ type T struct {
 	repo    repository // the case's own
 	other   repository // a second one, for mounts
 	rand    *random
-	left    *leftovers
 	// lenient accepts requests without a response.
 	lenient bool
 }
@@ -134,7 +133,6 @@ func (t *T) try(method, target string, opts ...option) *answer {
 		o(&r)
 	}
 	a := &answer{t: t, Reply: t.client.follow(t.ctx, r)}
-	t.left.note(r, a)
 	t.checkLimit(r, a)
 	return a
 }

@@ -55,7 +55,6 @@ func (v *visit) challenged(requests ...request) verify.Result {
 	seen := ""
 	for _, q := range requests {
 		r := v.doAs(asStranger, q)
-		v.noteUpload(r)
 		if f := challengeFault(r, v.gateway()); f.Status != verify.Passed {
 			return f
 		}
@@ -110,21 +109,10 @@ func renamedTo(renamed string) string {
 	return " (renamed to " + renamedChallenge + ")"
 }
 
-// noteUpload records an upload that the request may have opened, for the cleanup.
-func (v *visit) noteUpload(r *verify.Reply) {
-	if r.Exchange.Method != http.MethodPost || r.Status != http.StatusAccepted {
-		return
-	}
-	if location, err := v.here(r); err == nil {
-		v.left.sessions = append(v.left.sessions, location)
-	}
-}
-
 func (v *visit) wrongPassword() verify.Result {
 	requests := append([]request{{Method: http.MethodGet, Target: "/v2/"}}, v.routes()...)
 	for _, q := range requests {
 		r := v.doAs(asStranger, q)
-		v.noteUpload(r)
 		switch {
 		case refusedAccess(r):
 		case r.Status == 0 || r.Status >= 500 || gatewaySays(r) != "":
@@ -153,10 +141,6 @@ func (v *visit) anonymousPush() verify.Result {
 			{Method: http.MethodDelete, Target: none},
 		} {
 			r := v.doAs(asNobody, withHeader(q, credentials))
-			v.noteUpload(r)
-			if r.Status == http.StatusCreated {
-				v.left.manifests = append(v.left.manifests, v.manifestPath("anonymous"), v.manifestPath(string(m.digest)))
-			}
 			switch {
 			case refusedAccess(r):
 			case r.Status == 0 || r.Status >= 500 || gatewaySays(r) != "":

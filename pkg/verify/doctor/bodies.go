@@ -60,7 +60,7 @@ func (v *visit) pushInPatch(n int, stream bool, set string) verify.Result {
 		return wrong(r, "a CDN in front must not drop Location", "%v", err)
 	}
 	r = v.do(request{Method: http.MethodPut, Target: verify.AddQuery(last, "digest", string(b.digest))})
-	if err := v.completed(r, location, b.digest); err != nil {
+	if err := v.completed(r); err != nil {
 		return wrong(r, "the body must arrive unchanged: the function must decode it if the event says isBase64Encoded",
 			"the upload of a body of %d bytes could not be completed: %v", n, err)
 	}

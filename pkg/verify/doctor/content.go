@@ -1,13 +1,12 @@
 package doctor
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
-	"strings"
 
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/verify"
@@ -138,11 +137,7 @@ func (v *visit) open() (location string, err error) {
 			err = errors.Join(err, errors.New(r.String()))
 			continue
 		}
-		location, err := v.here(r)
-		if err == nil {
-			v.left.sessions = append(v.left.sessions, location)
-		}
-		return location, err
+		return v.here(r)
 	}
 	return "", err
 }
@@ -156,54 +151,39 @@ func (v *visit) pushBlob(b blob) error {
 		Method: http.MethodPut, Target: verify.AddQuery(location, "digest", string(b.digest)), Body: b.bytes,
 		Header: http.Header{"Content-Type": {octetStream}},
 	})
-	return v.completed(r, location, b.digest)
+	return v.completed(r)
 }
 
-// completed notes that an upload became a blob.
-func (v *visit) completed(r *verify.Reply, location string, d oci.Digest) error {
-	if r.Status != http.StatusCreated {
-		v.failed = r
-		return errors.New(r.String())
+// completed returns an error unless an upload became a blob.
+func (v *visit) completed(r *verify.Reply) error {
+	if r.Status == http.StatusCreated {
+		return nil
 	}
-	v.left.sessions = slices.DeleteFunc(v.left.sessions, func(s string) bool { return s == location })
-	v.left.blobs = append(v.left.blobs, v.blobPath(d))
-	return nil
+	v.failed = r
+	return errors.New(r.String())
 }
 
 // pushManifest pushes to a tag.
 func (v *visit) pushManifest(m manifest, tag string) *verify.Reply {
-	r := v.do(request{Method: http.MethodPut, Target: v.manifestPath(tag), Body: m.bytes, Header: typed(m)})
-	if r.Status == http.StatusCreated {
-		// The tag first: if the bytes were changed, the digest differs.
-		v.left.manifests = append(v.left.manifests, v.manifestPath(tag), v.manifestPath(string(m.digest)))
-	}
-	return r
+	return v.do(request{Method: http.MethodPut, Target: v.manifestPath(tag), Body: m.bytes, Header: typed(m)})
 }
 
-// leftovers are the paths and URLs of the content to delete.
-type leftovers struct{ sessions, manifests, blobs []string }
-
-// cleanUp deletes the content of the visit. It is no fault if something does not exist.
+// cleanUp deletes the content of the visit: one by one, because clients do so, then the repository.
 func (v *visit) cleanUp() verify.Result {
-	deleted, last := 0, (*verify.Reply)(nil)
-	var left []string
-	for _, kind := range [][]string{v.left.sessions, v.left.manifests, v.left.blobs} {
-		slices.Sort(kind)
-		for _, target := range slices.Compact(kind) {
-			r := v.do(request{Method: http.MethodDelete, Target: target})
-			if r.Status >= 200 && r.Status < 300 || r.Status == http.StatusNotFound {
-				deleted++
-				continue
-			}
-			left, last = append(left, r.URL.Path), r
-		}
-	}
+	done := v.client.CleanUp(v.ctx, verify.CleanUpOptions{
+		Prefix: v.repo, ContentFirst: true, Send: func(_ context.Context, r request) *verify.Reply { return v.do(r) },
+	})
+	v.cleaned = done
+	left := done.Remaining
+	left.Repositories = 0 // registries need not be able to delete them
 	switch {
-	case len(left) > 0:
-		return wrong(last, "the routes must accept DELETE and the functions need permission to delete, as in the template",
-			"not deleted: %s", strings.Join(left, ", "))
-	case deleted == 0:
+	case left != verify.Counts{}:
+		return wrong(done.Refusal, "the routes must accept DELETE and the functions need permission to delete, as in the template",
+			"not deleted: %s, because %s", left, done.Reason)
+	case done.Removed == verify.Counts{}:
 		return ok("nothing to delete")
+	case done.Remaining.Repositories > 0:
+		return ok("%s deleted; the name %s stays until the registry collects garbage", done.Removed, v.repo)
 	}
-	return ok("%d deleted", deleted)
+	return ok("%s deleted", done.Removed)
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/pierless/pierless/pkg/oci"
@@ -44,7 +43,6 @@ func (v *visit) offer(b blob, parts bool) (u *direct.Upload, f verify.Result) {
 	if err != nil || u.ID == "" || (u.Put == nil) != parts {
 		return nil, wrong(r, "deploy the current version of the function direct; proxies in front must not change bodies", "%s without an upload", r)
 	}
-	v.left.sessions = append(v.left.sessions, v.directPath(u))
 	return u, verify.Result{}
 }
 
@@ -91,17 +89,7 @@ func storedFault(r *verify.Reply) verify.Result {
 
 // completeDirect completes an upload after all bytes are in the store.
 func (v *visit) completeDirect(u *direct.Upload) *verify.Reply {
-	r := v.do(request{Method: http.MethodPut, Target: v.directPath(u)})
-	v.noteDirect(r, u)
-	return r
-}
-
-// noteDirect records the blob of a completed upload, for the cleanup.
-func (v *visit) noteDirect(r *verify.Reply, u *direct.Upload) {
-	if r.Status == http.StatusCreated {
-		v.left.sessions = slices.DeleteFunc(v.left.sessions, func(s string) bool { return s == v.directPath(u) })
-		v.left.blobs = append(v.left.blobs, v.blobPath(u.Digest))
-	}
+	return v.do(request{Method: http.MethodPut, Target: v.directPath(u)})
 }
 
 func (v *visit) directUpload() verify.Result {
@@ -200,6 +188,5 @@ func (v *visit) verifyDirect(u *direct.Upload) (r *verify.Reply) {
 			break
 		}
 	}
-	v.noteDirect(r, u)
 	return r
 }

@@ -3,7 +3,6 @@ package doctor
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	_ "embed"
 	"errors"
@@ -72,6 +71,8 @@ type Options struct {
 	APIEndpoint string
 	// Only are IDs, or patterns as in path.Match; none means all.
 	Only []string
+	// Keep leaves the pushed content in the registry.
+	Keep bool
 	// MaxExpiry limits the lifetime of presigned URLs; 0 means 20 minutes.
 	MaxExpiry time.Duration
 	// Progress, if set, is called with each result; calls do not overlap.
@@ -90,8 +91,9 @@ const (
 )
 
 // Run examines a registry, one check at a time, in its own repository, which it deletes
-// at the end. The error is verify.ErrUnreachable, verify.ErrNoMatch, the context's, or
-// about the options; faults of the registry are in the report.
+// at the end, also if ctx is done. The error is verify.ErrUnreachable, verify.ErrNoMatch,
+// the context's, or about the options; faults of the registry are in the report. With the
+// context's error there is a report, too.
 func Run(ctx context.Context, opts Options) (*verify.Report, error) {
 	v, err := newVisit(opts)
 	if err != nil {
@@ -111,8 +113,11 @@ func Run(ctx context.Context, opts Options) (*verify.Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !opts.Keep {
+		selected = append(selected, cleanUp)
+	}
 	runs := functions()
-	return verify.Runner{Parallel: 1, Progress: opts.Progress, Run: func(ctx context.Context, c verify.Case) verify.Result {
+	report, err := verify.Runner{Parallel: 1, Progress: opts.Progress, Run: func(ctx context.Context, c verify.Case) verify.Result {
 		if c.ID == idCleanUp { // also after ctx is done
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), cleanUpTimeout)
@@ -125,7 +130,9 @@ func Run(ctx context.Context, opts Options) (*verify.Report, error) {
 			return unknown(v.failed, "setup failed: %v", err)
 		}
 		return runs[c.ID](v)
-	}}.Report(ctx, v.client.Base.String(), append(selected, cleanUp))
+	}}.Report(ctx, v.client.Base.String(), selected)
+	report.CleanUp = v.cleaned
+	return report, err
 }
 
 // applies reports whether a check is relevant for this registry.
@@ -157,7 +164,10 @@ func newVisit(opts Options) (*visit, error) {
 		}
 	}
 	opts.MaxExpiry = cmp.Or(opts.MaxExpiry, defaultMaxExpiry)
-	return &visit{opts: opts, client: client, prepared: map[stage]error{}, repo: "pierless-doctor/" + strings.ToLower(rand.Text())[:12]}, nil
+	repo := "pierless-doctor/" + verify.RandomName()
+	return &visit{
+		opts: opts, client: client, prepared: map[stage]error{}, repo: repo, cleaned: &verify.CleanUp{Prefix: repo, Kept: true},
+	}, nil
 }
 
 // newClient returns a client for the address of a registry.

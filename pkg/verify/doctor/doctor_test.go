@@ -76,17 +76,68 @@ func TestRight(t *testing.T) {
 					t.Errorf("body-limit lacks %q: %s", want, seen)
 				}
 			}
-			rec := record(c.registry, httptest.NewRequest(http.MethodGet, "/v2/_catalog", nil))
-			var catalog struct{ Repositories []string }
-			if err := json.Unmarshal(rec.body, &catalog); err != nil || len(catalog.Repositories) > 1 {
-				t.Errorf("catalog: %s, %v", rec.body, err)
-			}
-			for _, repo := range catalog.Repositories {
-				if rec := record(c.registry, httptest.NewRequest(http.MethodGet, "/v2/"+repo+"/tags/list", nil)); !bytes.Contains(rec.body, []byte(`"tags":[]`)) {
-					t.Errorf("left behind: %s", rec.body)
-				}
-			}
+			c.wantEmpty(report)
 		})
+	}
+}
+
+// wantEmpty fails unless the examination has deleted all that it pushed.
+func (c *cloud) wantEmpty(report *verify.Report) {
+	c.t.Helper()
+	did := report.CleanUp
+	if did.Kept || did.Removed.Blobs == 0 || did.Remaining != (verify.Counts{Repositories: did.Remaining.Repositories}) {
+		c.t.Errorf("clean-up: %+v", did)
+	}
+	if names := c.catalog(); len(names) != did.Remaining.Repositories {
+		c.t.Errorf("catalog: %v, %+v", names, did)
+	}
+	storetest.Sweep(c.t, c.reg, &c.clock)
+	if left := storetest.Contents(c.t); len(left) > 0 {
+		c.t.Errorf("left behind:\n%s", strings.Join(left, "\n"))
+	}
+}
+
+func (c *cloud) catalog() []string {
+	c.t.Helper()
+	rec := record(c.registry, httptest.NewRequest(http.MethodGet, "/v2/_catalog", nil))
+	var list struct{ Repositories []string }
+	if err := json.Unmarshal(rec.body, &list); err != nil {
+		c.t.Fatalf("catalog: %s, %v", rec.body, err)
+	}
+	return list.Repositories
+}
+
+// TestCancelled: after Ctrl-C nothing is left, either.
+func TestCancelled(t *testing.T) {
+	c := embedded(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	report, err := doctor.Run(ctx, doctor.Options{
+		URL: serve(t, c.door(false)), Username: "admin", Password: password, Only: notBodies(),
+		Progress: func(_, _ int, r verify.Result) {
+			if r.ID == "link-header" {
+				cancel()
+			}
+		},
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v", err)
+	}
+	c.wantEmpty(report)
+}
+
+// TestKeep: nothing is deleted, and the report names the repository.
+func TestKeep(t *testing.T) {
+	c := embedded(t)
+	report := examine(t, doctor.Options{URL: serve(t, c.door(false)), Only: []string{"head-*"}, Keep: true})
+	names := c.catalog()
+	if len(names) != 1 || !report.CleanUp.Kept || report.CleanUp.Prefix != names[0] || len(report.Results) != 2 {
+		t.Fatalf("catalog: %v, %+v", names, report.CleanUp)
+	}
+	for name, write := range map[string]func(io.Writer, *verify.Report) error{"text": doctor.WriteText, "JSON": doctor.WriteJSON} {
+		var b bytes.Buffer
+		if err := write(&b, report); err != nil || !strings.Contains(b.String(), "kept") || !strings.Contains(b.String(), names[0]) {
+			t.Errorf("%s: %v, %s", name, err, b.String())
+		}
 	}
 }
 

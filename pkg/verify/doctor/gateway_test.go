@@ -38,14 +38,16 @@ type cloud struct {
 	meta     registry.Metadata
 	registry http.Handler
 	store    *httptest.Server
+	clock    storetest.Clock
 }
 
 func newCloud(t *testing.T) *cloud {
 	t.Helper()
 	names, blobs := storetest.OpenDirect(t)
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	reg := registry.New(names, blobs, registry.Options{Log: log})
-	c := &cloud{t: t, reg: reg, meta: names, registry: server.All(reg, server.Options{Log: log})}
+	c := &cloud{t: t, meta: names}
+	c.reg = registry.New(names, blobs, registry.Options{Log: log, Now: c.clock.Now})
+	c.registry = server.All(c.reg, server.Options{Log: log})
 	c.store = httptest.NewServer(http.HandlerFunc(c.serveStore))
 	t.Cleanup(c.store.Close)
 	return c

@@ -62,7 +62,9 @@ func WriteJSON(w io.Writer, r *verify.Report) error {
 		Started  time.Time      `json:"started"`
 		Seconds  float64        `json:"seconds"`
 		Findings []finding      `json:"findings"`
-	}{r.OK(), totals, r.URL, r.Started, r.Seconds, findings})
+
+		CleanUp *verify.CleanUp `json:"cleanUp"`
+	}{r.OK(), totals, r.URL, r.Started, r.Seconds, findings, r.CleanUp})
 }
 
 // WriteText writes the report as text: one line for each check, a paragraph for each
@@ -85,9 +87,14 @@ func WriteText(w io.Writer, r *verify.Report) error {
 		}
 	}
 	wrong, unknown := r.Count(verify.Failed), r.Count(verify.Skipped)
-	_, err := fmt.Fprintf(w, "\n%d checks: %d ok, %d wrong, %d unknown.%s\n",
-		len(r.Results), r.Count(verify.Passed), wrong, unknown, advice(wrong, unknown))
-	return err
+	if _, err := fmt.Fprintf(w, "\n%d checks: %d ok, %d wrong, %d unknown.%s\n",
+		len(r.Results), r.Count(verify.Passed), wrong, unknown, advice(wrong, unknown)); err != nil {
+		return err
+	}
+	if r.CleanUp.Kept { // else the last check says what was deleted
+		return r.CleanUp.WriteText(w)
+	}
+	return nil
 }
 
 func advice(wrong, unknown int) string {

@@ -24,7 +24,7 @@ type visit struct {
 	image    *manifest
 	prepared map[stage]error
 	failed   *verify.Reply // that made the setup of a check fail
-	left     leftovers
+	cleaned  *verify.CleanUp
 }
 
 // as selects the credentials of a request.
