@@ -40,7 +40,7 @@ func TestSkewedClock(t *testing.T) {
 // client's next attempt without a sweep succeeds. What was acknowledged stays.
 func TestClocksApart(t *testing.T) {
 	t.Parallel()
-	const pushes = 6
+	const pushes = 4
 	for _, apart := range []time.Duration{registry.DefaultGrace/2 - time.Hour, registry.DefaultGrace + 6*time.Hour} {
 		w := newWorld(t)
 		var processes []*client

@@ -48,7 +48,6 @@ const (
 	Refusal                   // an error with Status and Code
 	Cut                       // none: the connection is reset
 	Short                     // the first half of the body, then the connection ends
-	Corrupt                   // one byte of the body is another one; checksums in the headers stay
 	Unprocessed               // a BatchGetItem that has read no row
 	Page                      // an HTML page with Status, as a load balancer sends
 )

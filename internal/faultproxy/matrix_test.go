@@ -59,7 +59,7 @@ func faults() []namedFault {
 	return []namedFault{
 		{name: "SlowDown", on: store, plain: true, Fault: refusal(never, gone, "SlowDown")},
 		{name: "InternalError", on: store, plain: true, Fault: refusal(never, 500, "InternalError")},
-		{name: "RequestTimeout", on: store, plain: true, Fault: refusal(never, bad, "RequestTimeout")},
+		{name: "RequestTimeout", on: operation("PutObject", "UploadPart"), plain: true, Fault: refusal(never, bad, "RequestTimeout")},
 		{name: "applied, then InternalError", on: store, plain: true, Fault: refusal(faultproxy.Once, 500, "InternalError")},
 		{name: "InternalError with status 200", on: operation("CompleteMultipartUpload"), plain: true, Fault: refusal(never, 200, "InternalError")},
 		{name: "ConditionalRequestConflict", on: conditional, plain: true, Fault: refusal(never, http.StatusConflict, "ConditionalRequestConflict")},

@@ -158,7 +158,7 @@ func TestClock(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.proxy.SetClock(test.ahead)
-		resp, err := http.Get(presigned.URL) //nolint:noctx // of a test
+		resp, err := http.Get(presigned.URL)
 		if err != nil {
 			t.Fatal(err)
 		}
