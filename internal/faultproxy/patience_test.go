@@ -41,3 +41,25 @@ func TestThrottledForLong(t *testing.T) {
 		})
 	}
 }
+
+// TestRetryQuota: the SDK stops its retries when too many of them fail. The answers stay 503, and
+// the registry recovers with the store.
+func TestRetryQuota(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.process(t, "quota/app", settings{backoff: time.Millisecond})
+	c.image("v1", 0)
+	c.proxy.Break(faultproxy.Rule{Operation: "GetItem", Fault: refusal(never, http.StatusInternalServerError, "InternalServerError")})
+	const requests = 40
+	for range requests {
+		a := c.try("GET", c.path("manifests/v1"), nil)
+		if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
+			t.Fatalf("%d %s, because of %q", a.status, a.body, c.causes)
+		}
+	}
+	if attempts := len(c.proxy.Calls()); attempts >= 9*requests {
+		t.Errorf("%d attempts: the quota is not used up", attempts)
+	}
+	c.proxy.Break()
+	c.want(c.try("GET", c.path("manifests/v1"), nil), http.StatusOK)
+}
