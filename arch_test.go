@@ -35,6 +35,7 @@ var arrows = map[string][]string{
 	"pkg/registry":              {"pkg/oci/direct", "pkg/oci", "pkg/oci/upload"},
 	"pkg/access":                {"pkg/oci", "pkg/oci/route", "pkg/registry"},
 	"pkg/access/proof":          {"pkg/access", "pkg/oci"},
+	"internal/faultproxy":       {},
 	"internal/prooftest":        {},
 	"pkg/registry/registrytest": {"pkg/oci/direct", "pkg/oci", "pkg/registry"},
 	"pkg/server":                {"pkg/access", "pkg/server/auth", "pkg/oci/direct", "internal/idle", "pkg/oci", "pkg/registry", "pkg/oci/route", "pkg/oci/upload"},

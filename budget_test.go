@@ -33,7 +33,7 @@ var wings = []struct {
 }
 
 // suites are test code that several packages share.
-var suites = []string{"internal/prooftest", "internal/storetest", "pkg/registry/registrytest"}
+var suites = []string{"internal/faultproxy", "internal/prooftest", "internal/storetest", "pkg/registry/registrytest"}
 
 func TestCodeStaysWithinBudget(t *testing.T) {
 	sources.Track(t, ".")

@@ -75,7 +75,7 @@ func New(cfg aws.Config, settings Settings) (Clients, error) {
 }
 
 func newRetryer() aws.Retryer {
-	return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = maxBackoff })
+	return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff, o.Retryables = maxBackoff, retryables() })
 }
 
 // Check reports missing and contradictory settings.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
@@ -28,10 +30,20 @@ func MarkUnavailable(as error) func(*middleware.Stack) error {
 	}
 }
 
-// unavailable reports whether the SDK considers an error retryable. The end of a context is
-// not.
+// retryables decide which errors the SDK retries: those of its standard mode, and answers that end
+// early, which it treats as malformed.
+func retryables() []retry.IsErrorRetryable {
+	return append(slices.Clone(retry.DefaultRetryables), retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return aws.TrueTernary
+		}
+		return aws.UnknownTernary
+	}))
+}
+
+// unavailable reports whether the SDK retries an error. The end of a context is not retried.
 func unavailable(err error) bool {
-	return retry.IsErrorRetryables(retry.DefaultRetryables).IsErrorRetryable(err) == aws.TrueTernary
+	return retry.IsErrorRetryables(retryables()).IsErrorRetryable(err) == aws.TrueTernary
 }
 
 // Advice returns the setting to check after the first call of a service failed, "" if the

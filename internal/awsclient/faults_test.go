@@ -82,6 +82,40 @@ func TestMarkUnavailable(t *testing.T) {
 	}
 }
 
+// TestAnswersThatEndEarly: the SDK takes an answer that ends early for a malformed one. It is
+// retried, and marked, whether it is a success or an error.
+func TestAnswersThatEndEarly(t *testing.T) {
+	item, errorBody := `{"Item":{"pk":{"S":"x"}}}`, `{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException","message":"x"}`
+	for _, tt := range []struct {
+		status int
+		body   string
+		cuts   int
+	}{{http.StatusOK, item, 1}, {http.StatusOK, item, 9}, {http.StatusBadRequest, errorBody, 9}} {
+		asked := 0
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			asked++
+			body := tt.body
+			w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+			if asked <= tt.cuts {
+				body = body[:len(body)/2]
+			}
+			w.WriteHeader(tt.status)
+			fmt.Fprint(w, body)
+		}))
+		clients, _ := connect(t, server.URL)
+		out, err := clients.Dynamo.GetItem(t.Context(), &dynamodb.GetItemInput{
+			TableName: aws.String("t"), Key: map[string]types.AttributeValue{"pk": &types.AttributeValueMemberS{Value: "x"}},
+		})
+		if down := tt.cuts > 1; errors.Is(err, errDown) != down || asked != min(tt.cuts+1, 3) {
+			t.Errorf("status %d, %d answers cut off: %v after %d attempts", tt.status, tt.cuts, err, asked)
+		}
+		if err == nil && len(out.Item) != 1 {
+			t.Errorf("the item is %v", out.Item)
+		}
+		server.Close()
+	}
+}
+
 // TestConditionsAreNoWarnings: the SDK says of each condition that does not hold that it
 // could not close the answer (aws-sdk-go-v2#3545).
 func TestConditionsAreNoWarnings(t *testing.T) {

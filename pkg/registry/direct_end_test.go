@@ -123,6 +123,34 @@ func TestDirectVerificationCounts(t *testing.T) {
 	})
 }
 
+// TestDirectVerificationFails: a verification whose last write fails does not keep the client's
+// repetition waiting for the end of its lease.
+func TestDirectVerificationFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, 1)
+		alone(t, s, func(ctx context.Context, r *Registry, _ simBlobs) {
+			u := sentInParts(ctx, r, []byte("content"))
+			_, _, _ = r.CompleteDirect(ctx, "r", u.ID)
+			writes := 0
+			s.decide = func(p *pending) fate {
+				if p.what == "write" {
+					writes++
+				}
+				if p.what == "write" && writes > 1 && writes <= 1+maxFaults { // the first one is the claim
+					return failsBefore
+				}
+				return lives
+			}
+			if _, _, err := r.VerifyDirect(ctx, "r", u.ID); err == nil {
+				t.Fatal("a commit that fails succeeds")
+			}
+			if _, done, err := r.VerifyDirect(ctx, "r", u.ID); err != nil || !done {
+				t.Errorf("again: %v, %v", done, err)
+			}
+		})
+	})
+}
+
 // TestDirectEnds: uploads about to expire, while clients go on with them, complete and
 // cancel them, calls fail in every way, and sweeps that crash meet. Requests and
 // completions that are under way may take effect after all else. In the end nothing is

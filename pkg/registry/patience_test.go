@@ -26,7 +26,10 @@ func (s *slow) Get(context.Context, ...registry.Key) ([]registry.Row, error) {
 	return nil, s.err
 }
 
-// TestPatience: a store that does not answer for long is not asked again. Other faults, and
+// errThrottled is the error of an adapter whose store throttles.
+var errThrottled = fmt.Errorf("%w: %w", registry.ErrContended, registry.ErrUnavailable)
+
+// TestPatience: a store that does not answer or throttles for long is not asked again. Other faults, and
 // quick ones, have three tries; an answer has one.
 func TestPatience(t *testing.T) {
 	for _, tt := range []struct {
@@ -37,6 +40,9 @@ func TestPatience(t *testing.T) {
 		{registry.ErrUnavailable, 0, 3},
 		{registry.ErrUnavailable, 1500 * time.Millisecond, 2},
 		{registry.ErrUnavailable, 2 * time.Second, 1},
+		{errThrottled, 0, 12},
+		{errThrottled, 1100 * time.Millisecond, 2}, // with the pauses of the SDK
+		{registry.ErrContended, time.Minute, 12},
 		{errors.New("another fault"), time.Minute, 3},
 		{registry.ErrTaken, 0, 1},
 		{registry.ErrNoContent, 0, 1},

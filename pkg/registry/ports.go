@@ -249,8 +249,8 @@ var ErrContended = errors.New("another write is in progress")
 // applied.
 var (
 	// ErrUnavailable: after the adapter's retries, the store still did not answer, or
-	// answered with a fault or with throttling. An error that matches ErrContended as well
-	// is handled as ErrContended.
+	// answered with a fault or with throttling. Throttling matches ErrContended as well, and
+	// has as many attempts, but only until patience ends.
 	ErrUnavailable = errors.New("the store does not answer")
 	// ErrFull: the store has no space left.
 	ErrFull = errors.New("the store is full")

@@ -35,10 +35,10 @@ func (r retrier) retry(ctx context.Context, f func() error) error {
 			return err
 		case ctx.Err() != nil:
 			return errors.Join(context.Cause(ctx), err)
+		case errors.Is(err, ErrUnavailable) && r.clock().Sub(began) >= patience: // throttling too
+			return err
 		case errors.Is(err, ErrContended):
 			contended++
-		case errors.Is(err, ErrUnavailable) && r.clock().Sub(began) >= patience:
-			return err
 		default:
 			faults++
 		}

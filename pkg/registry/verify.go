@@ -42,7 +42,11 @@ func (r *Registry) VerifyDirect(ctx context.Context, repo, id string) (u direct.
 		r.rejectContent(ctx, s.key, s.objectRow)
 		return direct.Upload{}, false, upload.CheckDigest(got, s.Offered)
 	}
-	return s.upload(), true, r.commit(ctx, s.blob())
+	if err := r.commit(ctx, s.blob()); err != nil {
+		r.releaseVerification(ctx, s.key, s.Version)
+		return direct.Upload{}, false, err
+	}
+	return s.upload(), true, nil
 }
 
 // recordComplete records that the store has all bytes, so that VerifyDirect can verify them.

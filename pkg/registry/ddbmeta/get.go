@@ -19,8 +19,9 @@ const (
 	batchSize = 100
 	// batchParallel bounds the requests of one Get that are in flight.
 	batchParallel = 4
-	// batchTries is how often a batch may make no progress before Get gives up.
-	batchTries = 8
+	// batchTries is how often a batch may make no progress before Get gives up, after two to
+	// three seconds.
+	batchTries = 6
 )
 
 // Get reads rows by key, each strongly. It takes one request for one key, and one per 100
@@ -101,7 +102,7 @@ func (n *Metadata) getBatch(ctx context.Context, keys []registry.Key, rows []reg
 		}
 		if len(left) > 0 {
 			if idle == batchTries {
-				return fmt.Errorf("%w: rows stay unread", registry.ErrContended)
+				return fmt.Errorf("%w: %w: rows stay unread", registry.ErrContended, registry.ErrUnavailable)
 			}
 			if err := pause(ctx, idle); err != nil {
 				return err

@@ -86,7 +86,7 @@ func (r *resuming) resume(err error) error {
 	r.since = 0
 	_ = r.body.Close()
 	if r.tries == resumeTries {
-		return fmt.Errorf("s3blobs: the answer ended at byte %d: %w", r.offset, err)
+		return fmt.Errorf("%w: s3blobs: the answer ended at byte %d: %w", registry.ErrUnavailable, r.offset, err)
 	}
 	r.tries++
 	if e := pause(r.ctx, r.tries); e != nil {

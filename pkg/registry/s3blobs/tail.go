@@ -7,6 +7,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/pierless/pierless/pkg/registry"
 )
 
 // tailTries is how often an interrupted read of a tail is tried. A tail is short, and read
@@ -36,7 +38,7 @@ func (b *Blobs) readTailOnce(ctx context.Context, key string, t tail, buffer []b
 		return false, fmt.Errorf("s3blobs: it has %d bytes, %d are recorded", length, len(buffer))
 	}
 	if _, err := io.ReadFull(out.Body, buffer); err != nil {
-		return true, err
+		return true, fmt.Errorf("%w: %w", registry.ErrUnavailable, err)
 	}
 	// The SDK compares the checksum when it meets the end.
 	_, err = io.Copy(io.Discard, out.Body)
