@@ -105,6 +105,9 @@ func (c *soakClient) push(m *soakManifest) {
 		if !c.pushBlobs(m) {
 			return
 		}
+		if c.rng.IntN(8) == 0 { // a slow push, which relies on the leases of what it has found
+			time.Sleep(time.Duration(c.rng.Int64N(int64(soakGrace / 4))))
+		}
 		a := c.request(request{method: "PUT", path: "/v2/" + m.repo + "/manifests/" + tag, header: typeManifest, body: m.content})
 		switch {
 		case a.status == http.StatusCreated && a.header.Get("Docker-Content-Digest") == m.digest:

@@ -29,7 +29,9 @@ func openEmbedded(dir string) (*embedded, error) {
 	return &embedded{store: s, dir: dir}, err
 }
 
-func (e *embedded) ports() (registry.Metadata, registry.Blobs) { return e.store.Metadata(), e.store.Blobs() }
+func (e *embedded) ports() (registry.Metadata, registry.Blobs) {
+	return e.store.Metadata(), e.store.Blobs()
+}
 
 // close may be called twice.
 func (e *embedded) close() error { return e.store.Close() }
