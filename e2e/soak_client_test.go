@@ -108,7 +108,8 @@ func (c *soakClient) push(m *soakManifest) {
 		if c.rng.IntN(8) == 0 { // a slow push, which relies on the leases of what it has found
 			time.Sleep(time.Duration(c.rng.Int64N(int64(soakGrace / 4))))
 		}
-		a := c.request(request{method: "PUT", path: "/v2/" + m.repo + "/manifests/" + tag, header: typeManifest, body: m.content})
+		path := "/v2/" + m.repo + "/manifests/" + tag
+		a := c.request(request{method: "PUT", path: path, mediaType: typeManifest, body: m.content})
 		switch {
 		case a.status == http.StatusCreated && a.header.Get("Docker-Content-Digest") == m.digest:
 			pushed()
@@ -138,7 +139,8 @@ func (c *soakClient) tag(repo string) string {
 func (c *soakClient) pushBlobs(m *soakManifest) bool {
 	for _, content := range m.contents {
 		if c.rng.IntN(4) > 0 {
-			a, ok := c.wants(request{method: "HEAD", path: "/v2/" + m.repo + "/blobs/" + digestOf(content)}, http.StatusOK, http.StatusNotFound)
+			r := request{method: "HEAD", path: "/v2/" + m.repo + "/blobs/" + digestOf(content)}
+			a, ok := c.wants(r, http.StatusOK, http.StatusNotFound)
 			if !ok {
 				return false
 			}
@@ -239,7 +241,8 @@ func (c *soakClient) deleteManifest(m *soakManifest) {
 func (c *soakClient) untag() {
 	if repo, tag, ok := c.anyTag(); ok {
 		deleted := c.rec.beginTag(repo, tag, nil)
-		if _, ok := c.wants(request{method: "DELETE", path: "/v2/" + repo + "/manifests/" + tag}, http.StatusAccepted, http.StatusNotFound); ok {
+		r := request{method: "DELETE", path: "/v2/" + repo + "/manifests/" + tag}
+		if _, ok := c.wants(r, http.StatusAccepted, http.StatusNotFound); ok {
 			deleted()
 			c.count("tags deleted")
 		}

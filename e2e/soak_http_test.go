@@ -27,7 +27,7 @@ type soakClient struct {
 // request is a request to any process of the registry.
 type request struct {
 	method, path string // path with the query
-	header       string // Content-Type
+	mediaType    string
 	accept       string
 	contentRange string
 	body         []byte
@@ -62,7 +62,8 @@ func (c *soakClient) once(r request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	for name, value := range map[string]string{"Content-Type": r.header, "Accept": r.accept, "Content-Range": r.contentRange} {
+	headers := map[string]string{"Content-Type": r.mediaType, "Accept": r.accept, "Content-Range": r.contentRange}
+	for name, value := range headers {
 		if value != "" {
 			req.Header.Set(name, value)
 		}

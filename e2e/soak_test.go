@@ -79,7 +79,9 @@ func startSoak(t *testing.T, store string, rate float64) *soak {
 	for _, server := range s.servers {
 		server.keep(t)
 	}
-	s.client = &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: soakClients, DisableCompression: true}}
+	s.client = &http.Client{
+		Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: soakClients, DisableCompression: true},
+	}
 	for i := range 16 {
 		s.layers = append(s.layers, soakContent(uint64(i), 500<<(i%8)))
 	}
@@ -122,7 +124,8 @@ func (s *soak) run(t *testing.T, duration time.Duration) {
 	for i := range soakClients {
 		home := t.TempDir()
 		clients.Go(func() {
-			c := &soakClient{soak: s, t: t, id: i, home: home, rng: rand.New(rand.NewPCG(uint64(i), uint64(time.Now().UnixNano())))}
+			rng := rand.New(rand.NewPCG(uint64(i), rand.Uint64()))
+			c := &soakClient{soak: s, t: t, id: i, home: home, rng: rng}
 			for s.next(ctx) && !t.Failed() {
 				c.act()
 			}
@@ -221,7 +224,8 @@ func (s *soak) awaitEmpty(t *testing.T) {
 	c := &soakClient{soak: s, t: t, rng: rand.New(rand.NewPCG(0, 0))}
 	var body []byte
 	for time.Since(start) < 2*soakGrace+time.Minute {
-		if body = c.request(request{method: "GET", path: "/v2/_catalog"}).body; strings.TrimSpace(string(body)) == `{"repositories":[]}` {
+		body = c.request(request{method: "GET", path: "/v2/_catalog"}).body
+		if strings.TrimSpace(string(body)) == `{"repositories":[]}` {
 			t.Logf("the catalog is empty after %v", time.Since(start).Round(100*time.Millisecond))
 			return
 		}

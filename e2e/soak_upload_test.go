@@ -20,11 +20,13 @@ func (c *soakClient) upload(repo string, content []byte) bool {
 	switch c.rng.IntN(5) {
 	case 0:
 		c.count("uploads by POST")
-		_, ok := c.wants(request{method: "POST", path: start + "?digest=" + digest, header: octets, body: content}, http.StatusCreated)
+		r := request{method: "POST", path: start + "?digest=" + digest, mediaType: octets, body: content}
+		_, ok := c.wants(r, http.StatusCreated)
 		return ok
 	case 1:
 		c.count("mounts tried")
-		a, ok := c.wants(request{method: "POST", path: start + "?mount=" + digest + "&from=" + c.repo()}, http.StatusCreated, http.StatusAccepted)
+		r := request{method: "POST", path: start + "?mount=" + digest + "&from=" + c.repo()}
+		a, ok := c.wants(r, http.StatusCreated, http.StatusAccepted)
 		if !ok || a.status == http.StatusCreated {
 			return ok
 		}
@@ -48,7 +50,7 @@ func (c *soakClient) upload(repo string, content []byte) bool {
 // was lost and the blob is freed before the request is repeated, the upload is unknown.
 func (c *soakClient) finish(upload, digest string, content []byte) bool {
 	start := time.Now()
-	a := c.request(request{method: "PUT", path: withDigest(upload, digest), header: octets, body: content})
+	a := c.request(request{method: "PUT", path: withDigest(upload, digest), mediaType: octets, body: content})
 	if a.code() == "BLOB_UPLOAD_UNKNOWN" && time.Since(start) > soakGrace/2 {
 		c.count("uploads that were freed before the repetition")
 		return true // the push of the manifest says whether it is there
@@ -68,7 +70,8 @@ func (c *soakClient) patch(upload string, content []byte, stream bool) (next str
 	chunk := len(content)/(1+c.rng.IntN(4)) + 1
 	for at := 0; at < len(content); {
 		end := min(at+chunk, len(content))
-		r := request{method: "PATCH", path: upload, header: octets, body: content[at:end], contentRange: fmt.Sprintf("%d-%d", at, end-1)}
+		r := request{method: "PATCH", path: upload, mediaType: octets, body: content[at:end]}
+		r.contentRange = fmt.Sprintf("%d-%d", at, end-1)
 		if stream && !lost {
 			end = len(content)
 			r.body, r.contentRange, r.stream = content[at:], "", true
@@ -81,7 +84,8 @@ func (c *soakClient) patch(upload string, content []byte, stream bool) (next str
 				c.t.Errorf("the upload has %d bytes, want %d", received(a), at)
 				return upload, false
 			}
-		case err != nil || a.status == http.StatusServiceUnavailable || lost && a.status == http.StatusRequestedRangeNotSatisfiable:
+		case err != nil || a.status == http.StatusServiceUnavailable,
+			lost && a.status == http.StatusRequestedRangeNotSatisfiable:
 			lost = true
 			c.count("uploads resumed")
 			status, ok := c.wants(request{method: "GET", path: upload}, http.StatusNoContent)

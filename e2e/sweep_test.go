@@ -39,17 +39,20 @@ func pushers(t *testing.T) []pusher {
 	ctr := containerdGuest(containerdImage, ctrd, "")
 	all := []pusher{
 		{
-			name: "docker", load: docker("load", "--quiet", "--input", dockerImage.archive), push: dockerGuest(dockerImage, dockerd).push,
-			tag: func(ref string) []string { return docker("tag", loaded, ref) },
+			name: "docker", load: docker("load", "--quiet", "--input", dockerImage.archive),
+			tag:  func(ref string) []string { return docker("tag", loaded, ref) },
+			push: dockerGuest(dockerImage, dockerd).push,
 		},
 		{
-			name: "podman", load: podman("load", "--quiet", "--input", podmanImage.archive), push: podmanGuest(podmanImage, storage).push,
-			tag: func(ref string) []string { return podman("tag", loaded, ref) },
+			name: "podman", load: podman("load", "--quiet", "--input", podmanImage.archive),
+			tag:  func(ref string) []string { return podman("tag", loaded, ref) },
+			push: podmanGuest(podmanImage, storage).push,
 		},
 		{name: "containerd", load: ctr.load(""), push: ctr.push},
 	}
 	for _, g := range []guest{
-		skopeoGuest(t, image("d")), craneGuest(t, image("e")), regctlGuest(t, image("f")), orasGuest(t, image("g")), pierlessGuest(t, image("i")),
+		skopeoGuest(t, image("d")), craneGuest(t, image("e")), regctlGuest(t, image("f")), orasGuest(t, image("g")),
+		pierlessGuest(t, image("i")),
 	} {
 		all = append(all, pusher{name: g.name, push: g.push})
 	}
@@ -293,7 +296,8 @@ func TestFreedByFunction(t *testing.T) {
 	}
 	after := slices.DeleteFunc(s.contents(t), func(key string) bool { return strings.HasPrefix(key, "row Q#U") })
 	if !slices.Equal(before, after) {
-		t.Errorf("before %d keys, with the images %d, after %d:\n%s", len(before), len(during), len(after), strings.Join(after, "\n"))
+		t.Errorf("before %d keys, with the images %d, after %d:\n%s",
+			len(before), len(during), len(after), strings.Join(after, "\n"))
 	}
 	if want := 1 + 50 + 3; freed != want || len(during) < 200 {
 		t.Errorf("freed %d objects, want %d; there were %d keys with the images", freed, want, len(during))

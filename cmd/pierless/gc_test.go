@@ -67,7 +67,8 @@ func unused(t *testing.T) (dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	reg := registry.New(store.Metadata(), store.Blobs(), registry.Options{Now: func() time.Time { return time.Now().Add(-2 * time.Hour) }})
+	now := func() time.Time { return time.Now().Add(-2 * time.Hour) }
+	reg := registry.New(store.Metadata(), store.Blobs(), registry.Options{Now: now})
 	if err := reg.PushBlob(t.Context(), "a", oci.SHA256.FromBytes([]byte("idle")), 4, strings.NewReader("idle")); err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +122,9 @@ func TestServeGrace(t *testing.T) {
 		if err := stop(); err != nil {
 			t.Fatal(err)
 		}
-		if _, first, _ := strings.Cut(out.String(), "msg=sweep"); !strings.Contains(first, "msg=sweep") || !strings.Contains(strings.SplitN(first, "\n", 2)[0], c.want) {
+		_, first, _ := strings.Cut(out.String(), "msg=sweep")
+		first, more, _ := strings.Cut(first, "\n")
+		if !strings.Contains(first, c.want) || !strings.Contains(more, "msg=sweep") {
 			t.Errorf("with %s: %s", c.grace, out)
 		}
 	}

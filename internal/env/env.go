@@ -103,7 +103,9 @@ func Load(get func(string) string) (Config, error) {
 		}
 		*field = b
 	}
-	for name, field := range map[string]*time.Duration{"PIERLESS_GRACE": &c.Grace, "PIERLESS_SWEEP_INTERVAL": &c.SweepInterval} {
+	for name, field := range map[string]*time.Duration{
+		"PIERLESS_GRACE": &c.Grace, "PIERLESS_SWEEP_INTERVAL": &c.SweepInterval,
+	} {
 		if value := get(name); value != "" {
 			var err error
 			if *field, err = time.ParseDuration(value); err != nil {

@@ -38,7 +38,7 @@ func main() {
 		"ignore what a killed process has not recorded: parts and tails, which lifecycle rules of the bucket delete and\n"+
 			"LocalStack does not, and segments, which the embedded store deletes at a start")
 	flag.BoolVar(&o.all, "all", false, "fail if anything is left but rows that ttl removes")
-	flag.BoolVar(&o.contents, "contents", false, "only print the keys of objects, parts and rows, without the rows that ttl removes")
+	flag.BoolVar(&o.contents, "contents", false, "only print the keys of objects, parts and rows, but for rows that ttl removes")
 	flag.BoolVar(&o.empty, "empty", false, "delete all objects of the bucket")
 	flag.Parse()
 	if err := run(context.Background(), o); err != nil {
@@ -112,7 +112,8 @@ func leftOver(left []string) error {
 func sweepAhead(ctx context.Context, s store, later time.Duration) error {
 	meta, blobs := s.ports()
 	for i := range 4 {
-		reg := registry.New(meta, blobs, registry.Options{Now: func() time.Time { return time.Now().Add(time.Duration(i+1) * later) }})
+		now := func() time.Time { return time.Now().Add(time.Duration(i+1) * later) }
+		reg := registry.New(meta, blobs, registry.Options{Now: now})
 		report, err := sweep.Run(ctx, reg, nil)
 		if err != nil {
 			return err
