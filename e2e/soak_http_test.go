@@ -20,6 +20,7 @@ type soakClient struct {
 	home string // of "pierless push"
 	rng  *rand.Rand
 
+	lost bool            // the answer to an earlier attempt of the last request was lost
 	own  []*soakManifest // pushed by this client only
 	tags []string        // moved by this client only, with their repositories
 }
@@ -36,6 +37,7 @@ type request struct {
 
 // request repeats a request until it is answered. It gives up, and fails the test, after some minutes.
 func (c *soakClient) request(r request) answer {
+	c.lost = false
 	for deadline := time.Now().Add(patience); ; time.Sleep(50*time.Millisecond + rand.N(100*time.Millisecond)) {
 		a, err := c.once(r)
 		if err == nil && a.status != http.StatusServiceUnavailable {
@@ -44,6 +46,7 @@ func (c *soakClient) request(r request) answer {
 			}
 			return a
 		}
+		c.lost = true
 		c.count("requests repeated")
 		if time.Now().After(deadline) {
 			c.t.Errorf("%s %s: no answer, at last %d %s, %v", r.method, r.path, a.status, a.body, err)

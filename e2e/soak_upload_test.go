@@ -13,6 +13,9 @@ import (
 
 const octets = "application/octet-stream"
 
+// takenOver is the code for a request whose upload a later one has taken over.
+const takenOver = "BLOB_UPLOAD_INVALID"
+
 // upload uploads a blob, in one of the ways of the spec. It reports whether it could.
 func (c *soakClient) upload(repo string, content []byte) bool {
 	digest := digestOf(content)
@@ -50,7 +53,12 @@ func (c *soakClient) upload(repo string, content []byte) bool {
 // was lost and the blob is freed before the request is repeated, the upload is unknown.
 func (c *soakClient) finish(upload, digest string, content []byte) bool {
 	start := time.Now()
-	a := c.request(request{method: "PUT", path: withDigest(upload, digest), mediaType: octets, body: content})
+	r := request{method: "PUT", path: withDigest(upload, digest), mediaType: octets, body: content}
+	a := c.request(r)
+	for lost := c.lost; lost && a.code() == takenOver && time.Since(start) < patience; {
+		c.count("uploads taken over by a killed process")
+		a = c.request(r)
+	}
 	if a.code() == "BLOB_UPLOAD_UNKNOWN" && time.Since(start) > soakGrace/2 {
 		c.count("uploads that were freed before the repetition")
 		return true // the push of the manifest says whether it is there
@@ -63,8 +71,8 @@ func (c *soakClient) finish(upload, digest string, content []byte) bool {
 
 // patch sends content in chunks, or as a stream. After a lost answer it asks for the offset and
 // continues there, with Content-Range: nothing that was acknowledged may be missing. The store may
-// apply the last write of a killed process after that, so the next chunk may be refused: then patch
-// asks again.
+// apply the last write of a killed process after that, so the next chunk may be refused, as too early or
+// because that write took over the upload: then patch asks again.
 func (c *soakClient) patch(upload string, content []byte, stream bool) (next string, ok bool) {
 	sent, lost := 0, false
 	chunk := len(content)/(1+c.rng.IntN(4)) + 1
@@ -85,7 +93,7 @@ func (c *soakClient) patch(upload string, content []byte, stream bool) (next str
 				return upload, false
 			}
 		case err != nil || a.status == http.StatusServiceUnavailable,
-			lost && a.status == http.StatusRequestedRangeNotSatisfiable:
+			lost && a.status == http.StatusRequestedRangeNotSatisfiable, lost && a.code() == takenOver:
 			lost = true
 			c.count("uploads resumed")
 			status, ok := c.wants(request{method: "GET", path: upload}, http.StatusNoContent)
