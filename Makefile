@@ -37,8 +37,8 @@ race: ## the tests again, with the race detector
 mutants: ## remove the conditions of the rules one by one: a test must fail each time (an hour)
 	go test -tags mutants -run TestMutants -timeout 3h ./pkg/registry
 
-soak: ## 20 clients and two sweeps for PIERLESS_SOAK (1m): no push fails, nothing is lost, all is freed
-	go test -tags soak -run TestSoak -timeout 3h -v ./pkg/registry/sweep
+soak: ## clients, sweeps and killed processes for PIERLESS_SOAK (10m) on both stores: nothing is lost, all is freed
+	scripts/soak.sh
 
 bench: ## benchmarks
 	go test -run '^$$' -bench . -benchmem ./...

@@ -76,7 +76,7 @@ var arrows = map[string][]string{
 	"localstack/coldstart":       {"pkg/access"},
 	"localstack/coldstart/hello": {},
 	"localstack/deployproxy":     {},
-	"localstack/leftovers":       {"internal/awsenv", "pkg/registry/sweep", "pkg/registry/ddbmeta", "pkg/registry", "pkg/registry/s3blobs"},
+	"localstack/leftovers":       {"internal/awsenv", "pkg/registry/sweep", "pkg/registry/ddbmeta", "pkg/registry/local", "pkg/registry", "pkg/registry/s3blobs"},
 	// The local cloud knows nothing of registries: what is deployed is all it has.
 	"localstack/cloud": {
 		cloudInternal + "gateway", cloudInternal + "iam", cloudInternal + "lambda", cloudInternal + "policyproxy", cloudInternal + "template",

@@ -10,12 +10,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/pierless/pierless/internal/env"
 	"github.com/pierless/pierless/internal/sources"
 	"github.com/pierless/pierless/internal/template"
 	"github.com/pierless/pierless/pkg/oci/route"
+	"github.com/pierless/pierless/pkg/registry"
 )
 
 //go:generate go test . -run TestTemplateRoutes$ -update
@@ -192,6 +195,47 @@ func TestTemplateSweeps(t *testing.T) {
 	} {
 		if diff := cmp.Diff(want, root.Map("Resources", id, "Properties")); diff != "" {
 			t.Errorf("%s (- want, + template):\n%s", id, diff)
+		}
+	}
+}
+
+// TestTemplateGrace: all functions have one grace, which is the registry's by default, and every
+// value that the parameter accepts lets the functions start.
+func TestTemplateGrace(t *testing.T) {
+	root := loadTemplate(t)
+	parameter := root.Map("Parameters", "Grace")
+	accepted := regexp.MustCompile(parameter.Text("AllowedPattern"))
+	check := func(value string) (time.Duration, error) {
+		c, err := env.Load(func(name string) string { return map[string]string{"PIERLESS_GRACE": value}[name] })
+		if err != nil {
+			return 0, err
+		}
+		return c.Grace, c.Check()
+	}
+	if got, err := check(parameter.Text("Default")); err != nil || got != registry.DefaultGrace {
+		t.Errorf("the default is %v, %v", got, err)
+	}
+	if got, err := check(""); err != nil || got != registry.DefaultGrace {
+		t.Errorf("without the variable it is %v, %v", got, err)
+	}
+	for _, value := range []string{"1s", "90m", "24h", "999999h"} {
+		if _, err := check(value); err != nil || !accepted.MatchString(value) {
+			t.Errorf("%q: %v", value, err)
+		}
+	}
+	for _, value := range []string{"", "24", "0h", "-1h", "1.5h", "1d", "1h\n", "9999999h"} {
+		if accepted.MatchString(value) {
+			t.Errorf("%q is accepted", value)
+		}
+	}
+	variables := root.Map("Globals", "Function", "Environment", "Variables")
+	if got := variables.Map("PIERLESS_GRACE").Text("Ref"); got != "Grace" {
+		t.Errorf("PIERLESS_GRACE is %q", got)
+	}
+	for _, f := range functions() {
+		own := root.Map("Resources", logical(f)+"Function", "Properties")
+		if _, has := own.Map("Environment", "Variables")["PIERLESS_GRACE"]; has {
+			t.Errorf("%s has a grace of its own", f)
 		}
 	}
 }

@@ -49,14 +49,23 @@ type server struct {
 }
 
 // startServer starts a registry on an empty store, gives clients their login to it, and stops it
-// with the test.
-func startServer(t *testing.T, store string) *server {
+// with the test. flags are more flags of "pierless serve", or of bin/cloud.
+func startServer(t *testing.T, store string, flags ...string) *server {
 	t.Helper()
 	if store == "functions" {
-		return startCloud(t)
+		return startCloud(t, flags...)
 	}
+	s := newServer(t, store, flags...)
+	s.run(t)
+	return s
+}
+
+// newServer returns a registry on an empty store, to be started.
+func newServer(t *testing.T, store string, flags ...string) *server {
+	t.Helper()
 	dir := t.TempDir()
-	s := &server{host: loopback.FreeAddress(t), log: filepath.Join(dir, "log"), command: []string{built(t, "pierless"), "serve"}, probe: "/healthz"}
+	s := &server{host: loopback.FreeAddress(t), log: filepath.Join(dir, "log"), probe: "/healthz"}
+	s.command = append([]string{built(t, "pierless"), "serve"}, flags...)
 	switch store {
 	case "embedded":
 		s.data = filepath.Join(dir, "data")
@@ -65,7 +74,6 @@ func startServer(t *testing.T, store string) *server {
 		s.bucket = initialise(t)
 		s.env = append(os.Environ(), "PIERLESS_LISTEN="+s.host, "PIERLESS_BUCKET="+s.bucket, "PIERLESS_TABLE="+s.bucket)
 	}
-	s.run(t)
 	return s
 }
 
@@ -97,10 +105,16 @@ func endpoint(t *testing.T) string {
 	return address
 }
 
-// run starts the server, which ends with the test.
+// run starts the server, which ends with the test, and gives clients their login to it.
 func (s *server) run(t *testing.T) {
 	t.Helper()
 	logIn(t, s)
+	s.keep(t)
+}
+
+// keep starts the server, which ends with the test.
+func (s *server) keep(t *testing.T) {
+	t.Helper()
 	s.start(t)
 	t.Cleanup(func() {
 		s.stop(syscall.SIGTERM)

@@ -56,7 +56,7 @@ if [ $# != 0 ]; then
   exit
 fi
 # The tests with daemons wait for them, one after the other. The others run beside them.
-daemons='^Test(Access|AccessGrants|Clients|LargeLayer|Proxy|Push|PushInParts|PushFromDocker|PushGateway)$'
+daemons='^Test(Access|AccessGrants|Clients|LargeLayer|Proxy|Push|PushInParts|PushFromDocker|PushGateway|PushBesideSweep)$'
 start others test_binary -skip "$daemons"
 start deploy scripts/deploy-test.sh
 step "end-to-end tests with daemons" test_binary -run "$daemons"

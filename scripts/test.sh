@@ -24,8 +24,23 @@ on_stores() {
   localstack/install.sh
   scripts/versitygw.sh
   start_localstack
+  soak &
   test_on_localstack
+  wait $!
 }
+
+# soak is the short form of scripts/soak.sh: a minute of few actions, beside the other tests. go
+# keeps its result too.
+soak() (
+  CGO_ENABLED=0 go build -trimpath -o .cache/soak/ ./cmd/pierless ./localstack/leftovers
+  mkdir -p bin
+  for binary in pierless leftovers; do # go compares the times of files, and "go build" sets them
+    cmp -s ".cache/soak/$binary" "bin/$binary" || cp -f ".cache/soak/$binary" bin/
+  done
+  eval "$(localstack/env.sh)"
+  export PIERLESS_SOAK=1m PIERLESS_SOAK_RATE=2
+  go test -tags e2e,soak -run TestSoak "${flags[@]}" ./e2e
+)
 
 # go keeps results by environment and files, but does not know what LocalStack and
 # versitygw are: other versions of them make all of it run.

@@ -20,7 +20,6 @@ import (
 // gcFlags are the flags of gc beside those of the store.
 type gcFlags struct {
 	json, dryRun bool
-	grace        time.Duration
 }
 
 func newGC(getenv func(string) string) *cobra.Command {
@@ -29,15 +28,12 @@ func newGC(getenv func(string) string) *cobra.Command {
 	var f gcFlags
 	cmd.Flags().BoolVar(&f.json, "json", false, "write the report as JSON")
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "report the content that would be deleted, and delete nothing")
-	cmd.Flags().DurationVar(&f.grace, "grace", registry.DefaultGrace, "`time` for which unused content is kept; below 24h only while there are no pushes")
+	addGrace(cmd, &c)
 	addDataDir(cmd, &c)
 	return configured(cmd, &c, err, func(cmd *cobra.Command, c env.Config) error { return runGC(cmd, c, f) })
 }
 
 func runGC(cmd *cobra.Command, c env.Config, f gcFlags) (err error) {
-	if f.grace <= 0 {
-		return status2{errors.New("--grace must be above 0")}
-	}
 	if err := hasStore(c); err != nil {
 		return err
 	}
@@ -46,7 +42,7 @@ func runGC(cmd *cobra.Command, c env.Config, f gcFlags) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	reg := registry.New(s.meta, s.blobs, registry.Options{Grace: f.grace, Log: setup.Log(cmd.ErrOrStderr(), c.Log)})
+	reg := registry.New(s.meta, s.blobs, registry.Options{Grace: c.Grace, Log: setup.Log(cmd.ErrOrStderr(), c.Log)})
 	if f.dryRun {
 		plan, err := reg.PlanCollect(cmd.Context())
 		if err != nil {

@@ -59,6 +59,77 @@ func TestGCEndsUploads(t *testing.T) {
 	}
 }
 
+// unused returns the directory of a store with a blob that no image has needed for two hours.
+func unused(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	store, err := local.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := func() time.Time { return time.Now().Add(-2 * time.Hour) }
+	reg := registry.New(store.Metadata(), store.Blobs(), registry.Options{Now: now})
+	if err := reg.PushBlob(t.Context(), "a", oci.SHA256.FromBytes([]byte("idle")), 4, strings.NewReader("idle")); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// TestGCGrace: the variable is the default of the flag, and a wrong one is refused.
+func TestGCGrace(t *testing.T) {
+	dir := unused(t)
+	gc := func(variable string, args ...string) (string, error) {
+		var out output
+		root := newRoot(func(name string) string { return map[string]string{"PIERLESS_GRACE": variable}[name] })
+		root.SetArgs(append([]string{"gc", "--data-dir", dir}, args...))
+		root.SetOut(&out)
+		root.SetErr(&output{})
+		err := root.ExecuteContext(t.Context())
+		return out.String(), err
+	}
+	for _, wrong := range []string{"0s", "tomorrow"} {
+		if out, err := gc(wrong); err == nil || !strings.Contains(err.Error(), "PIERLESS_GRACE") {
+			t.Errorf("with %q: %v, %s", wrong, err, out)
+		}
+	}
+	for _, c := range []struct{ variable, flag, want string }{
+		{"", "24h", "freed 0 objects"},
+		{"3h", "", "freed 0 objects"},
+		{"1h", "3h", "freed 0 objects"},
+		{"1h", "", "freed 1 objects, 4 bytes"},
+	} {
+		var args []string
+		if c.flag != "" {
+			args = []string{"--grace", c.flag}
+		}
+		if out, err := gc(c.variable, args...); err != nil || !strings.HasPrefix(out, c.want) {
+			t.Errorf("with %q and %q: %v, %s, want %s", c.variable, c.flag, err, out, c.want)
+		}
+	}
+}
+
+// TestServeGrace: serve sweeps with its grace, again and again.
+func TestServeGrace(t *testing.T) {
+	dir := unused(t)
+	for _, c := range []struct{ grace, want string }{{"3h", " blobs=0 "}, {"1h", " blobs=1 "}} {
+		out, stop := start(t, "serve", "--listen", "127.0.0.1:0", "--data-dir", dir, "--grace", c.grace, "--sweep-interval", "1s")
+		for deadline := time.Now().Add(time.Minute); strings.Count(out.String(), "msg=sweep") < 2 && time.Now().Before(deadline); {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		_, first, _ := strings.Cut(out.String(), "msg=sweep")
+		first, more, _ := strings.Cut(first, "\n")
+		if !strings.Contains(first, c.want) || !strings.Contains(more, "msg=sweep") {
+			t.Errorf("with %s: %s", c.grace, out)
+		}
+	}
+}
+
 // ended returns what a command prints that ends by itself.
 func ended(t *testing.T, args ...string) string {
 	t.Helper()

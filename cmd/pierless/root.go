@@ -68,6 +68,12 @@ func addLog(cmd *cobra.Command, format *string) {
 	cmd.Flags().StringVar(format, "log", *format, "log `format`: text or json (PIERLESS_LOG)")
 }
 
+// addGrace adds the flag for the grace of garbage collection.
+func addGrace(cmd *cobra.Command, c *env.Config) {
+	cmd.Flags().DurationVar(&c.Grace, "grace", c.Grace,
+		"`time` for which unused content is kept, the same for all processes of a registry (PIERLESS_GRACE)")
+}
+
 // addDataDir adds the flag for the directory of the embedded store.
 func addDataDir(cmd *cobra.Command, c *env.Config) {
 	cmd.Flags().StringVar(&c.Data, "data-dir", c.Data, "`directory` of the embedded store (PIERLESS_DATA_DIR)")

@@ -28,7 +28,6 @@ const (
 	idleTimeout   = 2 * time.Minute  // between two requests of a connection
 	startTimeout  = 15 * time.Second // for the store to answer at the start
 	stopTimeout   = 30 * time.Second // for requests in progress at the end
-	sweepInterval = time.Hour        // in the background
 
 	connectionBuffer = 16 << 20 // bytes of request bodies that one HTTP/2 connection buffers
 )
@@ -45,6 +44,8 @@ func newServe(getenv func(string) string) *cobra.Command {
 	f.BoolVar(&c.InsecureListen, "insecure-listen", c.InsecureListen,
 		"allow a --listen address that other machines can reach without TLS or access control (PIERLESS_INSECURE_LISTEN)")
 	addDataDir(cmd, &c)
+	addGrace(cmd, &c)
+	f.DurationVar(&c.SweepInterval, "sweep-interval", c.SweepInterval, "`time` between two sweeps (PIERLESS_SWEEP_INTERVAL)")
 	f.BoolVar(&c.ServeBlobs, "no-redirect", c.ServeBlobs, "send blobs through this process instead of redirecting pulls to S3 (PIERLESS_NO_REDIRECT)")
 	f.BoolVar(&c.RedirectHead, "redirect-head", c.RedirectHead, "also redirect HEAD of blobs to S3, behind a gateway that drops Content-Length (PIERLESS_REDIRECT_HEAD)")
 	f.BoolVar(&c.DualStack, "dual-stack", c.DualStack, "use S3's IPv4 and IPv6 endpoint, also in presigned URLs (PIERLESS_DUAL_STACK)")
@@ -87,7 +88,7 @@ func serve(cmd *cobra.Command, c env.Config) error {
 	if err := checkRules(cmd.Context(), c, s.meta); err != nil {
 		return err
 	}
-	reg := registry.New(s.meta, s.blobs, registry.Options{AllowSparse: c.AllowSparse, Log: log})
+	reg := registry.New(s.meta, s.blobs, registry.Options{AllowSparse: c.AllowSparse, Grace: c.Grace, Log: log})
 	listener, err := new(net.ListenConfig).Listen(cmd.Context(), "tcp", c.Listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
@@ -100,7 +101,7 @@ func serve(cmd *cobra.Command, c env.Config) error {
 		listener = tls.NewListener(listener, secure)
 	}
 	logReady(log, c, listener.Addr())
-	defer sweepInBackground(cmd.Context(), reg, log)() // before the store is closed
+	defer sweepInBackground(cmd.Context(), c.SweepInterval, reg, log)() // before the store is closed
 	handler = withLimits(idle.Default(), withHealth(&health{check: s.checkIn, log: log}, handler))
 	return run(cmd.Context(), listener, handler, log)
 }
@@ -150,13 +151,13 @@ func logReady(log *slog.Logger, c env.Config, at net.Addr) {
 	}
 }
 
-// sweepInBackground sweeps at once and every hour, until ctx ends or the returned function is
-// called, which waits for the running sweep. A sweep reads the store in small steps, so that it
+// sweepInBackground sweeps at once and after every interval, until ctx ends or the returned function
+// is called, which waits for the running sweep. A sweep reads the store in small steps, so that it
 // does not slow down requests.
-func sweepInBackground(ctx context.Context, reg *registry.Registry, log *slog.Logger) (stop func()) {
+func sweepInBackground(ctx context.Context, interval time.Duration, reg *registry.Registry, log *slog.Logger) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
-	running.Go(func() { sweep.Every(ctx, sweepInterval, reg, log) })
+	running.Go(func() { sweep.Every(ctx, interval, reg, log) })
 	return func() {
 		cancel()
 		running.Wait()

@@ -168,6 +168,8 @@ func TestRefusals(t *testing.T) {
 	for want, args := range map[string][]string{
 		"address already in use":    {"serve", "--data-dir", t.TempDir(), "--listen", busy.Addr().String()},
 		"set both":                  {"serve", "--bucket", "b"},
+		"PIERLESS_GRACE is 0s":      {"serve", "--grace", "0s"},
+		"PIERLESS_SWEEP_INTERVAL":   {"serve", "--sweep-interval", "1ms"},
 		"use text or json":          {"serve", "--log", "xml"},
 		"64 lower-case hex digits":  {"serve", "--data-dir", t.TempDir(), "--admin-token-sha256", "secret"},
 		"everything is open":        {"serve", "--anonymous-pull"},

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Config holds the values of the variables. Unset variables have defaults.
@@ -38,6 +39,14 @@ type Config struct {
 	BehindTLSProxy bool // PIERLESS_BEHIND_TLS_PROXY: every request comes through a proxy that terminates TLS
 	InsecureListen bool // PIERLESS_INSECURE_LISTEN: other machines may connect without TLS or access control
 	RequestLog     bool // PIERLESS_REQUEST_LOG: one line per request; true by default
+
+	// Grace is PIERLESS_GRACE: the time for which garbage collection keeps content that no image
+	// needs, at least a second. All processes and functions of one registry need the same: each
+	// renews a lease when half of its own grace is over.
+	Grace time.Duration
+	// SweepInterval is PIERLESS_SWEEP_INTERVAL: the time between two sweeps of 'pierless serve',
+	// at least a second.
+	SweepInterval time.Duration
 
 	// PrivateIssuers is PIERLESS_PRIVATE_ISSUERS: issuers of identities may have private and
 	// loopback addresses, such as a GitLab of the same network.
@@ -71,6 +80,8 @@ func Load(get func(string) string) (Config, error) {
 		AdminTokenSHA256: get("PIERLESS_ADMIN_TOKEN_SHA256"),
 		PublicHost:       get("PIERLESS_PUBLIC_HOST"),
 		RequestLog:       true,
+		Grace:            24 * time.Hour,
+		SweepInterval:    time.Hour,
 	}
 	if hosts := get("PIERLESS_ALLOW_HOST"); hosts != "" {
 		c.AllowHosts = strings.Split(hosts, ",")
@@ -92,6 +103,16 @@ func Load(get func(string) string) (Config, error) {
 		}
 		*field = b
 	}
+	for name, field := range map[string]*time.Duration{
+		"PIERLESS_GRACE": &c.Grace, "PIERLESS_SWEEP_INTERVAL": &c.SweepInterval,
+	} {
+		if value := get(name); value != "" {
+			var err error
+			if *field, err = time.ParseDuration(value); err != nil {
+				return Config{}, fmt.Errorf("%s is %q: use a time such as 24h or 90m", name, value)
+			}
+		}
+	}
 	return c, nil
 }
 
@@ -104,6 +125,10 @@ func (c Config) Check() error {
 		return fmt.Errorf("PIERLESS_LOG is %q: use text or json", c.Log)
 	case c.SSE != "" && c.SSE != "AES256" && c.SSE != "aws:kms":
 		return fmt.Errorf("PIERLESS_SSE is %q: use AES256 or aws:kms, or leave it out for the bucket's default", c.SSE)
+	case c.Grace < time.Second:
+		return fmt.Errorf("PIERLESS_GRACE is %v: use 1s or more; 24h is the default", c.Grace)
+	case c.SweepInterval < time.Second:
+		return fmt.Errorf("PIERLESS_SWEEP_INTERVAL is %v: use 1s or more; 1h is the default", c.SweepInterval)
 	case (c.TLSCert == "") != (c.TLSKey == ""):
 		return fmt.Errorf("PIERLESS_TLS_CERT is %q and PIERLESS_TLS_KEY is %q: set both for HTTPS, or neither", c.TLSCert, c.TLSKey)
 	case c.AnonymousPull && c.AdminTokenSHA256 == "":

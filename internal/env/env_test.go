@@ -3,6 +3,7 @@ package env_test
 import (
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/pierless/pierless/internal/env"
 )
@@ -18,7 +19,7 @@ func load(t *testing.T, vars map[string]string) (env.Config, error) {
 
 func TestDefaults(t *testing.T) {
 	c, err := load(t, nil)
-	want := env.Config{Listen: "127.0.0.1:5000", Data: "./pierless-data", Log: "text", RequestLog: true}
+	want := env.Config{Listen: "127.0.0.1:5000", Data: "./pierless-data", Log: "text", RequestLog: true, Grace: 24 * time.Hour, SweepInterval: time.Hour}
 	if err != nil || !reflect.DeepEqual(c, want) || c.OnAWS() {
 		t.Errorf("got %+v, %v; want %+v, embedded", c, err, want)
 	}
@@ -55,6 +56,14 @@ func TestRefused(t *testing.T) {
 		{"PIERLESS_PUBLIC_HOST": "a.example,b.example"},
 		{"PIERLESS_PUBLIC_HOST": "a example"},
 		{"PIERLESS_PUBLIC_HOST": "*.example"},
+		{"PIERLESS_GRACE": "24"},
+		{"PIERLESS_GRACE": "a day"},
+		{"PIERLESS_GRACE": "0s"},
+		{"PIERLESS_GRACE": "-24h"},
+		{"PIERLESS_GRACE": "999ms"},
+		{"PIERLESS_SWEEP_INTERVAL": "hourly"},
+		{"PIERLESS_SWEEP_INTERVAL": "0s"},
+		{"PIERLESS_SWEEP_INTERVAL": "1ms"},
 	} {
 		if c, err := load(t, vars); err == nil {
 			t.Errorf("%v was accepted: %+v", vars, c)
@@ -73,6 +82,13 @@ func TestAllowHosts(t *testing.T) {
 	c, err := load(t, map[string]string{"PIERLESS_ALLOW_HOST": "a.example,b.example:5000", "PIERLESS_REQUEST_LOG": "false"})
 	if want := []string{"a.example", "b.example:5000"}; err != nil || !reflect.DeepEqual(c.AllowHosts, want) || c.RequestLog {
 		t.Errorf("got %+v, %v; want hosts %q and no log", c, err, want)
+	}
+}
+
+func TestSweeps(t *testing.T) {
+	c, err := load(t, map[string]string{"PIERLESS_GRACE": "90m", "PIERLESS_SWEEP_INTERVAL": "1s"})
+	if err != nil || c.Grace != 90*time.Minute || c.SweepInterval != time.Second {
+		t.Errorf("got %v and %v, %v; want 90m and 1s", c.Grace, c.SweepInterval, err)
 	}
 }
 

@@ -82,7 +82,7 @@ func New(c env.Config, log *slog.Logger, meta registry.Metadata, blobs registry.
 	if opts.Host == nil {
 		opts.Host = lambdahttp.Host
 	}
-	s := family(registry.New(meta, blobs, registry.Options{AllowSparse: c.AllowSparse, Log: log}), opts)
+	s := family(registry.New(meta, blobs, registry.Options{AllowSparse: c.AllowSparse, Grace: c.Grace, Log: log}), opts)
 	return lambdahttp.New(s, func(w http.ResponseWriter, r *http.Request, err error) { s.WriteError(w, r, ociError(err)) }), nil
 }
 

@@ -21,7 +21,7 @@ func Sweep(getenv func(string) string) {
 		fail(err)
 	}
 	log := setup.Log(os.Stdout, c.Log)
-	lambda.Start(sweeper{registry.New(meta, blobs, registry.Options{AllowSparse: c.AllowSparse, Log: log}), log})
+	lambda.Start(sweeper{registry.New(meta, blobs, registry.Options{AllowSparse: c.AllowSparse, Grace: c.Grace, Log: log}), log})
 }
 
 // sweeper is the function as Lambda calls it.

@@ -127,14 +127,14 @@ func (r Report) Age(now time.Time) time.Duration {
 	return now.Sub(time.UnixMilli(r.Garbage.Oldest)).Round(time.Second)
 }
 
-// Every runs at once and then every interval, and logs, until ctx ends. Each run may
-// take as long as the interval.
+// Every runs at once and then every interval, and logs, until ctx ends. Each run may take as long as
+// the interval, and at least a minute.
 func Every(ctx context.Context, interval time.Duration, reg Registry, log *slog.Logger) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
 		start := time.Now()
-		bounded, cancel := context.WithTimeout(ctx, interval)
+		bounded, cancel := context.WithTimeout(ctx, max(interval, time.Minute))
 		r, err := Run(bounded, reg, nil)
 		cancel()
 		if ctx.Err() != nil {

@@ -80,6 +80,25 @@ func TestRunEndsInTime(t *testing.T) {
 	})
 }
 
+// TestEveryShortInterval: an interval that is shorter than a run's reserve leaves time for a run.
+func TestEveryShortInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{due: 120, takes: time.Second}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			sweep.Every(ctx, time.Second, f, slog.New(slog.DiscardHandler))
+		}()
+		time.Sleep(5 * time.Second)
+		cancel()
+		<-done
+		if f.due != 0 || f.steps < 4 {
+			t.Errorf("%d steps in five seconds, %d uploads left", f.steps, f.due)
+		}
+	})
+}
+
 func TestRunFails(t *testing.T) {
 	broken := errors.New("the store is gone")
 	r, err := sweep.Run(t.Context(), &fake{due: 5, fail: broken}, nil)
