@@ -30,7 +30,7 @@ type world struct {
 	unlinked map[Key]bool
 	stored   map[string]time.Time // when a key got its content
 	now      func() time.Time
-	fault   func(format string, args ...any)
+	fault    func(format string, args ...any)
 }
 
 func newWorld(fault func(string, ...any)) *world {

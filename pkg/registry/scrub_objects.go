@@ -77,6 +77,9 @@ func (s *scrubber) checkObjects(ctx context.Context, objects []Object) error {
 		}
 	}
 	for some := range slices.Chunk(live, hashBatch) {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if err := s.hashAll(ctx, some); err != nil {
 			return err
 		}

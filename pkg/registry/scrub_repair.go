@@ -11,8 +11,8 @@ import (
 
 // A repair makes the rows true again, so that the next push of an image sends what is lost. Each
 // write has conditions on all that was found: if a push has healed a blob meanwhile, or anything
-// else has changed, the repair of this finding does nothing, and the next scrub looks again. An
-// object is never deleted here: its key becomes dead, and the sweep deletes the object.
+// else has changed, the repair of this finding does nothing, and the next scrub looks again. The key
+// of an object becomes dead first, and is queued for the sweep, which deletes the object.
 
 // repairAll repairs the findings, and leaves out the images that need no push any more.
 func (s *scrubber) repairAll(ctx context.Context) error {
@@ -26,7 +26,7 @@ func (s *scrubber) repairAll(ctx context.Context) error {
 		if f.Repair, err = s.repair(ctx, *f); err != nil {
 			return fmt.Errorf("repair: %w", err)
 		}
-		if f.Repair != RepairDone {
+		if f.Repair != RepairDone && f.Problem != Orphan {
 			left[f.Digest] = true
 		}
 		s.progress()
@@ -161,8 +161,9 @@ func (s *scrubber) dropBlob(ctx context.Context, f Finding) (Repair, error) {
 	return RepairNone, nil
 }
 
-// dropManifest makes the key of a manifest's bytes dead if they are wrong. A manifest without its
-// bytes is unknown to clients, and a push of it stores them again.
+// dropManifest deletes the bytes of a manifest if they are wrong. A manifest without its bytes is
+// unknown to clients, and a push of it stores them again: not until they are gone, because the store
+// may not know that they are wrong. So they cannot wait for the sweep.
 func (s *scrubber) dropManifest(ctx context.Context, f Finding) (Repair, error) {
 	manifest, err := s.getOne(ctx, manifestKey(f.Repository, f.Digest))
 	if err != nil || manifest.Attrs.text(attrKey) != f.Key {
@@ -175,6 +176,9 @@ func (s *scrubber) dropManifest(ctx context.Context, f Finding) (Repair, error) 
 		return RepairNone, err
 	}
 	applied, err := s.transactUnlessConflict(ctx, s.deadKeyWrites(f.Key, f.row)) // a push that heals it makes the key dead
+	if applied {
+		s.cleanUp("damaged manifest", f.Key, s.blobs.Delete(ctx, f.Key))
+	}
 	return repaired(RepairPush, applied, err)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,7 +47,20 @@ func (s *scrubber) scanRows(ctx context.Context) error {
 		s.scrubbed.Rows += len(page.Rows)
 		s.progress()
 	}
+	s.dropNamed()
 	return nil
+}
+
+// dropNamed removes the orphans that a blob or a manifest has: their DeadKey says more, and a repair
+// must not delete them.
+func (s *scrubber) dropNamed() {
+	named := map[string]bool{}
+	for _, f := range s.scrubbed.Findings {
+		if f.Problem == DeadKey {
+			named[f.Key] = true
+		}
+	}
+	s.scrubbed.Findings = slices.DeleteFunc(s.scrubbed.Findings, func(f Finding) bool { return f.Problem == Orphan && named[f.Key] })
 }
 
 // related returns the keys of the rows that must fit a row; none if it refers to nothing.
