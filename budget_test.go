@@ -29,8 +29,10 @@ var wings = []struct {
 	{"client, images, proxy, command line", 10_570, []string{"cmd", "internal/atomicfile", "internal/awsinit", "internal/awsproof", "internal/guard", "pkg/client"}},
 	{"verify and doctor", 7_520, []string{"pkg/verify"}},
 	{"local cloud", 3_600, []string{"localstack/cloud"}},
-	{"embedded store", 1_060, []string{"pkg/registry/local"}},
-	{"scrub", 1_000, []string{"pkg/registry/inventory.go", "pkg/registry/scrub*.go"}}, // TestBinaries: no function links it
+	{"embedded store", 1_000, []string{"pkg/registry/local"}},
+	{"scrub", 1_130, []string{ // TestBinaries: no function links it
+		"pkg/registry/inventory.go", "pkg/registry/scrub*.go", "pkg/registry/*/list.go", "pkg/registry/*/scan.go",
+	}},
 }
 
 // suites are test code that several packages share.
