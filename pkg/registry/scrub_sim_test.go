@@ -350,3 +350,89 @@ func liveOf(rows map[Key]Attrs) map[string]bool {
 	}
 	return keys
 }
+
+// TestScrubMeetsAPushAndADelete: an image that appears before one call of a scrub, and is gone before
+// a later one, is no finding.
+func TestScrubMeetsAPushAndADelete(t *testing.T) {
+	for appears := range 20 {
+		for goes := appears; goes < appears+12; goes++ {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSim(t, 1)
+				alone(t, s, client{repo: "r", tag: "t", layers: []string{"one"}, big: true}.mustPush(t))
+				s.unchecked = true
+				rows, content := s.world.rows, s.world.content
+				s.world.rows, s.world.content = map[Key]Attrs{}, map[string][]byte{}
+				call := 0
+				s.pick = func([]*pending) int {
+					if call == appears {
+						s.world.rows, s.world.content = rows, content
+					}
+					if call == goes {
+						s.world.rows, s.world.content = map[Key]Attrs{}, map[string][]byte{}
+					}
+					call++
+					return 0
+				}
+				if found := s.scrubAlone(t, ScrubOptions{}); !found.Clean() {
+					t.Errorf("from call %d to call %d: %+v", appears, goes, found.Findings)
+				}
+			})
+		}
+	}
+}
+
+func (c client) mustPush(t *testing.T) func(context.Context, *Registry, simBlobs) {
+	t.Helper()
+	return func(ctx context.Context, r *Registry, _ simBlobs) {
+		if err := c.push(ctx, r); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestScrubWaitsForARelink: a link that a push is about to change is no finding.
+func TestScrubWaitsForARelink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, 1)
+		alone(t, s, client{repo: "r", tag: "t", layers: []string{"one"}}.mustPush(t))
+		link := linkKey("r", oci.SHA256.FromBytes([]byte("one")))
+		key := s.world.rows[link].text(attrKey)
+		s.world.lost["old"] = true
+		s.world.setRow(link, Attrs{attrKey: "old"})
+		s.pick = func(queue []*pending) int {
+			if queue[0].what == "sleep" {
+				s.world.setRow(link, Attrs{attrKey: key})
+			}
+			return 0
+		}
+		if found := s.scrubAlone(t, ScrubOptions{}); !found.Clean() {
+			t.Errorf("%+v", found.Findings)
+		}
+	})
+}
+
+// TestRepairFindsAnObjectAgain: an object that an operator puts back before the repair stays in use.
+func TestRepairFindsAnObjectAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, 1)
+		alone(t, s, client{repo: "r", tag: "t", layers: []string{"one"}}.mustPush(t))
+		d := oci.SHA256.FromBytes([]byte("one"))
+		key := s.world.rows[blobKey(d)].text(attrKey)
+		content := s.world.content[key]
+		s.world.lose(key, 0)
+		alone(t, s, func(ctx context.Context, r *Registry, _ simBlobs) {
+			found, err := scrub(ctx, r, ScrubOptions{Repair: true, Progress: func(found Scrubbed) {
+				if len(found.Images) > 0 { // before the repair
+					s.world.content[key] = content
+					delete(s.world.lost, key)
+				}
+			}})
+			if err != nil || len(found.Findings) != 1 || found.Findings[0].Repair != RepairNone {
+				t.Errorf("%+v, %v", found.Findings, err)
+			}
+		})
+		if !s.world.readable(s.world.rows[linkKey("r", d)], d) {
+			t.Error("the blob was dropped")
+		}
+	})
+}
