@@ -19,17 +19,20 @@ import (
 var wings = []struct {
 	name  string
 	lines int
-	dirs  []string
+	dirs  []string // or patterns of files, which the wing of their directory does not count
 }{
-	{"runs in Lambda", 9_180, []string{
+	{"runs in Lambda", 9_220, []string{
 		"functions", "internal/awsclient", "internal/awsenv", "internal/env", "internal/idle", "internal/setup",
 		"pkg/oci", "pkg/registry", "pkg/server",
 	}},
 	{"access", 1_720, []string{"pkg/access"}},
-	{"client, images, proxy, command line", 10_780, []string{"cmd", "internal/atomicfile", "internal/awsinit", "internal/awsproof", "internal/guard", "pkg/client"}},
+	{"client, images, proxy, command line", 10_970, []string{"cmd", "internal/atomicfile", "internal/awsinit", "internal/awsproof", "internal/guard", "pkg/client"}},
 	{"verify and doctor", 7_820, []string{"pkg/verify"}},
 	{"local cloud", 3_600, []string{"localstack/cloud"}},
 	{"embedded store", 1_000, []string{"pkg/registry/local"}},
+	{"scrub", 1_150, []string{ // TestBinaries: no function links it
+		"pkg/registry/inventory.go", "pkg/registry/scrub*.go", "pkg/registry/*/list.go", "pkg/registry/*/scan.go",
+	}},
 }
 
 // suites are test code that several packages share.
@@ -40,7 +43,13 @@ func TestCodeStaysWithinBudget(t *testing.T) {
 	for _, wing := range wings {
 		lines := 0
 		for _, dir := range wing.dirs {
-			lines += codeLines(t, dir)
+			roots, err := filepath.Glob(dir)
+			if err != nil || len(roots) == 0 {
+				t.Fatalf("%s: no such file or directory: %v", dir, err)
+			}
+			for _, root := range roots {
+				lines += codeLines(t, root)
+			}
 		}
 		t.Logf("%s: %d of %d lines", wing.name, lines, wing.lines)
 		if lines > wing.lines {
@@ -59,7 +68,7 @@ func codeLines(t *testing.T, root string) (lines int) {
 			return err
 		case entry.IsDir() && path != root && (entry.Name() == "testdata" || slices.Contains(suites, path) || isWing(path)):
 			return fs.SkipDir
-		case entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go"):
+		case entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || path != root && isWing(path):
 			return nil
 		}
 		source, err := os.ReadFile(path)
@@ -74,8 +83,10 @@ func codeLines(t *testing.T, root string) (lines int) {
 
 func isWing(path string) bool {
 	for _, wing := range wings {
-		if slices.Contains(wing.dirs, path) {
-			return true
+		for _, pattern := range wing.dirs {
+			if matched, err := filepath.Match(pattern, path); matched && err == nil {
+				return true
+			}
 		}
 	}
 	return false

@@ -17,7 +17,7 @@ func newRoot(getenv func(string) string) *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newServe(getenv), newInit(getenv), newToken(), newGC(getenv), newVerify(getenv),
+	root.AddCommand(newServe(getenv), newInit(getenv), newToken(), newGC(getenv), newScrub(getenv), newVerify(getenv),
 		newDoctor(getenv), newPush(getenv), newPull(getenv), newCopy(getenv), newRm(getenv), newProxy(getenv), newAccess(getenv),
 		newLogin(getenv), newDockerCredential(getenv), newCredentialProvider(getenv))
 	setHelp(root)

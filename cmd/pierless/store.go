@@ -18,6 +18,9 @@ import (
 type store struct {
 	meta  registry.Metadata
 	blobs registry.Blobs
+	// objects and rows list the store, for scrub.
+	objects registry.ObjectLister
+	rows    registry.RowScanner
 	// check makes one read of each port. Its error is for the operator, not for clients.
 	check func(context.Context) error
 	close func() error
@@ -36,7 +39,9 @@ func openStore(ctx context.Context, c env.Config) (store, error) {
 		if err != nil {
 			return store{}, fmt.Errorf("open the embedded store: %w", err)
 		}
-		return store{meta: s.Metadata(), blobs: s.Blobs(), check: s.Check, close: s.Close}, nil
+		return store{
+			meta: s.Metadata(), blobs: s.Blobs(), objects: s.Objects(), rows: s.Rows(), check: s.Check, close: s.Close,
+		}, nil
 	}
 	clients, err := awsenv.Load(ctx, settings(c))
 	if err != nil {
@@ -53,7 +58,9 @@ func openStore(ctx context.Context, c env.Config) (store, error) {
 		}
 		return blobs.Check(ctx)
 	}
-	return store{meta: meta, blobs: blobs, check: check, close: func() error { return nil }}, nil
+	return store{
+		meta: meta, blobs: blobs, objects: blobs, rows: meta, check: check, close: func() error { return nil },
+	}, nil
 }
 
 // createStore creates the bucket and the table. The warnings name settings that the endpoint

@@ -197,6 +197,11 @@ func healing(t *testing.T, seed uint64) {
 			return err
 		})
 	}
+	if seed%2 == 0 {
+		for range 2 {
+			s.spawn(skew(s), repairer)
+		}
+	}
 	s.run()
 	healed(t, s, repos, blobs, pushAll, image, rate > 0)
 }
@@ -243,6 +248,7 @@ func healed(
 			t.Errorf("the manifest of %s is not healed", repo)
 		}
 	}
+	s.wantClean(t)
 	if leftovers {
 		return // a push of a large manifest that crashes leaves its bytes, and has no list of them
 	}

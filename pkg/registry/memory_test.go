@@ -25,8 +25,12 @@ type world struct {
 	blind   bool                      // it computes none
 	encoded map[string]bool           // keys whose content was sent with a Content-Encoding
 	lost    map[string]bool           // keys whose content was deleted or damaged behind the registry's back
-	now     func() time.Time
-	fault   func(format string, args ...any)
+	// unlinked has the links that were deleted while their objects were lost: a repair makes a
+	// repository forget such a blob.
+	unlinked map[Key]bool
+	stored   map[string]time.Time // when a key got its content
+	now      func() time.Time
+	fault    func(format string, args ...any)
 }
 
 func newWorld(fault func(string, ...any)) *world {
@@ -34,7 +38,7 @@ func newWorld(fault func(string, ...any)) *world {
 		rows: map[Key]Attrs{}, tokens: map[string]bool{}, content: map[string][]byte{},
 		pieces: map[string]appended{}, written: map[string][]byte{},
 		uploads: map[string]map[int][]byte{}, summed: map[string]bool{}, encoded: map[string]bool{},
-		lost: map[string]bool{}, fault: fault,
+		lost: map[string]bool{}, unlinked: map[Key]bool{}, stored: map[string]time.Time{}, fault: fault,
 	}
 }
 
@@ -61,6 +65,9 @@ func (w *world) apply(writes []Write) error {
 	for _, wr := range writes {
 		w.checkReplaced(wr)
 		attrs := wr.Apply(w.rows[wr.Key])
+		if strings.HasPrefix(wr.Key.SK, linkPrefix) && w.rows[wr.Key] != nil {
+			w.unlinked[wr.Key] = attrs == nil && w.lost[w.rows[wr.Key].text(attrKey)]
+		}
 		if attrs == nil {
 			delete(w.rows, wr.Key)
 			continue
@@ -205,7 +212,7 @@ func (b simBlobs) write(key string, content []byte) error {
 	if once, was := b.w.written[key]; was && !bytes.Equal(once, content) {
 		b.w.fault("key %.8s was %q and becomes %q", key, once, content)
 	}
-	b.w.content[key], b.w.written[key] = content, content
+	b.w.content[key], b.w.written[key], b.w.stored[key] = content, content, b.w.now()
 	delete(b.w.lost, key)
 	return nil
 }

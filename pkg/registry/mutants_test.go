@@ -16,7 +16,8 @@ import (
 //
 // Two conditions are not here because others cover them: they spare calls. reviewBlob may delete a
 // young blob without links, whose next push sends it again; and it may drop the review of a blob
-// that was linked meanwhile, because the new link has a review.
+// that was linked meanwhile, because the new link has a review. In the last transaction of dropBlob,
+// the conditions on the blob and on its key cover each other: every push that heals changes both.
 var mutants = []struct{ name, file, old, mutated string }{
 	{
 		"a young link is condemned", "collect_links.go",
@@ -75,6 +76,16 @@ var mutants = []struct{ name, file, old, mutated string }{
 	{"a review deletes a repository in any version", "collect_repositories.go", "Write{Key: repositoryKey(repo), Op: Delete, If: unchanged(row.Version)}", "Write{Key: repositoryKey(repo), Op: Delete}"},
 	{"a repository is deleted at its first review", "collect_repositories.go", "case row.State == repositoryIdle && until > 0:", "case row.State == repositoryIdle && false:"},
 	{"a push leaves an idle repository", "references.go", "if decode[repositoryRow](row.Attrs).State != repositoryLive {", "if row.Attrs == nil {"},
+	{"a suspect is reported without a second look", "scrub_rows.go", "found, err := s.confirm(ctx, row.Key)\n\t\tif len(found)", "found, err := judge(row, have, listed), error(nil)\n\t\tif len(found)"},
+	{"a link that is about to be relinked is reported", "scrub_rows.go", "if err = s.sleep(ctx, relinkPause); err == nil {", "if false {"},
+	{"an object whose key has just died is an orphan", "scrub_objects.go", "died < s.now()-orphanAge.Milliseconds()", "died < s.now()"},
+	{"a foreign layer is missing", "scrub_rows.go", "if f.Problem != Missing || must[f.Digest] {", "if true {"},
+	{"a named object is an orphan", "scrub_rows.go", "f.Problem == Orphan && named[f.Key]", "false"},
+	{"a young orphan is deleted", "scrub_repair.go", "if f.Modified.UnixMilli() > s.now()-orphanAge.Milliseconds() {", "if false {"},
+	{"the object of a dead key is not queued", "scrub_repair.go", "\t\ts.expiryWrite(key, s.now()),\n", ""},
+	{"links are deleted whatever happens to their blob", "scrub_repair.go", "writes := []Write{{Key: blob.Key, Op: Check, If: unchanged(blob.version())}}", "writes := []Write{{Key: blob.Key, Op: Check}}"},
+	{"the bytes of a damaged manifest wait for the sweep", "scrub_repair.go", "if applied {\n\t\ts.cleanUp(", "if false {\n\t\ts.cleanUp("},
+	{"a dead key is revived", "scrub_repair.go", "if err != nil || decode[objectRow](row.Attrs).State == objectDead {", "if err != nil {"},
 }
 
 // TestMutants: each mutant fails a test of this package.
@@ -100,7 +111,7 @@ func TestMutants(t *testing.T) {
 			}
 			write(t, mutated, strings.Replace(string(source), m.old, m.mutated, 1))
 			write(t, overlay, string(content))
-			cmd := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-vet=off", "-failfast", "-run", "Simulation|Collect|Promise|Heal|Delete|Pages|Review", ".")
+			cmd := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-vet=off", "-failfast", "-run", "Simulation|Collect|Promise|Heal|Delete|Pages|Review|Scrub|Repair", ".")
 			cmd.Env = append(os.Environ(), "PIERLESS_SIM_RUNS=3000")
 			out, err := cmd.CombinedOutput()
 			switch {

@@ -401,6 +401,11 @@ func unpackDigests(packed []byte) ([]oci.Digest, error) {
 
 // version returns the version of a row.
 func (row Row) version() string {
-	v, _ := row.Attrs[attrVersion].(string)
-	return v
+	return row.Attrs.text(attrVersion)
+}
+
+// text returns an attribute that is a string, or "".
+func (a Attrs) text(name string) string {
+	value, _ := a[name].(string)
+	return value
 }

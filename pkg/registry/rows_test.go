@@ -9,11 +9,6 @@ import (
 
 // The tests read attributes by name, as another version of the code would.
 
-func (a Attrs) text(name string) string {
-	s, _ := a[name].(string)
-	return s
-}
-
 func (a Attrs) number(name string) int64 {
 	n, _ := a[name].(int64)
 	return n

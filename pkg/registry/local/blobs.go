@@ -47,13 +47,8 @@ func (b *blobs) createDirs() error {
 // path returns the file of a key's content. It rejects anything but 64 lower case
 // hexadecimal digits, so no key leads out of the directory.
 func (b *blobs) path(key string) (string, error) {
-	if len(key) != 64 {
-		return "", fmt.Errorf("%w: content key of %d bytes", errInvalid, len(key))
-	}
-	for _, c := range []byte(key) {
-		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return "", fmt.Errorf("%w: content key %q", errInvalid, key)
-		}
+	if !registry.IsContentKey(key) {
+		return "", fmt.Errorf("%w: content key %.100q", errInvalid, key)
 	}
 	return filepath.Join(b.content, key[:2], key), nil
 }
