@@ -32,7 +32,7 @@ on_stores() {
 # soak is the short form of scripts/soak.sh: a minute of few actions, beside the other tests. go
 # keeps its result too.
 soak() (
-  CGO_ENABLED=0 go build -trimpath -o .cache/soak/ ./cmd/pierless ./localstack/leftovers
+  go build -buildvcs=false -o .cache/soak/ ./cmd/pierless ./localstack/leftovers # compiled as for the tests
   mkdir -p bin
   for binary in pierless leftovers; do # go compares the times of files, and "go build" sets them
     cmp -s ".cache/soak/$binary" "bin/$binary" || cp -f ".cache/soak/$binary" bin/
