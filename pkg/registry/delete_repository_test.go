@@ -153,6 +153,7 @@ type plain struct {
 func newPlain(t *testing.T) *plain {
 	t.Helper()
 	p := &plain{w: newWorld(t.Errorf), clock: time.Unix(1_000_000, 0)}
+	p.w.now = func() time.Time { return p.clock }
 	at := func(what string, call func() error) error {
 		p.mu.Lock()
 		err := call()

@@ -38,7 +38,7 @@ func newWorld(fault func(string, ...any)) *world {
 		rows: map[Key]Attrs{}, tokens: map[string]bool{}, content: map[string][]byte{},
 		pieces: map[string]appended{}, written: map[string][]byte{},
 		uploads: map[string]map[int][]byte{}, summed: map[string]bool{}, encoded: map[string]bool{},
-		lost: map[string]bool{}, unlinked: map[Key]bool{}, stored: map[string]time.Time{}, fault: fault,
+		lost: map[string]bool{}, unlinked: map[Key]bool{}, stored: map[string]time.Time{}, now: time.Now, fault: fault,
 	}
 }
 
