@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -187,11 +188,14 @@ func TestSimulation(t *testing.T) {
 	if n, err := strconv.ParseUint(os.Getenv("PIERLESS_SIM_RUNS"), 10, 32); err == nil {
 		runs = n
 	}
-	for seed := range seeds(runs) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) { synctest.Test(t, func(t *testing.T) { simulate(t, seed) }) })
-		if t.Failed() {
-			t.Fatalf("seed %d", seed)
-		}
+	end, processors := seeds(runs), uint64(runtime.GOMAXPROCS(0))
+	for first := range processors {
+		t.Run(fmt.Sprintf("%d of %d", first+1, processors), func(t *testing.T) {
+			t.Parallel() // the runs of one processor follow each other, and end at the first that fails
+			for seed := first; seed < end && !t.Failed(); seed += processors {
+				t.Run(fmt.Sprint(seed), func(t *testing.T) { synctest.Test(t, func(t *testing.T) { simulate(t, seed) }) })
+			}
+		})
 	}
 }
 
