@@ -17,7 +17,9 @@ import (
 // Two conditions are not here because others cover them: they spare calls. reviewBlob may delete a
 // young blob without links, whose next push sends it again; and it may drop the review of a blob
 // that was linked meanwhile, because the new link has a review. In the last transaction of dropBlob,
-// the conditions on the blob and on its key cover each other: every push that heals changes both.
+// the conditions on the blob and on its key cover each other: every push that heals changes both. Scrub
+// reads a row again before it reports it: a wrong report would change nothing, as repairs have conditions
+// of their own.
 var mutants = []struct{ name, file, old, mutated string }{
 	{
 		"a young link is condemned", "collect_links.go",
@@ -84,6 +86,10 @@ var mutants = []struct{ name, file, old, mutated string }{
 	{"a young orphan is deleted", "scrub_repair.go", "if f.Modified.UnixMilli() > s.now()-orphanAge.Milliseconds() {", "if false {"},
 	{"the object of a dead key is not queued", "scrub_repair.go", "\t\ts.expiryWrite(key, s.now()),\n", ""},
 	{"links are deleted whatever happens to their blob", "scrub_repair.go", "writes := []Write{{Key: blob.Key, Op: Check, If: unchanged(blob.version())}}", "writes := []Write{{Key: blob.Key, Op: Check}}"},
+	{"a healed blob is deleted", "scrub_repair.go", "blob.Attrs.text(attrKey) != f.Key || f.row.Key", "f.row.Key"},
+	{"an object that is back is dropped", "scrub_repair.go", "err != nil || !bad || blob", "err != nil || !bad && false || blob"},
+	{"a key is revived with wrong bytes", "scrub_repair.go", "if err != nil || d != f.Digest {", "if err != nil || d != f.Digest && false {"},
+	{"the rest of the links stays", "scrub_repair.go", "if !page.More {", "if true {"},
 	{"the bytes of a damaged manifest wait for the sweep", "scrub_repair.go", "if applied {\n\t\ts.cleanUp(", "if false {\n\t\ts.cleanUp("},
 	{"a dead key is revived", "scrub_repair.go", "if err != nil || decode[objectRow](row.Attrs).State == objectDead {", "if err != nil {"},
 }

@@ -269,6 +269,47 @@ func (c scrubCase) check(t *testing.T, found Scrubbed, fixed []Repair) {
 	}
 }
 
+// TestRepairDropsAllLinks: a blob that is lost goes with all of its links, more than one transaction can
+// delete, so that every repository gets it again.
+func TestRepairDropsAllLinks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, 1)
+		alone(t, s, client{repo: "r", tag: "t", layers: []string{"one"}}.mustPush(t))
+		d := oci.SHA256.FromBytes([]byte("one"))
+		for i := range 2 * MaxTransact {
+			s.world.rows[linkKey(fmt.Sprint("x", i), d)] = s.world.rows[linkKey("r", d)]
+		}
+		s.world.lose(s.world.rows[blobKey(d)].text(attrKey), 0)
+		found := s.scrubAlone(t, ScrubOptions{Repair: true})
+		if len(found.Findings) != 1 || found.Findings[0].Repair != RepairPush {
+			t.Errorf("findings %+v", found.Findings)
+		}
+		for key := range s.world.rows {
+			if key.PK == blobPartition(d) {
+				t.Errorf("%s is left", key.SK)
+			}
+		}
+	})
+}
+
+// TestRepairLeavesAHealedBlob: a push gives the blob another key between the scrub and its repair.
+func TestRepairLeavesAHealedBlob(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, 1)
+		alone(t, s, client{repo: "r", tag: "t", layers: []string{"one"}}.mustPush(t))
+		d := oci.SHA256.FromBytes([]byte("one"))
+		old := Finding{Problem: DeadKey, Key: strings.Repeat("0", 64), Digest: d, row: Row{Key: blobKey(d)}}
+		alone(t, s, func(ctx context.Context, r *Registry, _ simBlobs) {
+			if did, err := (&scrubber{Registry: r}).dropBlob(ctx, old); did != RepairNone || err != nil {
+				t.Errorf("repair %q, %v", did, err)
+			}
+		})
+		if !s.world.readable(s.world.rows[linkKey("r", d)], d) {
+			t.Error("the blob is gone")
+		}
+	})
+}
+
 // TestScrubNamesIndexes: an index of a broken image is broken, and an image that shares no layer
 // with it is not.
 func TestScrubNamesIndexes(t *testing.T) {
