@@ -117,7 +117,11 @@ func TestMutants(t *testing.T) {
 			}
 			write(t, mutated, strings.Replace(string(source), m.old, m.mutated, 1))
 			write(t, overlay, string(content))
-			cmd := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-vet=off", "-failfast", "-run", "Simulation|Collect|Promise|Heal|Delete|Pages|Review|Scrub|Repair", ".")
+			tests := "Simulation|Collect|Promise|Heal|Delete|Pages|Review"
+			if strings.HasPrefix(m.file, "scrub") {
+				tests = "Heal|Scrub|Repair"
+			}
+			cmd := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-vet=off", "-failfast", "-run", tests, ".")
 			cmd.Env = append(os.Environ(), "PIERLESS_SIM_RUNS=3000")
 			out, err := cmd.CombinedOutput()
 			switch {
