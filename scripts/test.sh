@@ -37,14 +37,20 @@ soak() (
   for binary in pierless leftovers; do # go compares the times of files, and "go build" sets them
     cmp -s ".cache/soak/$binary" "bin/$binary" || cp -f ".cache/soak/$binary" bin/
   done
-  eval "$(localstack/env.sh)"
+  eval "$(environment)"
   export PIERLESS_SOAK=1m PIERLESS_SOAK_RATE=2
   go test -tags e2e,soak -run TestSoak "${flags[@]}" ./e2e
 )
 
-# go keeps results by environment and files, but does not know what LocalStack and
-# versitygw are: other versions of them make all of it run.
-pins() { cat localstack/requirements.txt localstack/pom.xml localstack/*.java localstack/*.py localstack/*.sh tools/versitygw/* | cksum; }
+# environment is that of the tests on LocalStack. go keeps results by environment and files, but
+# does not know what LocalStack and versitygw are. So a variable that the SDK reads, and copies to
+# its User-Agent, has their versions: after a change of these all of it runs.
+environment() {
+  local pins
+  pins=$(cat localstack/requirements.txt localstack/pom.xml localstack/*.java localstack/*.py localstack/*.sh tools/versitygw/* | cksum)
+  localstack/env.sh
+  echo "export AWS_SDK_UA_APP_ID=${pins// /-}"
+}
 
 # on_localstack prints the packages whose tests the tag localstack changes: those with
 # files of that tag, and those that test on internal/storetest.
@@ -60,13 +66,11 @@ on_localstack() {
 }
 
 test_on_localstack() {
-  local packages again=()
+  local packages
   packages=$(on_localstack)
-  eval "$(localstack/env.sh)"
-  [ "$(cat .cache/tested-pins 2>/dev/null)" = "$(pins)" ] || again=(-count=1)
+  eval "$(environment)"
   # shellcheck disable=SC2086 # one argument a package
-  go test -tags localstack "${flags[@]}" "${again[@]}" $packages
-  pins >.cache/tested-pins
+  go test -tags localstack "${flags[@]}" $packages
 }
 
 step "prerequisites and ports" prepare

@@ -48,6 +48,7 @@ func newStore(t *testing.T) *store {
 	s.proxy = httptest.NewServer(New(upstream, Config{Principals: map[string]Principal{"F": {Name: "F", Policy: policy}}}, slog.New(slog.DiscardHandler)))
 	t.Cleanup(s.proxy.Close)
 	s.s3 = s3.New(s3.Options{
+		AppID:  os.Getenv("AWS_SDK_UA_APP_ID"), // see scripts/test.sh
 		Region: "us-east-1", BaseEndpoint: &endpoint, UsePathStyle: true, Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
 	})
 	if _, err := s.s3.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &s.bucket}); err != nil {
