@@ -25,7 +25,7 @@ var mutants = []struct{ name, file, old, mutated string }{
 		"a young link is condemned", "collect_links.go",
 		"if until := r.youngUntil(decode[linkRow](row.Attrs).Renewed); until > 0 {", "if until := int64(0); until > 0 {",
 	},
-	{"a young link drops its review", "collect_links.go", "later[unneeded[i]] = until\n", "_ = until\n"},
+	{"a young link drops its review", "collect_links.go", "later[unneeded[i]] = until\n", "_, _ = until, unneeded[i]\n"},
 	{"a pending manifest drops the review", "collect_links.go", "\t\t\tlater[d] = of.until\n", ""},
 	{"a pending manifest does not count", "collect_links.go", "needs[d] = need{have.live || of.live, max(have.until, of.until)}", "needs[d] = need{have.live || of.live, 0}"},
 	{
