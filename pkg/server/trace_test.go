@@ -4,15 +4,21 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/pierless/pierless/pkg/oci"
 	"github.com/pierless/pierless/pkg/registry"
 )
 
-// trace lists the calls of the stores.
-type trace struct{ taken []string }
+// trace lists the calls of the stores, which a request may make concurrently.
+type trace struct {
+	mu    sync.Mutex
+	taken []string
+}
 
 func (c *trace) add(format string, args ...any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.taken = append(c.taken, fmt.Sprintf(format, args...))
 }
 
